@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# jupyterlab.sh: the JupyterLab server of a session, on a compute node
+#
+#   ./jupyterlab.sh            what start_salloc.sh runs within a job
+#   ./jupyterlab.sh --print    shows the commands instead of running them
+#   ./jupyterlab.sh --help     this text
+#
+# It prints the address of the server and the tunnel commands for this session, and stays until the job ends
+# or Ctrl-C ends it (twice, quickly, under salloc). The server chooses a free port itself. Before the time
+# limit it says how long there is left and puts a checkpoint beside every open notebook.
+set -euo pipefail
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+source "$FOLDER/lib/settings.sh"
+source "$FOLDER/lib/login.sh"
+source "$FOLDER/lib/environment.sh"
+source "$FOLDER/lib/slurm.sh"
+source "$FOLDER/lib/session.sh"
+parse_options none "$@"
+load_settings
+
+[[ $PRINT || $FACT_scheduler == none ]] || on_compute_node || misuse not_on_compute_node
+[[ $PRINT ]] || need_environment
+environment=$(environment_path)
+modules=$(recorded_modules)
+load_modules "$modules"
+run source "$environment/bin/activate"
+each_plugin plugin_environment
+
+# the login node's, which does not exist here
+run unset XDG_RUNTIME_DIR
+# tokens and sockets are nobody else's business
+run umask 077
+private_folders
+# the folder's settings for the server; people's own in ~/.jupyter still come first
+export JUPYTER_CONFIG_PATH=$FOLDER/lib/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
+
+node=$(hostname -f)
+address=$node
+# where only ssh passes between the nodes, nobody else need reach the port either
+[[ $FACT_reach == node ]] || address=127.0.0.1
+[[ $FACT_reach != local ]] || node=127.0.0.1
+# jupyter-lab rather than "jupyter lab", which starts Python twice
+command=(jupyter-lab --ip "$address" --no-browser)
+if [[ $PRINT ]]; then
+  show_command "${command[@]}"
+  exit
+fi
+
+# in a process group of its own, so that Ctrl-C comes here and not to the kernels
+set -m
+"${command[@]}" </dev/null &
+server=$!
+set +m
+trap 'say stopping; kill -TERM "$server" 2>/dev/null' INT TERM
+trap 'warn_of_time_limit' USR1
+trap 'end_session' EXIT
+announce_session "$server" "$address" "$node" &
+background=$!
+status=0
+# a trap interrupts wait; the server is still there then
+while kill -0 "$server" 2>/dev/null; do
+  status=0
+  wait "$server" || status=$?
+done
+((status <= 128)) || status=0
+exit "$status"

@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# The modules and the Python environment of a session, the same at installation, in a job and in a batch job.
+
+# environment_path: prints settings.yml's environment_path with its folder spelt out
+environment_path() {
+  local path=$SETTING_environment_path root
+  if [[ $path == \$* ]]; then
+    root=${path%%/*}
+    root=${root#\$}
+    [[ ${!root:-} ]] || die variable_not_set place="$LINE_environment_path" name="$root"
+    path=${!root}/${path#*/}
+  fi
+  printf '%s\n' "$path"
+}
+
+# shared_environment: does the environment serve more people than its owner? Then kernels go into it, too.
+shared_environment() {
+  [[ $(environment_path) != "$HOME"/* ]]
+}
+
+# load_plugin KIND NAME: sources plugins/KIND/NAME.sh, which replaces some of these
+load_plugin() {
+  plugin_modules_before_python() { :; } # names of modules, printed
+  plugin_modules() { :; }               # the same, to be loaded after python
+  plugin_packages() { :; }              # Python packages for the environment, printed
+  plugin_setup() { :; }                 # on the login node, in the environment: does what is missing
+  plugin_add() { misuse cannot_add name="$PLUGIN"; }
+  plugin_environment() { :; } # on the compute node: exports what the kernel needs
+  PLUGIN=$2
+  source "$FOLDER/plugins/$1/$2.sh"
+}
+
+# each_plugin COMMAND...: runs COMMAND once for each chosen extension and kernel, with its functions loaded
+each_plugin() {
+  local names name kind
+  for kind in extensions kernels; do
+    names="SETTING_$kind"
+    for name in ${!names}; do
+      load_plugin "$kind" "$name"
+      "$@"
+    done
+  done
+}
+
+# session_modules: prints the modules in the order of the wiki page, rstudio-server before python
+session_modules() {
+  [[ $SETTING_python_module != none ]] || return 0
+  local modules
+  modules="$FACT_modules_first $(each_plugin plugin_modules_before_python) $SETTING_python_module"
+  modules+=" $(each_plugin plugin_modules)"
+  # shellcheck disable=SC2086 # words, and newlines between them
+  echo $modules
+}
+
+# need_module_command: `module` is a function of login shells; a job without them, zsh or fish may lack it
+need_module_command() {
+  type module &>/dev/null && return
+  set +eu
+  source /etc/profile &>/dev/null
+  set -eu
+  type module &>/dev/null || misuse no_modules cluster="$SETTING_cluster" login="$(login_name)"
+}
+
+# load_modules MODULES: loads what of these words is not loaded yet, in that order
+load_modules() {
+  local module missing=()
+  for module in $1; do
+    [[ ":${LOADEDMODULES:-}:" == *":$module"[:/]* ]] || missing+=("$module")
+  done
+  ((${#missing[@]})) || return 0
+  if [[ ! $PRINT ]]; then need_module_command; fi
+  # Lmod's function is not written for -e and -u
+  set +eu
+  run module load "${missing[@]}"
+  local status=$?
+  set -eu
+  ((status == 0)) || die module_missing modules="${missing[*]}" place="$LINE_python_module"
+}
+
+# recorded_modules: the same, but with the versions that the environment was built with
+recorded_modules() {
+  local wanted module record recorded=""
+  wanted=$(session_modules)
+  record=$(environment_path)/passerelle.modules
+  if [[ -r $record ]]; then recorded=$(<"$record"); fi
+  for module in $wanted; do
+    if [[ $'\n'$recorded$'\n' =~ $'\n'($module/[^$'\n']*)$'\n' ]]; then module=${BASH_REMATCH[1]}; fi
+    printf '%s\n' "$module"
+  done
+}
+
+# specification: prints what an environment is built from; another text means another environment
+specification() {
+  local packages
+  packages=$(wanted_packages)
+  echo "python_module: $SETTING_python_module; pip_source: $FACT_pip_source; packages: ${packages//$'\n'/ }"
+}
+
+# wanted_packages: prints the Python packages of these settings
+wanted_packages() {
+  local packages
+  packages=$(each_plugin plugin_packages)
+  # shellcheck disable=SC2086 # words
+  printf '%s\n' jupyterlab nbconvert $packages $SETTING_packages
+}
+
+# built_from_these_settings: is the environment complete, and what settings.yml asks for today?
+built_from_these_settings() {
+  local record
+  record=$(environment_path)/passerelle.specification
+  [[ -r $record && $(<"$record") == "$(specification)" ]]
+}
+
+# need_environment: ends the script when setup_env.sh has not built the environment
+need_environment() {
+  local path
+  path=$(environment_path)
+  [[ -x $path/bin/jupyter-lab ]] || die no_environment path="$path"
+  built_from_these_settings || warn settings_changed path="$path"
+}
+
+# cluster_kernel_module MODULE: prints it, for a kernel plugin, if the cluster's facts list it
+cluster_kernel_module() {
+  [[ " $FACT_kernel_modules " == *" ${1%%/*} "* ]] \
+    || misuse no_kernel_module place="$LINE_kernels" name="${1%%/*}" cluster="$SETTING_cluster"
+  printf '%s\n' "$1"
+}

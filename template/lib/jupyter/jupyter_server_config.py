@@ -1,0 +1,7 @@
+"""Settings of the session's server; people's own in ~/.jupyter come after these and win."""
+
+c = get_config()  # noqa: F821 - Jupyter defines it
+
+# SQLite locks up on network file systems; the Alliance's own hubs do the same
+# (github.com/ComputeCanada/puppet-jupyterhub, 2026-06-01)
+c.NotebookNotary.db_file = ":memory:"

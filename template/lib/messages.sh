@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# One voice: every text that a script shows comes from lib/messages/en.yml or fr.yml. Bash 3.2 is enough (macOS).
+
+# bash 5.2 would otherwise take "&" in a replacement for what was matched
+shopt -u patsub_replacement 2>/dev/null || true
+
+# a failure within $(…) counts, too (bash 4.4; the laptop's scripts do without)
+shopt -s inherit_errexit 2>/dev/null || true
+
+# the language, read before and without the rest, so that what is wrong with settings.yml is said in it
+TEXTS=en
+if grep -q '^language: *fr' "$FOLDER/settings.yml" 2>/dev/null; then TEXTS=fr; fi
+
+# message KEY [NAME=VALUE...]: prints the text of KEY, each {NAME} replaced, "\n" a new line
+message() {
+  local key=$1 line text="" pair name value
+  shift
+  while IFS= read -r line; do
+    if [[ $line == "$key: \""* ]]; then
+      text=${line#"$key: \""}
+      text=${text%\"}
+      text=${text//\\n/$'\n'}
+      break
+    fi
+  done <"$FOLDER/lib/messages/$TEXTS.yml"
+  for pair; do
+    name=${pair%%=*} value=${pair#*=}
+    text=${text//\{$name\}/$value}
+  done
+  printf '%s\n' "${text:-$key $*}"
+}
+
+# say KEY [NAME=VALUE...]: news, on standard output
+say() {
+  message "$@"
+}
+
+# warn KEY [NAME=VALUE...]: trouble, on standard error, behind the script's name
+warn() {
+  printf '%s: %s\n' "${0##*/}" "$(message "$@")" >&2
+}
+
+# die KEY [NAME=VALUE...]: trouble that ends the script
+die() {
+  warn "$@"
+  exit 1
+}
+
+# misuse KEY [NAME=VALUE...]: what was typed or set is wrong (EX_USAGE of sysexits.h)
+misuse() {
+  warn "$@"
+  exit 64
+}

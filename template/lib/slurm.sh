@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# From the settings to Slurm's options: the same list for salloc and for sbatch.
+
+# slurm_options: sets SLURM_OPTIONS, in the order of the wiki page
+slurm_options() {
+  local cores=$SETTING_cores
+  SLURM_OPTIONS=(--time="$SETTING_hours:00:00")
+  if [[ $FACT_allocation == node ]]; then
+    # all of a node is given, so all of it is asked for; with GPUs, the cores that come with them
+    cores=$FACT_node_cores
+    ((SETTING_gpus == 0)) || cores=$((FACT_gpu_cores * SETTING_gpus))
+    SLURM_OPTIONS+=(--nodes=1)
+  fi
+  SLURM_OPTIONS+=(--ntasks=1 --cpus-per-task="$cores")
+  [[ $FACT_memory_option == none ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
+  [[ $SETTING_account == none ]] || SLURM_OPTIONS+=(--account="$SETTING_account")
+  ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(--gpus-per-node="$(gpu_request)")
+}
+
+# gpu_request: model:number, or the number alone where no model was chosen
+gpu_request() {
+  local model=$SETTING_gpu_model:
+  [[ $model != none: ]] || model=""
+  printf '%s\n' "$model$SETTING_gpus"
+}
+
+# on_compute_node: is this a task of a job? (the shell that a bare salloc leaves on the login node is not)
+on_compute_node() {
+  [[ ${SLURMD_NODENAME:-} ]]
+}
+
+# submission_folder: prints where jobs are submitted from when that is not simply here
+submission_folder() {
+  [[ $FACT_submit_from == scratch ]] || return 0
+  printf '%s\n' "${SCRATCH:-\$SCRATCH}"
+}
+
+# run_in_slurm COMMAND...: runs salloc or sbatch; when Slurm refuses the job, says which setting to look at
+run_in_slurm() {
+  local status=0 words refusal place
+  if [[ $PRINT ]]; then
+    show_command "$@"
+    return
+  fi
+  words=$(mktemp)
+  # tee has to outlive Ctrl-C, or salloc dies of a broken pipe before it can withdraw the job
+  "$@" 2> >(trap '' INT && exec tee "$words" >&2) || status=$?
+  wait $! || true
+  refusal=$(sed -n -E 's/^(salloc|sbatch): error: (Job submit\/allocate|Batch job submission) failed: //p' "$words")
+  rm -f "$words"
+  [[ $refusal ]] || return "$status"
+  case $refusal in
+    *account*) place=$LINE_account ;;
+    *[Tt]ime*) place=$LINE_hours ;;
+    *[Mm]emory*) place=$LINE_memory_per_core_mb ;;
+    *) place=settings.yml ;;
+  esac
+  die refused refusal="$refusal" place="$place"
+}

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# setup_env.sh: builds the Python environment of JupyterLab with its extensions, and installs the kernels
+#
+#   ./setup_env.sh                              does what is missing; safe to run at any time
+#   ./setup_env.sh --rebuild                    builds the environment anew, with the newest versions
+#   ./setup_env.sh --add KERNEL PACKAGE...      installs more packages: --add python numpy, --add julia Glob,
+#                                               --add r doParallel
+#   ./setup_env.sh --register ENVIRONMENT NAME  makes another Python environment a kernel called NAME
+#   ./setup_env.sh --print                      shows the commands instead of running them
+#   ./setup_env.sh --help                       this text
+#
+# Run it on a login node. A new environment is built beside the old one and takes its place when it is complete:
+# environment_path is a link to it. Whatever you installed yourself with pip is carried over.
+set -euo pipefail
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+source "$FOLDER/lib/settings.sh"
+source "$FOLDER/lib/login.sh"
+source "$FOLDER/lib/slurm.sh"
+source "$FOLDER/lib/environment.sh"
+source "$FOLDER/lib/build.sh"
+parse_options more "$@"
+load_settings
+
+[[ $PRINT || $FACT_internet_on_compute == direct ]] || ! on_compute_node \
+  || misuse no_internet_here cluster="$SETTING_cluster" login="$(login_name)"
+path=$(environment_path)
+PIP_OPTIONS=()
+[[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)
+
+case ${OPTIONS[0]:-} in
+  --add)
+    ((${#OPTIONS[@]} > 2)) || misuse what_to_add
+    add_packages "${OPTIONS[@]:1}"
+    exit
+    ;;
+  --register)
+    ((${#OPTIONS[@]} == 3)) || misuse what_to_register
+    register_environment "${OPTIONS[@]:1}"
+    exit
+    ;;
+  --rebuild | "") ((${#OPTIONS[@]} < 2)) || misuse unknown_option option="${OPTIONS[1]}" ;;
+  *) misuse unknown_option option="${OPTIONS[0]}" ;;
+esac
+
+if [[ -e $path && ! -L $path ]]; then die not_ours path="$path" place="$LINE_environment_path"; fi
+[[ $PRINT ]] || one_at_a_time "$path.lock"
+if [[ ${OPTIONS[0]:-} == --rebuild ]] || ! built_from_these_settings; then
+  modules=$(session_modules)
+  load_modules "$modules"
+  build_environment
+else
+  modules=$(recorded_modules)
+  load_modules "$modules"
+  run source "$path/bin/activate"
+  set_up_plugins
+  [[ $PRINT ]] || record_modules "$path" "$modules"
+fi
+if [[ $PRINT ]]; then exit; fi
+
+# the wiki's check
+pip freeze | grep '^jupyter'
+[[ ! $FAILED ]] || die plugins_failed names="${FAILED# }"
+say environment_ready path="$path"

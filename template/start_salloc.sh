@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# start_salloc.sh: asks Slurm for a compute node and starts JupyterLab on it
+#
+#   ./start_salloc.sh                   with the resources of settings.yml
+#   ./start_salloc.sh --time=3:00:00    other options go to salloc as they are, and win
+#   ./start_salloc.sh --print           shows the command instead of running it
+#   ./start_salloc.sh --help            this text
+#
+# Run it on a login node, after setup_env.sh. While the job waits, salloc says so; Ctrl-C then withdraws it.
+set -euo pipefail
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+source "$FOLDER/lib/settings.sh"
+source "$FOLDER/lib/login.sh"
+source "$FOLDER/lib/environment.sh"
+source "$FOLDER/lib/slurm.sh"
+parse_options more "$@"
+load_settings
+
+server=("$FOLDER/jupyterlab.sh")
+if [[ $FACT_scheduler == none ]]; then
+  ((${#OPTIONS[@]} == 0)) || misuse unknown_option option="${OPTIONS[0]}"
+  run exec "${server[@]}"
+  exit
+fi
+
+at_most hours "$FACT_interactive_hours_max"
+slurm_options
+command=(salloc "${SLURM_OPTIONS[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"} srun "${server[@]}")
+if [[ ! $PRINT ]]; then
+  ! on_compute_node || misuse on_compute_node
+  command -v salloc >/dev/null || misuse no_slurm command=salloc cluster="$SETTING_cluster" login="$(login_name)"
+  need_environment
+  # the job inherits them, so that the node need not load them
+  modules=$(recorded_modules)
+  load_modules "$modules"
+fi
+folder=$(submission_folder)
+[[ ! $folder ]] || run cd "$folder"
+run_in_slurm "${command[@]}"

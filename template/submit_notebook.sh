@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# submit_notebook.sh: runs a notebook as a batch job, for anything longer than a session
+#
+#   ./submit_notebook.sh NOTEBOOK                     with the resources of settings.yml
+#   ./submit_notebook.sh NOTEBOOK --time=24:00:00     other options are sbatch's, and win
+#   ./submit_notebook.sh --print NOTEBOOK             writes the sbatch script instead of submitting it
+#   ./submit_notebook.sh --help                       this text
+#
+# The job converts the notebook to a Python script (nbconvert) and runs that; an error in it makes the job FAILED.
+# Keep the script that --print writes, edit it, share it: sbatch takes it as it is.
+set -euo pipefail
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+source "$FOLDER/lib/settings.sh"
+source "$FOLDER/lib/login.sh"
+source "$FOLDER/lib/environment.sh"
+source "$FOLDER/lib/slurm.sh"
+parse_options more "$@"
+load_settings
+
+notebook="" options=()
+for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
+  case $option in
+    -*) options+=("$option") ;;
+    *)
+      [[ ! $notebook ]] || misuse one_notebook first="$notebook" second="$option"
+      notebook=$option
+      ;;
+  esac
+done
+[[ $FACT_scheduler == slurm ]] || misuse no_batch cluster="$SETTING_cluster" place="$LINE_cluster"
+[[ $notebook ]] || misuse which_notebook
+[[ $notebook == *.ipynb && -f $notebook ]] || misuse no_such_notebook notebook="$notebook"
+# sbatch has no way to write these in #SBATCH --output
+[[ $(cd -- "$(dirname -- "$notebook")" >/dev/null && pwd)/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
+grep -q '"nbformat"' "$notebook" || misuse not_a_notebook notebook="$notebook"
+
+directory=$(cd -- "$(dirname -- "$notebook")" >/dev/null && pwd)
+name=$(basename -- "$notebook" .ipynb)
+folder=$(submission_folder)
+[[ ! $folder || $directory/ == "$folder"/* || $PRINT ]] \
+  || misuse notebook_not_on_scratch notebook="$notebook" cluster="$SETTING_cluster" scratch="$folder"
+slurm_options
+
+modules=$(recorded_modules)
+environment=$(environment_path)
+
+batch_script() {
+  echo '#!/bin/bash'
+  # sbatch replaces %j in --output; a "%" of the path itself is doubled
+  printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="${name//[^A-Za-z0-9._-]/_}" \
+    --output="\"${directory//%/%%}/${name//%/%%}-%j.out\"" ${options[@]+"${options[@]}"}
+  echo
+  if [[ $modules ]]; then
+    # a job does not always inherit the function
+    echo 'type module &>/dev/null || source /etc/profile'
+    # shellcheck disable=SC2086 # words
+    show_command module load $modules
+  fi
+  show_command source "$environment/bin/activate"
+  show_command cd "$directory"
+  echo 'set -e'
+  # a script of its own for each job, so that two jobs of one notebook do not meet; it stays as what was run
+  show_command jupyter nbconvert --to python --output "$name-JOB" "$name.ipynb" | sed "s/-JOB\('*\)/-\1\"\$SLURM_JOB_ID\"/"
+  show_command python "$name-JOB.py" | sed "s/-JOB\.py\('*\)/-\1\"\$SLURM_JOB_ID\".py/"
+}
+
+if [[ $PRINT ]]; then
+  batch_script
+  exit
+fi
+command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$SETTING_cluster" login="$(login_name)"
+need_environment
+answer=$(run_in_slurm sbatch <<<"$(batch_script)")
+say submitted answer="$answer" output="$directory/$name-${answer##* }.out"

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# tunnel_ssh.sh: an SSH tunnel from your computer to the running session, with ssh alone
+#
+#   ./tunnel_ssh.sh ADDRESS    to the address that start_salloc.sh printed (in single quotes)
+#   ./tunnel_ssh.sh            asks the cluster for your running session first: one more login
+#   ./tunnel_ssh.sh --print ADDRESS    shows the command and the address to open
+#   ./tunnel_ssh.sh --help     this text
+#
+# For Linux, macOS, and on Windows MobaXterm and Git Bash. Leave it running; Ctrl-C closes the tunnel.
+set -euo pipefail
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+source "$FOLDER/lib/settings.sh"
+source "$FOLDER/lib/login.sh"
+parse_options more "$@"
+load_settings
+
+need_tunnel
+((${#OPTIONS[@]} < 2)) || misuse one_address
+need_user
+login=$(login_name)
+address=${OPTIONS[0]:-}
+if [[ ! $address ]]; then
+  say finding login="$login" >&2
+  found=$(ssh "$login" bash -l -s <"$FOLDER/lib/list_sessions.sh") || die no_connection login="$login"
+  found=$(sed -n 's/^passerelle-session //p' <<<"$found")
+  [[ $found ]] || die no_session cluster="$SETTING_cluster"
+  [[ $found != *$'\n'* ]] || die many_sessions found="$found"
+  address=$found
+fi
+read_address "$address"
+
+# the same number as on the node, unless something else listens there on this computer
+port=${SETTING_port:-$PORT}
+while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+((port == PORT)) || say other_port port="$port" taken="${SETTING_port:-$PORT}" >&2
+
+command=(ssh -N -L "$port:$NODE:$PORT" "$login")
+# only ssh passes between such a cluster's nodes: log in on the node itself
+on_node=$NODE
+[[ $login != *@* ]] || on_node=${login%%@*}@$NODE
+[[ $FACT_reach != jump ]] || command=(ssh -N -J "$login" -L "$port:localhost:$PORT" "$on_node")
+url=http://localhost:$port/$PAGE
+if [[ $PRINT ]]; then
+  show_command "${command[@]}"
+  printf '%s\n' "$url"
+  exit
+fi
+say connecting login="$login"
+say_when_it_answers 127.0.0.1 "$port" "$url" &
+watcher=$!
+trap 'kill "$watcher" 2>/dev/null || true' EXIT
+status=0
+"${command[@]}" || status=$?
+# with a shared connection (ControlMaster) ssh is back at once, and the tunnel lives in that connection
+if ((status == 0)) && answers 127.0.0.1 "$port"; then
+  say tunnel_is_shared url="$url" command="ssh -O cancel -L $port:$NODE:$PORT $login"
+  exit
+fi
+((status == 0 || status == 130)) || die tunnel_failed login="$login"

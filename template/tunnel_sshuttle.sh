@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# tunnel_sshuttle.sh: opens the cluster's whole network to your computer, so that the printed address works as it is
+#
+#   ./tunnel_sshuttle.sh            then open the address that start_salloc.sh printed
+#   ./tunnel_sshuttle.sh ADDRESS    the same, and says when that address answers
+#   ./tunnel_sshuttle.sh --print    shows the command instead of running it
+#   ./tunnel_sshuttle.sh --help     this text
+#
+# For Linux and macOS, with sshuttle (a Python package) and the right to use sudo. Ctrl-C closes it.
+set -euo pipefail
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+source "$FOLDER/lib/settings.sh"
+source "$FOLDER/lib/login.sh"
+parse_options more "$@"
+load_settings
+
+need_tunnel
+((${#OPTIONS[@]} < 2)) || misuse one_address
+# sshuttle ends at the login node, and from there only ssh would pass
+[[ $FACT_reach == node ]] || misuse no_sshuttle cluster="$SETTING_cluster"
+need_user
+command=(sshuttle --dns -Nr "$(login_name)")
+if [[ $PRINT ]]; then
+  show_command "${command[@]}"
+  exit
+fi
+command -v sshuttle >/dev/null || die sshuttle_missing
+if ((${#OPTIONS[@]})); then
+  read_address "${OPTIONS[0]}"
+  say_when_it_answers "$NODE" "$PORT" "${OPTIONS[0]}" &
+  watcher=$!
+  trap 'kill "$watcher" 2>/dev/null || true' EXIT
+fi
+say connecting login="$(login_name)"
+"${command[@]}"
