@@ -41,6 +41,8 @@ address=$node
 [[ $FACT_reach != local ]] || node=127.0.0.1
 # jupyter-lab rather than "jupyter lab", which starts Python twice
 command=(jupyter-lab --ip "$address" --no-browser)
+# the only user of many a container; on a cluster nobody is
+((EUID)) || command+=(--allow-root)
 if [[ $PRINT ]]; then
   show_command "${command[@]}"
   exit

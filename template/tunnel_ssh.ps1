@@ -1,0 +1,106 @@
+<#
+.SYNOPSIS
+tunnel_ssh.ps1: an SSH tunnel from a Windows computer to the running session, with the ssh of Windows
+
+.DESCRIPTION
+    ./tunnel_ssh.ps1 'ADDRESS'           to the address that start_salloc.sh printed
+    ./tunnel_ssh.ps1 -Print 'ADDRESS'    shows the command and the address to open (--print does, too)
+    ./tunnel_ssh.ps1 -Help               this text (--help, too)
+
+One login, so one second-factor prompt. Leave it running; Ctrl-C closes the tunnel.
+If Windows refuses to run scripts: powershell -ExecutionPolicy Bypass -File tunnel_ssh.ps1 'ADDRESS'
+#>
+param(
+    [Parameter(ValueFromRemainingArguments)] [string[]] $Words = @(),
+    [switch] $Print,
+    [switch] $Help
+)
+$ErrorActionPreference = 'Stop'
+Set-StrictMode -Version 2
+
+# Read-Flat: the same "name: value" lines that lib/settings.sh reads; this script needs single values only
+function Read-Flat([string] $Name) {
+    $values = @{}
+    $path = Join-Path $PSScriptRoot $Name
+    if (Test-Path $path) {
+        foreach ($line in Get-Content -Encoding UTF8 $path) {
+            if ($line -match '^([a-z][a-z0-9_]*): +([A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*) *( #.*)?$') {
+                $values[$Matches[1]] = $Matches[2]
+            }
+        }
+    }
+    $values
+}
+
+# Stop-Here: one line of trouble, and the status of misuse
+function Stop-Here([string] $Key, [hashtable] $Names = @{}) {
+    [Console]::Error.WriteLine('tunnel_ssh.ps1: ' + (Get-Message $Key $Names))
+    exit 64
+}
+
+# Get-Message: a text of lib/messages in the language of settings.yml, its {names} filled in
+function Get-Message([string] $Key, [hashtable] $Names = @{}) {
+    $file = Join-Path $PSScriptRoot "lib/messages/$language.yml"
+    $text = (Get-Content -Encoding UTF8 $file | Where-Object { $_.StartsWith("${Key}: ") }) -replace '^[a-z_]+: "(.*)"$', '$1'
+    foreach ($name in $Names.Keys) { $text = $text.Replace("{$name}", [string] $Names[$name]) }
+    $text.Replace('\n', "`n")
+}
+
+# Test-Port: does something listen on this computer's port already?
+function Test-Port([int] $Port) {
+    $client = New-Object System.Net.Sockets.TcpClient
+    try { $client.Connect('127.0.0.1', $Port); $true } catch { $false } finally { $client.Dispose() }
+}
+
+if ($Help -or $Words -contains '--help') { Get-Help -Full $PSCommandPath | Out-String | Write-Output; exit 0 }
+if ($Words -contains '--print') { $Print = $true }
+$addresses = @($Words | Where-Object { $_ -and $_ -ne '--print' })
+
+$language = 'en'
+$settings = Read-Flat 'settings.yml'
+if ($settings['language'] -eq 'fr') { $language = 'fr' }
+if (-not $settings.ContainsKey('cluster')) { Stop-Here 'no_settings' @{ folder = $PSScriptRoot } }
+$personal = Read-Flat 'personal.yml'
+$facts = Read-Flat "plugins/clusters/$($settings['cluster']).yml"
+if ($facts['reach'] -eq 'local') { Stop-Here 'no_tunnel_needed' @{ place = 'settings.yml' } }
+
+if ($addresses.Count -ne 1) { Stop-Here 'one_address' }
+if ($addresses[0] -notmatch '^http://([A-Za-z0-9][A-Za-z0-9.-]*):([0-9]+)/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$') {
+    Stop-Here 'bad_address' @{ address = $addresses[0] }
+}
+$node = $Matches[1]; $remotePort = [int] $Matches[2]; $page = $Matches[3]
+
+$loginHost = $facts['login_host']
+if ($loginHost -eq 'asked') { $loginHost = $settings['login_host'] }
+if ([int] $settings['gpus'] -gt 0 -and $facts['gpu_login_host']) { $loginHost = $facts['gpu_login_host'] }
+$user = $personal['user']
+if (-not $user -and -not $personal['ssh_host']) {
+    if ($Print) { $user = 'USER' }
+    else {
+        $user = Read-Host (Get-Message 'which_user' @{ cluster = $settings['cluster'] })
+        if ($user -notmatch '^[A-Za-z_][A-Za-z0-9_.-]*$') { Stop-Here 'no_user' @{ cluster = $settings['cluster'] } }
+        Add-Content -Path (Join-Path $PSScriptRoot 'personal.yml') -Value "user: $user"
+    }
+}
+$login = "$user@$loginHost"
+if ($personal['ssh_host']) { $login = $personal['ssh_host'] }
+
+$port = $remotePort
+if ($personal['port']) { $port = [int] $personal['port'] }
+$wanted = $port
+while (-not $Print -and (Test-Port $port)) { $port++ }
+if ($port -ne $wanted) { Get-Message 'other_port' @{ port = $port; taken = $wanted } }
+
+$arguments = @('-N', '-L', "${port}:${node}:${remotePort}", $login)
+# only ssh passes between such a cluster's nodes: log in on the node itself
+if ($facts['reach'] -eq 'jump') {
+    $onNode = $node
+    if ($user) { $onNode = "$user@$node" }
+    $arguments = @('-N', '-J', $login, '-L', "${port}:localhost:${remotePort}", $onNode)
+}
+$url = "http://localhost:$port/$page"
+if ($Print) { "ssh $arguments"; $url; exit 0 }
+Get-Message 'connecting' @{ login = $login }
+$url
+& ssh @arguments
+exit $LASTEXITCODE
