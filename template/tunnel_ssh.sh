@@ -49,11 +49,12 @@ say connecting login="$login"
 say_when_it_answers 127.0.0.1 "$port" "$url" &
 watcher=$!
 trap 'kill "$watcher" 2>/dev/null || true' EXIT
+trap 'say tunnel_closed; exit' INT TERM
 status=0
 "${command[@]}" || status=$?
 # with a shared connection (ControlMaster) ssh is back at once, and the tunnel lives in that connection
-if ((status == 0)) && answers 127.0.0.1 "$port"; then
+((status != 0)) || ! answers 127.0.0.1 "$port" || {
   say tunnel_is_shared url="$url" command="ssh -O cancel -L $port:$NODE:$PORT $login"
   exit
-fi
-((status == 0 || status == 130)) || die tunnel_failed login="$login"
+}
+die tunnel_failed login="$login"

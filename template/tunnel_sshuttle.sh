@@ -31,5 +31,6 @@ if ((${#OPTIONS[@]})); then
   watcher=$!
   trap 'kill "$watcher" 2>/dev/null || true' EXIT
 fi
+trap 'say tunnel_closed; exit' INT TERM
 say connecting login="$(login_name)"
-"${command[@]}"
+"${command[@]}" || die tunnel_failed login="$(login_name)"

@@ -30,9 +30,9 @@ build_environment() {
   fi
   make_virtual_environment "$new"
   run source "$new/bin/activate"
-  install --upgrade pip
+  pip_install --upgrade pip
   # shellcheck disable=SC2086 # words
-  install $packages
+  pip_install $packages
   reinstall ${carried[@]+"${carried[@]}"}
   write_wrapper
   keep_history_in_memory
@@ -53,8 +53,8 @@ make_virtual_environment() {
   fi
 }
 
-# install PACKAGE...: pip, with a clear line when it fails
-install() {
+# pip_install PACKAGE...: pip, with a clear line when it fails
+pip_install() {
   local words status=0
   if [[ $PRINT ]]; then
     run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@"
@@ -83,7 +83,7 @@ reinstall() {
   for package; do
     grep -qix "${package%%==*}==.*" <<<"$present" || extra+=("$package")
   done
-  ((${#extra[@]} == 0)) || install "${extra[@]}"
+  ((${#extra[@]} == 0)) || pip_install "${extra[@]}"
 }
 
 # write_wrapper: the wiki's script, for those who type salloc by hand
@@ -169,7 +169,7 @@ add_packages() {
   modules="$(recorded_modules) $(plugin_modules)"
   load_modules "$modules"
   run source "$path/bin/activate"
-  plugin_add "$@"
+  plugin_add "$@" || die add_failed packages="$*" kernel="$kernel"
 }
 
 # register_environment ENVIRONMENT NAME: another environment's Python as a kernel with a name of its own
@@ -180,7 +180,7 @@ register_environment() {
   modules=$(session_modules)
   load_modules "$modules"
   "$environment/bin/python" -c 'import ipykernel' 2>/dev/null \
-    || run "$environment/bin/python" -m pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ipykernel
+    || run "$environment/bin/python" -m pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ipykernel || die pip_failed
   if shared_environment; then where=(--prefix "$path"); fi
   run "$environment/bin/python" -m ipykernel install "${where[@]}" --name "$name" --display-name "Python ($name)"
 }

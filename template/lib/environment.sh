@@ -63,18 +63,26 @@ need_module_command() {
 
 # load_modules MODULES: loads what of these words is not loaded yet, in that order
 load_modules() {
-  local module missing=()
+  local module missing=() words status unknown
   for module in $1; do
     [[ ":${LOADEDMODULES:-}:" == *":$module"[:/]* ]] || missing+=("$module")
   done
   ((${#missing[@]})) || return 0
-  if [[ ! $PRINT ]]; then need_module_command; fi
+  if [[ $PRINT ]]; then
+    show_command module load "${missing[@]}"
+    return
+  fi
+  need_module_command
+  words=$(mktemp)
   # Lmod's function is not written for -e and -u
   set +eu
-  run module load "${missing[@]}"
-  local status=$?
+  module load "${missing[@]}" 2>"$words"
+  status=$?
   set -eu
-  ((status == 0)) || die module_missing modules="${missing[*]}" place="$LINE_python_module"
+  unknown=$(sed -n 's/^"\(.*\)"$/\1/p' "$words")
+  [[ $unknown && $status != 0 ]] || cat "$words" >&2
+  rm -f "$words"
+  ((status == 0)) || die module_missing modules="${unknown:-${missing[*]}}" place="$LINE_python_module"
 }
 
 # recorded_modules: the same, but with the versions that the environment was built with

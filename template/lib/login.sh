@@ -34,7 +34,7 @@ read_address() {
 
 # answers HOST PORT: does a Jupyter server answer there? (an open port proves nothing)
 answers() {
-  local line
+  local line=""
   {
     exec 3<>"/dev/tcp/$1/$2" && printf 'GET /api HTTP/1.0\r\n\r\n' >&3 && IFS= read -r -t 5 line <&3
     exec 3>&-

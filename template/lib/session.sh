@@ -51,6 +51,8 @@ announce_session() {
     return
   fi
   mkdir -p "$(sessions_folder)"
+  # what sessions left that were killed; none lasts longer than the clusters' week
+  find "$(sessions_folder)" -type f -mtime +7 -delete
   printf '%s\n' "$url" >"$(session_record)"
   : "${SETTING_user:=$USER}"
   say "reach_$FACT_reach" login="$(login_name)" node="$node" port="$port" path="$path" user="$SETTING_user"

@@ -12,9 +12,18 @@ slurm_options() {
     SLURM_OPTIONS+=(--nodes=1)
   fi
   SLURM_OPTIONS+=(--ntasks=1 --cpus-per-task="$cores")
-  [[ $FACT_memory_option == none ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
+  # Slurm takes one way of asking for memory; one on the command line wins
+  [[ $FACT_memory_option == none || $(given --mem) ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
   [[ $SETTING_account == none ]] || SLURM_OPTIONS+=(--account="$SETTING_account")
   ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(--gpus-per-node="$(gpu_request)")
+}
+
+# given OPTION: prints the option of that name that came on the command line, if one did
+given() {
+  local option
+  for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
+    if [[ $option == "$1"* ]]; then printf '%s\n' "$option"; fi
+  done
 }
 
 # gpu_request: model:number, or the number alone where no model was chosen
@@ -35,25 +44,29 @@ submission_folder() {
   printf '%s\n' "${SCRATCH:-\$SCRATCH}"
 }
 
-# run_in_slurm COMMAND...: runs salloc or sbatch; when Slurm refuses the job, says which setting to look at
+# run_in_slurm COMMAND...: runs salloc or sbatch; when Slurm refuses the job, one line with its reason and where to look
 run_in_slurm() {
-  local status=0 words refusal place
+  local status=0 words filter refusal place option
   if [[ $PRINT ]]; then
     show_command "$@"
     return
   fi
   words=$(mktemp)
-  # tee has to outlive Ctrl-C, or salloc dies of a broken pipe before it can withdraw the job
-  "$@" 2> >(trap '' INT && exec tee "$words" >&2) || status=$?
-  wait $! || true
+  # the filter has to outlive Ctrl-C, or salloc dies of a broken pipe before it can withdraw the job
+  exec 8> >(trap '' INT && tee "$words" | grep --line-buffered -v ' failed: ' >&2)
+  filter=$!
+  "$@" 2>&8 || status=$?
+  exec 8>&-
+  wait "$filter" || true
   refusal=$(sed -n -E 's/^(salloc|sbatch): error: (Job submit\/allocate|Batch job submission) failed: //p' "$words")
   rm -f "$words"
   [[ $refusal ]] || return "$status"
   case $refusal in
-    *account*) place=$LINE_account ;;
-    *[Tt]ime*) place=$LINE_hours ;;
-    *[Mm]emory*) place=$LINE_memory_per_core_mb ;;
-    *) place=settings.yml ;;
+    *account*) option=--account place=$LINE_account ;;
+    *[Tt]ime*) option=--time place=$LINE_hours ;;
+    *[Mm]emory* | *configuration*) option=--mem place=$LINE_memory_per_core_mb ;;
+    *) option=--none place=settings.yml ;;
   esac
-  die refused refusal="$refusal" place="$place"
+  option=$(given "$option")
+  die refused refusal="$refusal" place="${option:-$place}"
 }

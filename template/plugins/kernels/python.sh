@@ -6,5 +6,5 @@ plugin_packages() {
 }
 
 plugin_add() {
-  run pip install "${PIP_OPTIONS[@]}" "$@"
+  pip_install "$@"
 }
