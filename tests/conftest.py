@@ -1,0 +1,276 @@
+"""What all tests share: the template as people get it, folders made from it, and their scripts run.
+
+Nothing here knows the developer: HOME, git's settings and the variables of a job or a cluster are the tests' own,
+and scripts find the tools of a plain laptop (no Slurm, no modules), whatever this computer has.
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import copier
+import hypothesis
+import pytest
+import yaml
+from pytest_console_scripts import ScriptRunner
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TEMPLATE = REPOSITORY / "template"
+ANSWERS = Path(__file__).with_name("answers")
+
+# the cluster of tests/cluster, and people's lives on it; what it prepares is kept in the developer's cache
+pytest_plugins = ["cluster.fixtures", "life"]
+os.environ.setdefault("PASSERELLE_CLUSTER_CACHE", str(Path.home() / ".cache/passerelle-cluster"))
+
+# the same examples at every run; others with: pytest --hypothesis-profile=explore
+hypothesis.settings.register_profile("repeat", database=None, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", database=None, deadline=None, max_examples=3000)
+hypothesis.settings.load_profile("repeat")
+
+# all that the scripts of a folder may count on; ssh, sshuttle, Slurm and modules are not among it
+PLAIN_TOOLS = (
+    "awk basename bash cat chmod cp cut date dirname env grep head hostname iconv id ln ls mkdir mktemp mv od "
+    "python3 readlink rm sed sh sleep sort tail tee touch tr uname wc"
+)
+
+
+@pytest.fixture(scope="session")
+def own_home(tmp_path_factory):
+    """A new user's home, for everything that tests start, and git's settings in it."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text(
+        "[user]\n\tname = Prof\n\temail = prof@example.org\n[init]\n\tdefaultBranch = main\n"
+        "[core]\n\tautocrlf = false\n[commit]\n\tgpgSign = false\n"
+    )
+    return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scrubbed(own_home):
+    """The environment of every test: the new user's, and nothing of a job, a cluster or Copier's own settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if re.match(r"(SLURM|SALLOC|SBATCH|LMOD|MODULE|LOADEDMODULES|COPIER|GIT_|XDG_|LC_|CDPATH|BASH_ENV)", name):
+                patch.delenv(name)
+        for name in ["CC_CLUSTER", "SCRATCH", "PROJECT", "VIRTUAL_ENV", "PYTHONPATH"]:
+            patch.delenv(name, raising=False)
+        patch.setenv("HOME", str(own_home))
+        patch.setenv("GIT_CONFIG_GLOBAL", str(own_home / ".gitconfig"))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        patch.setenv("LANG", "C.UTF-8")
+        yield
+
+
+@pytest.fixture(scope="session")
+def plain_path(tmp_path_factory):
+    """A folder for PATH with the plain tools of a laptop and nothing else."""
+    folder = tmp_path_factory.mktemp("plain-tools")
+    for tool in PLAIN_TOOLS.split():
+        if found := shutil.which(tool):
+            (folder / tool).symlink_to(found)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment(own_home, plain_path):
+    """The whole environment of a script that a test runs."""
+    return {"HOME": str(own_home), "PATH": str(plain_path), "USER": "prof", "LOGNAME": "prof", "LANG": "C.UTF-8"}
+
+
+def git(folder, *arguments):
+    """Runs git in a folder and answers what it prints; raises RuntimeError with git's words."""
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8")
+    if done.returncode:
+        raise RuntimeError(f"git {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def make_template(folder):
+    """Makes a git repository of this one's files as they are now, without tests and docs, tagged 1.0.0."""
+    listed = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for name in filter(None, listed):
+        source, target = REPOSITORY / name, folder / name
+        if name.startswith(("tests/", "docs/")) or not (source.is_symlink() or source.is_file()):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target, follow_symlinks=False)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "The working tree")
+    git(folder, "tag", "1.0.0")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pristine_template(scrubbed, tmp_path_factory):
+    """The template, made once; not to be changed."""
+    return make_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def template(pristine_template, tmp_path):
+    """A git repository of its own with the working tree's template, tagged 1.0.0, for a test to change."""
+    return Path(shutil.copytree(pristine_template, tmp_path / "template", symlinks=True))
+
+
+def read_answers(answers):
+    """Answers the data of tests/answers/NAME.yml, or the dictionary itself."""
+    if isinstance(answers, str):
+        return yaml.safe_load((ANSWERS / f"{answers}.yml").read_text(encoding="utf-8"))
+    return dict(answers)
+
+
+@pytest.fixture(scope="session")
+def pristine_folder(pristine_template, tmp_path_factory):
+    """Makes a folder from answers, once for all tests; not to be changed."""
+    made = {}
+
+    def make(answers, name="my-project", **more):
+        data = {**read_answers(answers), **more}
+        key = json.dumps([data, name], sort_keys=True)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("folder") / name
+            copier.run_copy(str(pristine_template), folder, data=data, defaults=True, quiet=True)
+            made[key] = folder
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def make_folder(pristine_folder, tmp_path):
+    """Makes a folder of its own from answers (a name of tests/answers, or a dictionary), with Copier and defaults."""
+
+    def make(answers, name="my-project", **more):
+        return Path(shutil.copytree(pristine_folder(answers, name, **more), tmp_path / name, symlinks=True))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def script(environment, tmp_path_factory):
+    """Runs a script as a person would: ``script(folder / "start_salloc.sh", "--print")``, in the script's folder."""
+    runner = ScriptRunner("subprocess", tmp_path_factory.mktemp("runner"))
+
+    def run(path, *arguments, cwd=None, stdin="", **variables):
+        return runner.run(
+            [str(path), *map(str, arguments)],
+            cwd=str(cwd or path.parent),
+            env={**environment, **{name: str(value) for name, value in variables.items()}},
+            stdin=io.StringIO(stdin),
+            encoding="utf-8",
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def copier_command(tmp_path_factory):
+    """Runs Copier's command line in this process, which spares half a second: ``copier_command("copy", ...)``."""
+    runner = ScriptRunner("inprocess", tmp_path_factory.mktemp("copier"))
+
+    def run(*arguments, cwd=None):
+        return runner.run(["copier", *map(str, arguments)], cwd=cwd and str(cwd))
+
+    return run
+
+
+def french(text):
+    """Answers a text with the no-break spaces of French typography, which cannot be told from others in a source."""
+    return re.sub("« ", "«\u00a0", re.sub(" ([:;?!»])", "\u00a0\\1", text))
+
+
+def edit(path, old, new):
+    """Replaces a text that stands exactly once in a file."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path.name}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def set_answer(folder, **answers):
+    """Edits settings.yml by hand, line by line; ``None`` deletes the line, and a name that is not there is added."""
+    path = folder / "settings.yml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for name, value in answers.items():
+        found = [number for number, line in enumerate(lines) if line.startswith(f"{name}:")]
+        assert len(found) < 2
+        if value is None:
+            del lines[found[0]]
+        elif found:
+            lines[found[0]] = f"{name}: {value}"
+        else:
+            lines.append(f"{name}: {value}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+class BashReader:
+    """lib/settings.sh in one bash that stays, asked again and again; starting it each time would take minutes."""
+
+    # "-e" as in the scripts; a subshell for each request, which refusals end
+    DRIVER = r"""
+set -uo pipefail
+while IFS=$'\t' read -r FOLDER request argument; do
+  (
+    set -e
+    source "$FOLDER/lib/settings.sh"
+    case $request in
+      read)
+        read_rules
+        read_flat settings.yml SETTING check
+        ;;
+      facts) read_flat "$argument" FACT ;;
+      load) load_settings ;;
+      session)
+        load_settings
+        at_most hours "$FACT_interactive_hours_max"
+        ;;
+    esac
+    for name in ${!SETTING_@} ${!FACT_@}; do printf '%s=%s\0' "$name" "${!name}"; done
+  ) </dev/null >"$FOLDER.out" 2>"$FOLDER.err"
+  echo "$?"
+done
+"""
+
+    def __init__(self, folder, environment, where):
+        """Starts bash; folder is a generated folder whose settings.yml is replaced for every request."""
+        self.folder, self.where = folder, where
+        driver = where / "driver.sh"
+        driver.write_text(self.DRIVER)
+        self.bash = subprocess.Popen(
+            ["bash", str(driver)],
+            cwd=where,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def ask(self, request, settings=None, argument=""):
+        """Answers status, values (SETTING_name and FACT_name to text) and standard error (bytes)."""
+        if settings is not None:
+            (self.folder / "settings.yml").write_bytes(settings)
+        self.bash.stdin.write(f"{self.folder}\t{request}\t{argument}\n")
+        self.bash.stdin.flush()
+        status = int(self.bash.stdout.readline())
+        printed = Path(f"{self.folder}.out").read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+        return status, dict(item.split("=", 1) for item in printed), Path(f"{self.folder}.err").read_bytes()
+
+    def close(self):
+        """Ends bash."""
+        self.bash.stdin.close()
+        self.bash.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def bash_reader(pristine_folder, environment, tmp_path_factory):
+    """lib/settings.sh of a folder, ready to read one settings.yml after another."""
+    where = tmp_path_factory.mktemp("reader")
+    reader = BashReader(
+        Path(shutil.copytree(pristine_folder("least"), where / "folder", symlinks=True)), environment, where
+    )
+    yield reader
+    reader.close()
