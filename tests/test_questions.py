@@ -1,0 +1,734 @@
+"""The questions: whoever answers them right gets a folder, and whoever does not is told so in one line."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import copier
+import pexpect
+import pytest
+import yaml
+from conftest import ANSWERS, REPOSITORY, TEMPLATE, french, read_answers, refused
+
+COPIER_YML = yaml.safe_load((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
+QUESTIONS = {name: question for name, question in COPIER_YML.items() if not name.startswith("_")}
+TEXTS = {
+    language: yaml.safe_load((REPOSITORY / f"questions/{language}.yml").read_text(encoding="utf-8"))
+    for language in ["en", "fr"]
+}
+FACTS = {
+    path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in sorted((TEMPLATE / "plugins/clusters").glob("*.yml"))
+}
+IN_SERVICE = [name for name, facts in FACTS.items() if facts["status"] == "in_service"]
+RETIRED = [name for name, facts in FACTS.items() if facts["status"] == "retired"]
+LEAST = {"account": "def-yourpi", "cluster": "narval"}
+
+SETTINGS = {
+    "en": """\
+# Everything you answered. Edit it whenever you like, or run: copier update
+# One “name: value” or “name: [a, b]” a line, without quotes; the scripts say what they cannot read.
+
+language: en
+project_name: my-project
+
+# the cluster, and the account that pays
+cluster: narval
+account: def-yourpi
+
+# one session: its time limit, CPU cores, memory per core in MB, GPUs (gpu_model: none for none)
+hours: 1
+cores: 2
+memory_per_core_mb: 1024
+gpus: 0
+gpu_model: none
+
+# the Python module, the kernels (plugins/kernels), the extensions (plugins/extensions), where the environment lives, \
+more Python packages
+python_module: python
+kernels: [python]
+extensions: []
+environment_path: $HOME/jupyter_py3
+packages: []
+
+# Copier's own: which version of the template this folder comes from; leave it
+_commit: "1.0.0"
+_src_path: "{template}"
+""",
+    "fr": """\
+# Toutes vos réponses. Modifiez-les quand vous voulez, ou exécutez : copier update
+# Un « nom: valeur » ou « nom: [a, b] » par ligne, sans guillemets ; les scripts disent ce qu'ils ne peuvent pas lire.
+
+language: fr
+project_name: my-project
+
+# la grappe, et le compte à utiliser
+cluster: narval
+account: def-yourpi
+
+# une session : sa limite de temps en heures, cœurs CPU, mémoire par cœur en Mo, GPU (gpu_model: none s'il n'y en a pas)
+hours: 1
+cores: 2
+memory_per_core_mb: 1024
+gpus: 0
+gpu_model: none
+
+# le module Python, les noyaux (plugins/kernels), les modules d'extension (plugins/extensions), le lieu de \
+l'environnement virtuel, d'autres paquets Python
+python_module: python
+kernels: [python]
+extensions: []
+environment_path: $HOME/jupyter_py3
+packages: []
+
+# À Copier : de quelle version du modèle vient ce dossier ; n'y touchez pas
+_commit: "1.0.0"
+_src_path: "{template}"
+""",
+}
+
+
+def given(answers):
+    """Answers the options of `copier copy` that give these answers."""
+    return [
+        word
+        for name, value in answers.items()
+        for word in ["-d", f"{name}=[{', '.join(value)}]" if isinstance(value, list) else f"{name}={value}"]
+    ]
+
+
+# --- right answers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_an_account_and_a_cluster_are_enough_for_a_folder(pristine_template, tmp_path, language):
+    command = [sys.executable, "-m", "copier", "copy", "-d", "account=def-yourpi", "-d", "cluster=narval", "--defaults"]
+    command += ["-d", f"language={language}", str(pristine_template), "my-project"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    settings = (tmp_path / "my-project/settings.yml").read_text(encoding="utf-8")
+    expected = SETTINGS[language].replace("{template}", str(pristine_template))
+    assert settings == (french(expected) if language == "fr" else expected)
+
+
+@pytest.mark.parametrize("cluster", IN_SERVICE)
+def test_every_cluster_in_service_makes_a_folder_whose_scripts_start(pristine_folder, script, cluster):
+    prefix = (FACTS[cluster]["account_prefixes"] or ["def"])[0]
+    answers = {"cluster": cluster, "account": f"{prefix}-yourpi"}
+    if cluster == "other":
+        answers["login_host"] = "login.example.org"
+    done = script(pristine_folder(answers) / "start_salloc.sh", "--print", SCRATCH="/scratch/prof")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in ANSWERS.glob("*.yml")))
+def test_every_kind_of_user_gets_the_answers_that_they_gave(pristine_folder, name):
+    answers = read_answers(name)
+    settings = yaml.safe_load((pristine_folder(name) / "settings.yml").read_text(encoding="utf-8"))
+    assert {key: settings[key] for key in answers} == answers
+
+
+def test_the_folder_has_every_file_of_the_template_but_one_rendered(pristine_folder):
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "template"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    expected = {name.removeprefix("template/").removesuffix(".jinja") for name in listed.stdout.split("\n") if name}
+    folder = pristine_folder("least")
+    made = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+    assert made == {
+        name for name in expected if os.path.lexists(REPOSITORY / "template" / name) or name == "settings.yml"
+    }
+    for name in made - {"settings.yml", ".copier-answers.yml"}:
+        source = TEMPLATE / name
+        assert (folder / name).read_bytes() == source.read_bytes(), name
+        assert os.access(folder / name, os.X_OK) == os.access(source, os.X_OK), name
+
+
+def test_the_answers_file_of_copier_is_a_link_to_the_settings(pristine_folder):
+    assert os.readlink(pristine_folder("least") / ".copier-answers.yml") == "settings.yml"
+
+
+@pytest.mark.parametrize(
+    ("folder", "project"),
+    [
+        ("my project", "my-project"),
+        ("2026-hiver", "hiver"),
+        ("-x-", "x"),
+        ("été à Québec", "t-Qu-bec"),
+        ("a_b.c", "a-b-c"),
+        ("日本", "jupyter"),
+        ("no", "jupyter"),
+        ("Y", "jupyter"),
+    ],
+)
+def test_whatever_the_folder_is_called_a_right_project_name_is_proposed(pristine_template, tmp_path, folder, project):
+    copier.run_copy(str(pristine_template), tmp_path / folder, data=LEAST, defaults=True, quiet=True)
+    assert f"\nproject_name: {project}\n" in (tmp_path / folder / "settings.yml").read_text(encoding="utf-8")
+
+
+# --- what is said after copying -------------------------------------------------------------------------------------
+
+AFTER = {
+    ("en", "least"): """
+The folder {folder} is ready. Next, unless you are on the cluster already:
+
+    scp -r {folder} USER@narval.alliancecan.ca:my-project
+    ssh USER@narval.alliancecan.ca
+
+and there:
+
+    cd my-project
+    ./setup_env.sh
+    ./start_salloc.sh
+
+Then, on your computer, with the address it prints:
+
+    cd {folder}
+    ./tunnel_ssh.sh 'ADDRESS'
+
+USER is your user name on the cluster. Everything else is in {folder}/README.md
+""",
+    ("fr", "least"): """
+Le dossier {folder} est prêt. Ensuite, sauf si vous êtes déjà sur la grappe :
+
+    scp -r {folder} USER@narval.alliancecan.ca:my-project
+    ssh USER@narval.alliancecan.ca
+
+et là-bas :
+
+    cd my-project
+    ./setup_env.sh
+    ./start_salloc.sh
+
+Puis, sur votre ordinateur, avec l'adresse affichée :
+
+    cd {folder}
+    ./tunnel_ssh.sh 'ADRESSE'
+
+USER est votre nom d'utilisateur sur la grappe. Tout le reste est dans {folder}/LISEZMOI.md
+""",
+    ("en", "local"): """
+The folder {folder} is ready. Next:
+
+    cd {folder}
+    ./setup_env.sh
+    ./start_salloc.sh
+
+Everything else is in {folder}/README.md
+""",
+    ("fr", "local"): """
+Le dossier {folder} est prêt. Ensuite :
+
+    cd {folder}
+    ./setup_env.sh
+    ./start_salloc.sh
+
+Tout le reste est dans {folder}/LISEZMOI.md
+""",
+}
+
+
+def copied(copier_command, template, folder, answers, cwd=None):
+    """Copies with the command line and answers what it says after the list of files."""
+    done = copier_command("copy", "--defaults", *given(answers), template, folder, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return re.sub(r"(?s)^.*\n *create +[^\n]+\n", "", done.stderr)
+
+
+@pytest.mark.parametrize(("language", "kind"), AFTER)
+def test_after_copying_people_are_told_what_to_type_next(copier_command, pristine_template, tmp_path, language, kind):
+    folder = tmp_path / "my-project"
+    said = copied(copier_command, pristine_template, folder, {**read_answers(kind), "language": language})
+    expected = AFTER[language, kind].replace("{folder}", str(folder))
+    assert said.rstrip("\n") == (french(expected) if language == "fr" else expected).rstrip("\n")
+
+
+def test_who_takes_a_gpu_of_trillium_is_sent_to_its_login_node(copier_command, pristine_template, tmp_path):
+    said = copied(copier_command, pristine_template, tmp_path / "p", read_answers("trillium-gpu"))
+    assert re.findall(r"USER@\S+", said) == ["USER@trillium-gpu.alliancecan.ca:p", "USER@trillium-gpu.alliancecan.ca"]
+
+
+def test_the_commands_can_be_typed_as_they_stand_also_where_the_folder_has_a_space(
+    copier_command, pristine_template, tmp_path
+):
+    said = copied(copier_command, pristine_template, tmp_path / "mon été", read_answers("local"))
+    (command,) = re.findall(r"(?m)^    (cd .*)$", said)
+    assert shlex.split(command) == ["cd", str(tmp_path / "mon été")]
+
+
+# --- answers given beforehand that are wrong ------------------------------------------------------------------------
+
+# what is wrong: the answers that are given beside an account of Narval, and what is said of them in both languages
+NARVAL_GPUS = "a100:1-4, a100_1g.5gb:1, a100_2g.10gb:1, a100_3g.20gb:1"
+WRONG = {
+    "no account of this kind of cluster": (
+        {"account": "aip-yourpi"},
+        "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
+        "account: Les comptes de cette grappe commencent par def-, rrg-, rpp-, ctb- ; par exemple : def-yourpi",
+    ),
+    "a person instead of an account": (
+        {"account": "alice"},
+        "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
+        "account: Les comptes de cette grappe commencent par def-, rrg-, rpp-, ctb- ; par exemple : def-yourpi",
+    ),
+    "no account": (
+        {"account": ""},
+        "account: “” is not possible; for example: def-yourpi",
+        "account: «  » n'est pas possible ; par exemple : def-yourpi",
+    ),
+    "an account with a space": (
+        {"account": "def-your pi"},
+        "account: “def-your pi” is not possible; for example: def-yourpi",
+        "account: « def-your pi » n'est pas possible ; par exemple : def-yourpi",
+    ),
+    "an account with a newline": (
+        {"account": "def-yourpi\nhours: 9"},
+        "account: “def-yourpi\nhours: 9” is not possible; for example: def-yourpi",
+        "account: « def-yourpi\nhours: 9 » n'est pas possible ; par exemple : def-yourpi",
+    ),
+    "an account that is a command": (
+        {"account": "$(id)"},
+        "account: “$(id)” is not possible; for example: def-yourpi",
+        "account: « $(id) » n'est pas possible ; par exemple : def-yourpi",
+    ),
+    "a language that is none": (
+        {"language": "de"},
+        "language: “de” is not possible; for example: en",
+        "language: “de” is not possible; for example: en",
+    ),
+    "a project name that YAML takes for false": (
+        {"project_name": "No"},
+        "project_name: “No” is not possible; for example: my-project",
+        "project_name: « No » n'est pas possible ; par exemple : my-project",
+    ),
+    "a cluster that is none": (
+        {"cluster": "atlantis"},
+        "cluster: There is no “atlantis” to choose.",
+        "cluster: Il n'y a pas de « atlantis » au choix.",
+    ),
+    "a path instead of a cluster": (
+        {"cluster": "../clusters/narval"},
+        "cluster: “../clusters/narval” is not possible; for example: narval",
+        "cluster: « ../clusters/narval » n'est pas possible ; par exemple : narval",
+    ),
+    "more hours than a session may last": (
+        {"hours": "9"},
+        "hours: This cluster allows 8 at most.",
+        "hours: Cette grappe permet 8 au plus.",
+    ),
+    "hours with minutes": (
+        {"hours": "1:30"},
+        "hours: “1:30” is not possible; for example: 1",
+        "hours: « 1:30 » n'est pas possible ; par exemple : 1",
+    ),
+    "more cores than a node has": (
+        {"cores": "65"},
+        "cores: This cluster allows 64 at most.",
+        "cores: Cette grappe permet 64 au plus.",
+    ),
+    "too much memory": (
+        {"cores": "4", "memory_per_core_mb": "1024001"},
+        "memory_per_core_mb: The node has 1024000 MB per core for that many cores.",
+        "memory_per_core_mb: Le nœud a 1024000 Mo par cœur pour ce nombre de cœurs.",
+    ),
+    "memory with a unit": (
+        {"memory_per_core_mb": "4G"},
+        "memory_per_core_mb: “4G” is not possible; for example: 1024",
+        "memory_per_core_mb: « 4G » n'est pas possible ; par exemple : 1024",
+    ),
+    "a GPU that this cluster lacks": (
+        {"gpus": "1", "gpu_model": "h100"},
+        f"gpu_model: Possible here (model:number): {NARVAL_GPUS}",
+        f"gpu_model: Possible ici (modèle:nombre) : {NARVAL_GPUS}",
+    ),
+    "more GPUs than a node has": (
+        {"gpus": "5"},
+        f"gpu_model: Possible here (model:number): {NARVAL_GPUS}",
+        f"gpu_model: Possible ici (modèle:nombre) : {NARVAL_GPUS}",
+    ),
+    "two slices of a GPU": (
+        {"gpus": "2", "gpu_model": "a100_1g.5gb"},
+        f"gpu_model: Possible here (model:number): {NARVAL_GPUS}",
+        f"gpu_model: Possible ici (modèle:nombre) : {NARVAL_GPUS}",
+    ),
+    "more cores than the nodes with this GPU have": (
+        {"gpus": "1", "gpu_model": "a100", "cores": "49"},
+        "gpu_model: The nodes with this GPU have 48 cores.",
+        "gpu_model: Les nœuds avec ce GPU ont 48 cœurs.",
+    ),
+    "more memory than the nodes with this GPU have": (
+        {"gpus": "1", "cores": "48", "memory_per_core_mb": "10626"},
+        "gpu_model: The node has 10625 MB per core for that many cores.",
+        "gpu_model: Le nœud a 10625 Mo par cœur pour ce nombre de cœurs.",
+    ),
+    "a kernel that is none": (
+        {"kernels": ["python", "cobol"]},
+        "kernels: There is no “cobol” to choose.",
+        "kernels: Il n'y a pas de « cobol » au choix.",
+    ),
+    "one kernel that is none": (
+        {"kernels": "cobol"},
+        "kernels: There is no “cobol” to choose.",
+        "kernels: Il n'y a pas de « cobol » au choix.",
+    ),
+    "an extension that is none": (
+        {"extensions": ["git"]},
+        "extensions: There is no “git” to choose.",
+        "extensions: Il n'y a pas de « git » au choix.",
+    ),
+    "a cluster's kernel module where none is known": (
+        {"cluster": "vulcan", "account": "aip-yourpi", "kernels": ["ir-kernel"]},
+        "kernels: ir-kernel is not known to exist on this cluster.",
+        "kernels: Rien n'indique que ir-kernel existe sur cette grappe.",
+    ),
+    "an environment that is a command": (
+        {"environment_path": "$(touch canary)"},
+        "environment_path: “$(touch canary)” is not possible; for example: $HOME/jupyter_py3",
+        "environment_path: « $(touch canary) » n'est pas possible ; par exemple : $HOME/jupyter_py3",
+    ),
+    "an environment elsewhere": (
+        {"environment_path": "$HOME/../alice/env"},
+        "environment_path: “$HOME/../alice/env” is not possible; for example: $HOME/jupyter_py3",
+        "environment_path: « $HOME/../alice/env » n'est pas possible ; par exemple : $HOME/jupyter_py3",
+    ),
+    "an option instead of a package": (
+        {"packages": ["numpy", "--index-url=http://x"]},
+        "packages: “--index-url=http://x” is not possible; for example: [numpy, pandas>=2]",
+        "packages: « --index-url=http://x » n'est pas possible ; par exemple : [numpy, pandas>=2]",
+    ),
+    "a list without its end": (
+        {"packages": "[numpy, pandas"},
+        "packages: “[numpy, pandas” is not possible; for example: [numpy, pandas>=2]",
+        "packages: « [numpy, pandas » n'est pas possible ; par exemple : [numpy, pandas>=2]",
+    ),
+    "a list that YAML cannot read": (
+        {"packages": "`id`"},
+        "packages: “`id`” is not possible; for example: [numpy, pandas>=2]",
+        "packages: « `id` » n'est pas possible ; par exemple : [numpy, pandas>=2]",
+    ),
+    # this is not asked there, but it can be given
+    "more cores than a node has, where nodes are given whole": (
+        {"cluster": "trillium", "cores": "300"},
+        "cores: This cluster allows 192 at most.",
+        "cores: Cette grappe permet 192 au plus.",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_answer_ends_in_one_line_and_writes_nothing(
+    copier_command, door, pristine_template, tmp_path, wrong, language
+):
+    answers, english, in_french = WRONG[wrong]
+    answers = {"language": language, **LEAST, **answers}
+    expected = refused(english if language == "en" else in_french)
+    done = copier_command("copy", "--defaults", *given(answers), pristine_template, tmp_path / "made", cwd=tmp_path)
+    assert done.stderr == expected + "\n"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert list(tmp_path.iterdir()) == []
+    assert door.refusal(answers) == expected
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("cluster", RETIRED)
+def test_a_retired_cluster_is_refused_with_the_name_of_its_successor(
+    copier_command, pristine_template, tmp_path, cluster, language
+):
+    answers = {"language": language, "account": "def-yourpi", "cluster": cluster}
+    done = copier_command("copy", "--defaults", *given(answers), pristine_template, tmp_path / "made")
+    successor = FACTS[cluster]["successor"]
+    words = {"en": f"retired: its successor is {successor}", "fr": f"retirée : {successor} lui succède"}[language]
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", refused(f"cluster: {words}") + "\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "value", [" ", "a b", '"a"', "'a'", "a$b", "$(id)", "`id`", "a\nb", "..", "../a", "--a", "-a", "a;b"]
+)
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if name in read_answers("everything")] + ["login_host"])
+def test_no_answer_is_made_of_what_a_shell_or_yaml_reads_as_more(door, name, value):
+    texts = TEXTS["en"]
+    example = yaml.safe_load((TEMPLATE / "lib/rules.yml").read_text(encoding="utf-8"))[f"{name}_example"]
+    for given_value in [[value], ["python", value]] if isinstance(example, list) else [value]:
+        shown = f"[{', '.join(example)}]" if isinstance(example, list) else example
+        said = texts["bad_value"].replace("{value}", value).replace("{example}", str(shown))
+        assert door.refusal({**LEAST, name: given_value}) == refused(f"{name}: {said}")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"packages": "numpy"},
+        {"kernels": "r"},
+        {"extensions": "lmod"},
+    ],
+)
+def test_one_item_is_a_list_of_one(copier_command, pristine_template, tmp_path, answers):
+    copied(copier_command, pristine_template, tmp_path / "p", {**LEAST, **answers})
+    ((name, value),) = answers.items()
+    assert f"\n{name}: [{value}]\n" in (tmp_path / "p/settings.yml").read_text()
+
+
+@pytest.mark.parametrize("name", ["kernels", "extensions", "packages"])
+def test_an_empty_answer_is_an_empty_list_or_refused_in_one_line(copier_command, pristine_template, tmp_path, name):
+    answers = {**LEAST, name: ""}
+    done = copier_command("copy", "--quiet", "--defaults", *given(answers), pristine_template, tmp_path / "p")
+    if done.returncode:
+        assert re.fullmatch(rf"'None' has no attribute .{name}: [^\n]+\n", done.stderr), done.stderr
+    else:
+        assert f"\n{name}: []\n" in (tmp_path / "p/settings.yml").read_text()
+
+
+def test_a_model_without_gpus_is_kept_or_refused_in_one_line(copier_command, pristine_template, tmp_path):
+    answers = {**LEAST, "gpus": "0", "gpu_model": "a100"}
+    done = copier_command("copy", "--quiet", "--defaults", *given(answers), pristine_template, tmp_path / "p")
+    assert done.stderr.count("\n") <= 1, done.stderr
+    assert done.returncode == 0 or done.stderr.startswith("'None' has no attribute"), done.stderr
+
+
+def test_any_model_of_gpu_can_be_given_for_another_cluster(copier_command, pristine_template, tmp_path):
+    answers = {**read_answers("other"), "gpus": "1", "gpu_model": "v100"}
+    copied(copier_command, pristine_template, tmp_path / "p", answers)
+    assert "\ngpu_model: v100\n" in (tmp_path / "p/settings.yml").read_text()
+
+
+# --- a conversation -------------------------------------------------------------------------------------------------
+
+
+class Conversation:
+    """`copier copy` in a terminal, and somebody who types."""
+
+    def __init__(self, template, folder, columns=200):
+        """Starts Copier."""
+        self.seen, self.asked = "", []
+        self.terminal = pexpect.spawn(
+            sys.executable,
+            ["-m", "copier", "copy", str(template), str(folder)],
+            # a pexpect is no terminal that answers where its cursor is
+            env={**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"},
+            dimensions=(60, columns),
+            encoding="utf-8",
+            timeout=20,
+        )
+
+    def look(self):
+        """Reads what has come, without the control sequences."""
+        try:
+            self.seen += self.terminal.read_nonblocking(65536, timeout=1)
+        except pexpect.TIMEOUT:
+            return
+        except pexpect.EOF:
+            self.terminal.wait()
+        # a terminal shows a no-break space as a space
+        self.seen = re.sub("\x1b(\\[[0-9;?]*[A-Za-z]|[=>])|\r", "", self.seen).replace("\u00a0", " ")
+
+    def wait_for(self, text):
+        """Looks until a text has come; answers everything since the last question began."""
+        deadline = time.monotonic() + 20
+        while text not in self.seen:
+            assert time.monotonic() < deadline and self.terminal.isalive(), f"{text!r} did not come:\n{self.seen}"
+            self.look()
+        return self.seen[self.seen.rindex("🎤") :]
+
+    def next_question(self):
+        """Waits for a question that was not asked before and answers its text; None at the end."""
+        deadline = time.monotonic() + 20
+        while True:
+            for text in re.findall(r"🎤 (.+?) *\n", self.seen):
+                if text not in self.asked:
+                    self.asked.append(text)
+                    return text
+            if not self.terminal.isalive():
+                return None
+            assert time.monotonic() < deadline, f"nothing more is asked, nor the end:\n{self.seen}"
+            self.look()
+
+    def answer(self, keys=""):
+        """Types over what is proposed."""
+        self.terminal.send(keys + "\r")
+
+    def to(self, name, **answers):
+        """Accepts what is proposed, but for these answers, up to the question of that name, which is answered."""
+        wanted = {TEXTS["en"][key]: keys for key, keys in answers.items()}
+        while (question := self.next_question()) is not None:
+            if question == TEXTS["en"][name]:
+                return
+            self.answer(wanted.get(question, ""))
+        raise AssertionError(f"{name} was not asked:\n{self.seen}")
+
+    def finish(self, account, language="en"):
+        """Accepts what is proposed, with this account, to the end."""
+        while (question := self.next_question()) is not None:
+            self.answer(account if question == TEXTS[language]["account"].replace("\u00a0", " ") else "")
+        assert "Warning" not in self.seen
+        return self.terminal.exitstatus
+
+
+DOWN, LINE_BEGIN_ERASED = "\x1b[B", "\x15"
+# what most people are asked, in the order of their thoughts
+ASKED = {
+    "en": [
+        "What shall the project be called?",
+        "Which cluster do you work on?",
+        "Which account (allocation) pays for your sessions, such as def-yourpi?",
+        "How many hours may a session last (at most 8)?",
+        "How many CPU cores do you need?",
+        "How much memory do you need per core, in MB?",
+        "How many GPUs do you need?",
+        "Which Python module, such as python or python/3.11 (none: the system's own)?",
+        "Which languages shall the notebooks speak?",
+        "Which extensions do you want?",
+    ],
+    "fr": [
+        "Comment s'appelle le projet ?",
+        "Sur quelle grappe travaillez-vous ?",
+        "Quel compte (allocation) sert à vos sessions, par exemple def-yourpi ?",
+        "Combien d'heures une session peut-elle durer (au plus 8) ?",
+        "De combien de cœurs CPU avez-vous besoin ?",
+        "De combien de mémoire par cœur avez-vous besoin, en Mo ?",
+        "De combien de GPU avez-vous besoin ?",
+        "Quel module Python, par exemple python ou python/3.11 (none : celui du système) ?",
+        "Quels langages pour les notebooks ?",
+        "Quels modules d'extension voulez-vous ?",
+    ],
+}
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_most_people_are_asked_twelve_questions_at_most_in_the_order_they_think(
+    pristine_template, pristine_folder, tmp_path, language
+):
+    conversation = Conversation(pristine_template, tmp_path / "my-project")
+    first = conversation.next_question()
+    conversation.answer(DOWN if language == "fr" else "")
+    status = conversation.finish("def-yourpi", language)
+    assert conversation.asked == ["Which language do you prefer? / Quelle langue préférez-vous ?", *ASKED[language]]
+    assert len(conversation.asked) <= 12
+    assert all(question.endswith("?") for question in conversation.asked)
+    assert first == conversation.asked[0]
+    assert status == 0, conversation.seen
+    made = (tmp_path / "my-project/settings.yml").read_bytes()
+    assert made == (pristine_folder("least", language=language) / "settings.yml").read_bytes()
+
+
+def test_a_wrong_account_is_answered_at_once_and_the_right_one_taken(pristine_template, tmp_path):
+    conversation = Conversation(pristine_template, tmp_path / "p")
+    conversation.to("account")
+    conversation.answer("alice")
+    conversation.wait_for("Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi")
+    conversation.answer(LINE_BEGIN_ERASED + "def-yourpi")
+    assert conversation.finish("") == 0, conversation.seen
+    assert "\naccount: def-yourpi\n" in (tmp_path / "p/settings.yml").read_text()
+
+
+def test_the_models_of_the_chosen_cluster_are_offered_and_no_other(pristine_template, tmp_path):
+    conversation = Conversation(pristine_template, tmp_path / "p")
+    conversation.to("gpu_model", account="def-yourpi", gpus=LINE_BEGIN_ERASED + "1")
+    offered = conversation.wait_for("a100_3g.20gb")
+    assert re.findall(r"(?m)^ *»? *([a-z0-9_.]+) *$", offered) == [
+        "a100",
+        "a100_1g.5gb",
+        "a100_2g.10gb",
+        "a100_3g.20gb",
+    ]
+    conversation.answer(DOWN)
+    assert conversation.finish("") == 0, conversation.seen
+    assert "\ngpus: 1\ngpu_model: a100_1g.5gb\n" in (tmp_path / "p/settings.yml").read_text()
+
+
+def test_who_works_on_another_cluster_is_asked_what_no_file_knows(pristine_template, tmp_path):
+    conversation = Conversation(pristine_template, tmp_path / "p")
+    conversation.to("cluster")
+    conversation.answer(DOWN * 8)
+    conversation.to("login_host")
+    conversation.answer("login.example.org")
+    conversation.to("modules_first")
+    conversation.answer(LINE_BEGIN_ERASED + "[StdEnv/2023]")
+    assert conversation.finish("physics") == 0, conversation.seen
+    made = (tmp_path / "p/settings.yml").read_text()
+    assert "\nlogin_host: login.example.org\nmodules_first: [StdEnv/2023]\npip_source: pypi\n" in made
+
+
+def test_whoever_tries_it_on_this_computer_is_asked_nothing_of_slurm(pristine_template, tmp_path):
+    conversation = Conversation(pristine_template, tmp_path / "p")
+    conversation.to("cluster")
+    conversation.answer(DOWN * 9)
+    assert conversation.finish("") == 0, conversation.seen
+    assert [question for question in conversation.asked[3:]] == [TEXTS["en"]["kernels"], TEXTS["en"]["extensions"]]
+
+
+# --- the questions' own order ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["kernels", "extensions"])
+def test_there_is_a_choice_for_every_plugin_and_a_plugin_for_every_choice(kind):
+    files = {path.stem for path in (TEMPLATE / "plugins" / kind).iterdir()}
+    assert set(QUESTIONS[kind]["choices"].values()) == files
+
+
+def test_there_is_a_choice_for_every_cluster_and_a_reason_against_every_retired_one():
+    choices = QUESTIONS["cluster"]["choices"].values()
+    assert {choice for choice in choices if isinstance(choice, str)} == set(IN_SERVICE)
+    retired = {choice["value"]: choice["validator"] for choice in choices if not isinstance(choice, str)}
+    assert retired == {
+        name: f"{{{{ texts.retired | replace('{{successor}}', '{FACTS[name]['successor']}') }}}}" for name in RETIRED
+    }
+
+
+def placeholders(text):
+    """Answers the {names} in a text."""
+    return set(re.findall(r"\{[a-z_]+\}", text))
+
+
+def test_both_languages_say_the_same_things():
+    assert list(TEXTS["en"]) == list(TEXTS["fr"])
+    for key, text in TEXTS["en"].items():
+        assert placeholders(text) == placeholders(TEXTS["fr"][key]), key
+
+
+def test_every_text_of_the_questions_is_used_and_none_is_missing():
+    sources = [REPOSITORY / "copier.yml", *REPOSITORY.glob("questions/*.jinja"), TEMPLATE / "settings.yml.jinja"]
+    used = set(re.findall(r"texts\.([a-z_]+)", "".join(path.read_text(encoding="utf-8") for path in sources)))
+    assert used == set(TEXTS["en"])
+
+
+def test_every_question_ends_in_a_question_mark():
+    for name, question in QUESTIONS.items():
+        if question.get("when") is not False and name != "language":
+            assert question["help"].startswith("{{ texts." + name), name
+            assert TEXTS["en"][name].endswith("?"), name
+            assert TEXTS["fr"][name].endswith("\u00a0?"), name
+
+
+def test_copier_knows_every_key_of_every_question():
+    known = {"type", "help", "choices", "multiselect", "default", "placeholder", "multiline", "qmark", "secret"}
+    known |= {"validator", "when", "ask"}
+    for name, question in QUESTIONS.items():
+        assert set(question) <= known, name
+    assert {name for name in COPIER_YML if name.startswith("_")} <= {
+        "_min_copier_version",
+        "_subdirectory",
+        "_answers_file",
+        "_preserve_symlinks",
+        "_exclude",
+        "_envops",
+        "_external_data",
+        "_message_after_copy",
+        "_message_after_update",
+    }
+
+
+def test_the_answer_files_name_only_questions():
+    for path in ANSWERS.glob("*.yml"):
+        assert set(read_answers(path.stem)) <= set(QUESTIONS), path.name
+        assert Path(path).read_text(encoding="utf-8").startswith("# "), path.name
