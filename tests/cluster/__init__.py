@@ -1,0 +1,1 @@
+"""A real Slurm cluster, a laptop and the network between them, on one machine (see README.md)."""

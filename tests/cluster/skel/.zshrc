@@ -1,0 +1,1 @@
+# .zshrc: there so that zsh does not ask a new user how to make one

@@ -1,0 +1,5 @@
+help("The standard environment of this cluster")
+whatis("Description: standard environment, loaded at login")
+add_property("lmod", "sticky")
+prepend_path("MODULEPATH", "/cvmfs/soft.vcluster.example/modules/2023")
+setenv("PIP_CONFIG_FILE", "/cvmfs/soft.vcluster.example/config/pip.conf")

@@ -1,0 +1,128 @@
+"""What a person does with a generated folder, on the cluster and on the laptop: for the tests that live there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from cluster.api import WITH_CODE, Cluster, Process
+
+ADDRESS = r"http://(?P<node>node[12]\.int\.vcluster\.example):(?P<port>\d+)/lab\?token=[0-9a-f]+"
+"""The address that start_salloc.sh prints."""
+KEY = "login.vcluster.example"
+CODE = "mfa.vcluster.example"
+"""The login node's two names: it wants a key, or a key and a one-time code."""
+
+
+class Life:
+    """One person's life: a folder, an account on the cluster, and the laptop of alice.
+
+    folder: a generated folder of this machine, which is copied to both sides
+    name: what it is called there, below the home
+    facts: what plugins/clusters/other.yml is to say instead, as the same cluster under other rules
+    """
+
+    def __init__(self, cluster: Cluster, folder: Path, name: str = "lab", user: str = "student", host: str = KEY, **facts):
+        self.cluster, self.name, self.user, self.host = cluster, name, user, host
+        with tempfile.TemporaryDirectory() as temporary:
+            mine = Path(shutil.copytree(folder, Path(temporary) / name, symlinks=True))
+            known = mine / "plugins/clusters/other.yml"
+            text = known.read_text()
+            for fact, value in facts.items():
+                text, changed = re.subn(rf"(?m)^{fact}: .*$", f"{fact}: {value}", text)
+                assert changed, f"other.yml has no {fact}"
+            known.write_text(text)
+            for side, person in (("login", user), ("laptop", "alice")):
+                cluster.run(side, person, "rm", "-rf", name, check=True)
+                cluster.put(side, person, mine, name)
+        cluster.write("laptop", "alice", f"{name}/personal.yml", f"user: {user}\n")
+
+    def on_login(self, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Runs one line of bash in the folder on the login node."""
+        return self.cluster.run("login", self.user, "bash", "-c", f'cd "$1" && {command}', "-", self.name, timeout=timeout)
+
+    def start(self, command: str = "./start_salloc.sh") -> Process:
+        """Types a command into an ssh session from the laptop, in the folder on the login node."""
+        line = f"cd '{self.name}'; {command}"
+        ssh = [*(WITH_CODE if self.host == CODE else ()), "ssh", "-tt", f"{self.user}@{self.host}", line]
+        return self.cluster.spawn("laptop", "alice", *ssh, tty=True)
+
+    def start_session(self, command: str = "./start_salloc.sh") -> tuple[Process, str]:
+        """The same, until the server's address has come; answers the process and the address."""
+        session = self.start(command)
+        address = session.wait_for(rf"answers at\s+({ADDRESS})", timeout=90)[1]
+        session.wait_for("ends it before")
+        return session, address
+
+    def tunnel(self, *words: str, script: str = "tunnel_ssh.sh") -> tuple[Process, str]:
+        """Runs a tunnel script on the laptop until it says that the tunnel works; answers it and the address to open."""
+        code = WITH_CODE if self.host == CODE else ()
+        tunnel = self.cluster.spawn("laptop", "alice", *code, f"{self.name}/{script}", *words, tty=True)
+        return tunnel, tunnel.wait_for(r"The tunnel works\. Open\s+(http://\S+)", timeout=60)[1]
+
+    def jobs(self) -> str:
+        """The user's jobs, as squeue shows their numbers and states."""
+        return self.cluster.run("login", self.user, "squeue", "--me", "--noheader", "--format=%i %T", check=True).stdout
+
+
+def press_ctrl_c_twice(process: Process) -> None:
+    """Ctrl-C as a person types it who wants the session to end."""
+    process.type("\x03")
+    process.wait_for("one more within 1 sec to abort", timeout=10)
+    process.type("\x03")
+
+
+@pytest.fixture(scope="session")
+def other_folder(pristine_folder):
+    """The folder of answers/vcluster.yml."""
+    return pristine_folder("vcluster", name="lab")
+
+
+@pytest.fixture(scope="session")
+def built(cluster, other_folder):
+    """student's environment with its kernels and extensions, built once by setup_env.sh; answers what that said."""
+    done = Life(cluster, other_folder).on_login("./setup_env.sh", timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def lab(idle, other_folder, built):
+    """student's life with the folder "lab" and its environment, on a cluster without jobs."""
+    return Life(idle, other_folder)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(pristine_folder):
+    """The folder of answers/vcluster-class.yml, as everybody in a class gets it."""
+    return pristine_folder("vcluster-class", name="lab")
+
+
+@pytest.fixture(scope="session")
+def shared_built(cluster, shared_folder):
+    """The class's environment, built by student in /project."""
+    done = Life(cluster, shared_folder, name="class").on_login("./setup_env.sh", timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def picture(request):
+    """Keeps a picture of a real run for the documentation, when asked to: pytest --pictures."""
+
+    def keep(image: Path):
+        if request.config.getoption("--pictures"):
+            target = Path(__file__).parents[1] / "docs/images" / image.name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(image, target)
+
+    return keep
+
+
+def pytest_addoption(parser):
+    parser.addoption("--pictures", action="store_true", help="keep the pictures of real runs in docs/images")

@@ -1,0 +1,232 @@
+"""A session's life and its troubles, on the cluster."""
+
+import pytest
+from life import ADDRESS, Life, press_ctrl_c_twice
+
+BUSY = "sbatch --time=30 --nodelist={node} --cpus-per-task={cores} --mem-per-cpu=100M --wrap 'sleep 600'"
+
+
+def fill_both_nodes(cluster):
+    for node, cores in (("node1", 32), ("node2", 16)):
+        partition = "" if node == "node1" else "--partition=cpubase_interac "
+        command = BUSY.format(node=node, cores=cores).replace("--time", partition + "--time")
+        cluster.run("login", "rival", "bash", "-c", command, check=True)
+
+
+def test_a_server_is_refused_on_a_login_node(lab):
+    done = lab.on_login("./jupyterlab.sh")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr == (
+        "jupyterlab.sh: This is not a compute node, and servers do not run on login nodes; "
+        "start the session with ./start_salloc.sh\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "refusal"),
+    [
+        ("--account=def-nobody", "Invalid account or account/partition combination specified"),
+        ("--mem=900G", "Requested node configuration is not available"),
+        ("--time=90:00:00", "Requested time limit is invalid (missing or exceeds some limit)"),
+    ],
+)
+def test_a_refused_job_is_one_clear_line(option, refusal, lab):
+    done = lab.on_login(f"./start_salloc.sh {option}")
+    assert done.returncode == 1
+    ours = f"start_salloc.sh: Slurm refused the job: {refusal} (look at {option})"
+    assert done.stderr.splitlines()[-1] == ours
+    assert "Job submit/allocate failed" not in done.stderr
+    assert lab.jobs() == ""
+
+
+def test_an_account_that_slurm_does_not_know_is_traced_to_settings(lab):
+    done = lab.on_login("sed -i 's/^account: .*/account: def-nobody/' settings.yml; ./start_salloc.sh")
+    line = lab.on_login("grep -n ^account settings.yml").stdout.split(":")[0]
+    assert done.returncode == 1
+    assert done.stderr == (
+        "start_salloc.sh: Slurm refused the job: Invalid account or account/partition combination specified "
+        f"(look at settings.yml:{line})\n"
+    )
+
+
+def test_a_pending_job_says_so_and_ctrl_c_withdraws_it(lab):
+    fill_both_nodes(lab.cluster)
+    session = lab.start()
+    session.wait_for("queued and waiting for resources")
+    assert "PENDING" in lab.jobs()
+    session.type("\x03")
+    assert session.wait(30) != 0
+    assert lab.jobs() == ""
+
+
+def test_ctrl_c_twice_ends_the_job_and_leaves_no_traceback(lab):
+    session, _ = lab.start_session()
+    press_ctrl_c_twice(session)
+    session.wait(40)
+    assert lab.jobs() == ""
+    assert "Traceback" not in session.output
+
+
+def test_port_8888_taken_on_the_node_and_on_the_laptop(lab):
+    cluster = lab.cluster
+    for node, address in (("node1", "10.78.0.11"), ("node2", "10.78.0.12")):
+        server = ("/usr/bin/python3", "-m", "http.server", "8888", "--bind", address)
+        cluster.spawn("login", "rival", "srun", f"--nodelist={node}", "--time=10", "--mem=100M", *server)
+    listening = "until exec 3<>/dev/tcp/10.78.0.11/8888 && exec 3<>/dev/tcp/10.78.0.12/8888; do sleep 0.1; done"
+    cluster.run("login", "student", "bash", "-c", listening, timeout=30, check=True)
+    cluster.spawn("laptop", "alice", "/usr/bin/python3", "-m", "http.server", "8889", "--bind", "127.0.0.1")
+    _, address = lab.start_session()
+    assert ":8889/" in address
+    process, url = lab.tunnel(address)
+    assert url.startswith("http://localhost:8890/")
+    assert "Port 8889 of this computer is taken; using 8890." in process.output
+    assert any(card["name"] == "R" for card in cluster.browse(url)["cards"])
+
+
+def test_two_peoples_sessions_on_one_node_do_not_meet(idle, shared_folder, shared_built):
+    addresses = []
+    for user in ("student", "student2"):
+        life = Life(idle, shared_folder, user=user)
+        session, address = life.start_session("./start_salloc.sh --nodelist=node1")
+        addresses.append((user, address))
+    assert addresses[0][1].split("/")[2] != addresses[1][1].split("/")[2]
+    for user, address in addresses:
+        base, token = address.split("/lab?token=")
+        others = dict(addresses)[{"student": "student2", "student2": "student"}[user]].split("token=")[1]
+        for given, expected in ((token, "200"), (others, "403")):
+            code = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Authorization: token {given}"]
+            assert idle.run("login", user, *code, f"{base}/api/status").stdout == expected
+
+
+@pytest.mark.parametrize("user", ["zsh", "fish", "xonsh"])
+def test_a_login_shell_that_is_not_bash(user, idle, shared_folder, shared_built):
+    life = Life(idle, shared_folder, user=user)
+    session, address = life.start_session()
+    # the tunnel finds the session by itself, through that shell as well
+    process, url = life.tunnel()
+    assert idle.run("laptop", "alice", "curl", "-s", url.replace("/lab?", "/api/status?")).stdout.startswith("{")
+    press_ctrl_c_twice(session)
+    session.wait(40)
+
+
+def test_startup_files_that_print_text_disturb_nothing(lab):
+    noisy = "sed -i '1i echo Welcome, http://node9:1/lab?token=0' ~/.bashrc ~/.bash_profile"
+    lab.cluster.run("login", "student", "bash", "-c", noisy, check=True)
+    try:
+        _, address = lab.start_session()
+        process, url = lab.tunnel()
+        assert url.split("token=")[1] == address.split("token=")[1]
+        assert lab.on_login("./setup_env.sh").returncode == 0
+    finally:
+        lab.cluster.run("login", "student", "sed", "-i", "1d", ".bashrc", ".bash_profile", check=True)
+
+
+def test_a_folder_whose_path_has_spaces_and_accents(idle, other_folder, built):
+    lab = Life(idle, other_folder, name="Mon été à l’école")
+    _, address = lab.start_session()
+    process, url = lab.tunnel(address)
+    assert idle.run("laptop", "alice", "curl", "-s", url.replace("/lab?", "/api/status?")).stdout.startswith("{")
+
+
+def test_the_token_is_in_no_process_list_and_in_no_file_that_others_can_read(lab):
+    lab.on_login("umask 022")
+    _, address = lab.start_session()
+    _, url = lab.tunnel(address)
+    token = address.split("token=")[1]
+    node = address.split("/")[2].split(".")[0]
+    for host in ("login", node):
+        assert token not in lab.cluster.run(host, "root", "ps", "-e", "-o", "args=", check=True).stdout
+        everywhere = ["grep", "-rlsI", token, "/home", "/tmp", "/localscratch", "/scratch", "/project"]
+        found = lab.cluster.run(host, "rival", *everywhere).stdout
+        assert found == ""
+        # the same search finds it as its owner, so that it can fail
+        if host == node:
+            assert lab.cluster.run(host, "student", *everywhere).stdout != ""
+
+
+def test_a_read_only_home_and_an_empty_environment_as_on_trillium(idle, other_folder, built):
+    lab = Life(idle, other_folder, home_on_compute="read_only", submit_from="scratch")
+    for node in ("node1", "node2"):
+        idle.run(node, "root", "mount", "-o", "remount,bind,ro", "/home", check=True)
+    try:
+        # what Trillium's own wrapper of salloc does
+        session, address = lab.start_session("SLURM_EXPORT_ENV=NONE ./start_salloc.sh")
+        node = address.split("/")[2].split(".")[0]
+        process, url = lab.tunnel()
+        ran = idle.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", "import os; print(os.getcwd())", "--save")
+        assert ran["output"] == "/scratch/student"
+        assert idle.run("login", "student", "ls", "/scratch/student/Untitled.ipynb").returncode == 0
+        assert idle.run(node, "student", "touch", "/home/student/x").returncode != 0
+    finally:
+        for node in ("node1", "node2"):
+            idle.run(node, "root", "mount", "-o", "remount,bind,rw", "/home", check=True)
+
+
+def test_the_time_limit_is_announced_and_open_notebooks_get_a_checkpoint(lab):
+    session, address = lab.start_session("./start_salloc.sh --time=2")
+    # less than five minutes are left from the start: the warning comes at once
+    session.wait_for("5 minutes or less are left: save your work", timeout=20)
+    process, url = lab.tunnel(address)
+    job = lab.jobs().split()[0]
+    lab.cluster.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", "x = 1", "--save")
+    lab.on_login(f"scancel --signal=USR1 {job}")
+    session.wait_for(r"as last saved:\s+Untitled\d*\.ipynb", timeout=30)
+    checkpoints = lab.cluster.run("login", "student", "bash", "-c", "ls ~/lab/.ipynb_checkpoints").stdout
+    assert "Untitled" in checkpoints
+    # and Slurm's own end of it leaves nothing behind
+    session.wait_for("DUE TO TIME LIMIT", timeout=150)
+    session.wait(60)
+    assert lab.jobs() == ""
+
+
+def test_a_session_leaves_no_record_when_it_ends_by_itself(lab):
+    session, address = lab.start_session()
+    lab.on_login("scancel --signal=TERM " + lab.jobs().split()[0])
+    session.wait_for("The session has ended.", timeout=30)
+    session.wait(40)
+    assert lab.on_login("ls ~/.local/state/passerelle/sessions").stdout == ""
+    done = lab.cluster.run("laptop", "alice", "lab/tunnel_ssh.sh", timeout=60)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        "tunnel_ssh.sh: No session of yours is running on other; start one there with ./start_salloc.sh",
+    )
+
+
+def test_a_contradicting_host_key_stops_the_tunnel(lab):
+    _, address = lab.start_session()
+    cluster = lab.cluster
+    false = "ssh-keygen -q -t ed25519 -N '' -f ~/false && cp ~/.ssh/known_hosts ~/kept && " \
+        "printf 'login.vcluster.example %s\\n' \"$(cut -d ' ' -f 1,2 ~/false.pub)\" >~/.ssh/known_hosts"
+    cluster.run("laptop", "alice", "bash", "-c", false, check=True)
+    try:
+        done = cluster.run("laptop", "alice", "lab/tunnel_ssh.sh", address, timeout=60)
+        assert done.returncode == 1
+        assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
+    finally:
+        cluster.run("laptop", "alice", "bash", "-c", "mv ~/kept ~/.ssh/known_hosts; rm ~/false*", check=True)
+
+
+def test_a_shared_connection_carries_the_tunnel_and_the_script_says_so(lab):
+    _, address = lab.start_session()
+    cluster = lab.cluster
+    config = "Host *\n  ControlMaster auto\n  ControlPath ~/.ssh/cm-%C\n  ControlPersist 60\n"
+    cluster.write("laptop", "alice", ".ssh/config", config)
+    try:
+        cluster.run("laptop", "alice", "ssh", "student@login.vcluster.example", "true", check=True)
+        done = cluster.run("laptop", "alice", "lab/tunnel_ssh.sh", address, timeout=60)
+        assert done.returncode == 0
+        assert "within the ssh connection that you share" in done.stdout
+        url = next(line.strip() for line in done.stdout.splitlines() if line.strip().startswith("http://localhost"))
+        assert cluster.run("laptop", "alice", "curl", "-s", url.replace("/lab?", "/api/status?")).stdout.startswith("{")
+        command = done.stdout.splitlines()[-1].split(": ", 1)[1]
+        assert cluster.run("laptop", "alice", "bash", "-c", command).returncode == 0
+        assert cluster.run("laptop", "alice", "curl", "-s", url).returncode == 7
+    finally:
+        cluster.run("laptop", "alice", "ssh", "-O", "exit", "student@login.vcluster.example")
+        cluster.run("laptop", "alice", "rm", "-f", ".ssh/config", check=True)
+
+
+def test_the_wikis_session_needs_no_module_on_the_command_line(lab):
+    """start_salloc.sh loads the modules, so that a fresh login is enough, and the job inherits them."""
+    session, address = lab.start_session("module purge; ./start_salloc.sh")
+    assert ADDRESS and address
