@@ -1,0 +1,256 @@
+"""Fills in, while MkDocs builds, what the template itself says; so no page can go stale.
+
+MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
+
+    {{ settings }}  {{ personal }}          every setting, from copier.yml, questions/ and template/lib/rules.yml
+    {{ commands }}                          every script's --help
+    {{ overview }}  {{ clusters }}  {{ retired }}    the facts of template/plugins/clusters, with their sources
+    {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/messages
+    {{ question KEY NAME=VALUE ... }}       what Copier says, from questions/
+
+are replaced in the page's language. A message of trouble that the page when-it-fails does not explain is a warning, and
+so an error with --strict; so is a fact without a word of explanation.
+"""
+
+import logging
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import jinja2
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = ROOT / "template"
+log = logging.getLogger("mkdocs.hooks.reference")
+
+# the facts that the table of all clusters shows
+OVERVIEW = ["account_prefixes", "gpu_requests", "interactive_hours_max", "hours_max", "internet_on_compute", "reach"]
+# what stands for a {name} in a message where the page gives nothing else
+EXAMPLES = {
+    "cluster": "narval",
+    "login": "alice@narval.alliancecan.ca",
+    "path": "/home/alice/jupyter_py3",
+    "place": "settings.yml:9",
+}
+
+
+def read(path):
+    """Answers a YAML file's content; values such as 1.10 in the facts stay words."""
+    return yaml.load((ROOT / path).read_text(encoding="utf-8"), yaml.BaseLoader)
+
+
+def words_of(language):
+    """Answers the words that stand around what the template says."""
+    return read(f"docs/words/{language}.yml")
+
+
+def questions():
+    """Answers copier.yml's questions, in order, as name: definition."""
+    found = read("copier.yml")
+    return {name: value for name, value in found.items() if name[0] != "_" and value.get("when") != "false"}
+
+
+def rendered(text, language):
+    """Answers a piece of copier.yml as it is for Narval in a folder called my-project."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    environment.filters["regex_replace"] = lambda value, old, new: re.sub(old, new, value)
+    return environment.from_string(text).render(
+        texts=read(f"questions/{language}.yml"),
+        facts=read("template/plugins/clusters/narval.yml"),
+        gpus="0",
+        UNSET="",
+        _copier_conf={"dst_path": SimpleNamespace(name="my-project"), "overwrite": False},
+        _copier_operation="copy",
+    )
+
+
+def setting(name, definition, language):
+    """Answers one setting's heading, question and list."""
+    words, rules = words_of(language), read("template/lib/rules.yml")
+    texts = read(f"questions/{language}.yml")
+    question = texts.get(name) or definition["help"]
+    lines = [f"### {name}", "", "*" + question.replace("{limit}", "…") + "*", ""]
+
+    def item(key, value):
+        lines.append(f"- {words[key]}{words['colon']} {value}")
+
+    default = definition.get("default", "")
+    if isinstance(default, str):
+        default = rendered(default, language)
+    item("default", f"`{written(default)}`" if default != "" else words["must_answer"])
+    item("example", f"`{name}: {written(rules[f'{name}_example'])}`")
+    choices = definition.get("choices")
+    if isinstance(choices, dict):
+        plain = [value for value in choices.values() if isinstance(value, str)]
+        item("many" if "multiselect" in definition else "choices", ", ".join(f"`{value}`" for value in plain))
+    else:
+        item("pattern", f"`{rules[name]}`")
+    if definition.get("ask") == "false":
+        lines.append(f"- {words['not_asked']}")
+    elif "when" in definition:
+        lines.append(f"- {words['sometimes']}")
+    return "\n".join(lines)
+
+
+def written(value):
+    """Answers a value or a list as settings.yml writes it."""
+    return value if isinstance(value, str) else "[" + ", ".join(value) + "]"
+
+
+def settings(language):
+    """Answers every question of copier.yml."""
+    return "\n\n".join(setting(name, definition, language) for name, definition in questions().items())
+
+
+def personal(language):
+    """Answers the names of personal.yml: those of lib/rules.yml that copier.yml does not ask."""
+    rules, words = read("template/lib/rules.yml"), words_of(language)
+    names = [name for name in rules if f"{name}_example" in rules and name not in questions()]
+    return "\n".join(
+        f"- `{name}`{words['colon']} {words['example'].lower()} `{name}: {rules[f'{name}_example']}`" for name in names
+    )
+
+
+def commands(language):
+    """Answers every script's help: its header, or the French text."""
+    order = ["setup_env", "start_salloc", "jupyterlab", "tunnel_ssh", "tunnel_sshuttle", "submit_notebook"]
+    paths = [*TEMPLATE.glob("*.sh"), *TEMPLATE.glob("*.ps1")]
+    parts = []
+    for path in sorted(paths, key=lambda path: (order + [path.stem]).index(path.stem)):
+        french = TEMPLATE / f"lib/help/fr/{path.name}.txt"
+        if language == "fr" and french.exists():
+            text = french.read_text(encoding="utf-8")
+        elif path.suffix == ".ps1":
+            header = re.search(r"<#\n(.*?)#>", path.read_text(encoding="utf-8"), re.S)[1]
+            text = re.sub(r"(?m)^\.[A-Z]+\n", "", header)
+        else:
+            header = re.match(r"#!.*\n((#.*\n)+)", path.read_text(encoding="utf-8"))[1]
+            text = re.sub(r"(?m)^# ?", "", header)
+        parts.append(f"### {path.name}\n\n```text\n{text.strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def facts():
+    """Answers {id: (title, introduction, {fact: (value, note)})} from the clusters' files and their comments."""
+    found = {}
+    for path in sorted((TEMPLATE / "plugins/clusters").glob("*.yml")):
+        values, notes, comment, names = read(path), {}, [], []
+        header = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("#"):
+                comment.append(line.lstrip("# "))
+            elif line:
+                name = line.split(":")[0]
+                if not names:
+                    header, comment = comment, []
+                notes[name] = " ".join(comment)
+                names, comment = [*names, name], []
+        found[path.stem] = header[0], " ".join(header[1:]), {name: (values[name], notes[name]) for name in names}
+    return found
+
+
+def shown(value, language):
+    """Answers a fact's value for a table."""
+    if value == "unknown":
+        return words_of(language)["unknown"]
+    if isinstance(value, list):
+        return ", ".join(f"`{item}`" for item in value) or "–"
+    return linked(value) if value.startswith("http") else f"`{value}`"
+
+
+def linked(text):
+    """Answers the text with its addresses as links."""
+    return re.sub(r"(?<![./\w])((?:https://|github\.com/)[^\s,;)]*[^\s,;:.)])", in_brackets, text)
+
+
+def in_brackets(match):
+    """Answers an address as a Markdown link."""
+    address = match[1]
+    return f"[{address.removeprefix('https://')}]({address if address.startswith('https') else 'https://' + address})"
+
+
+def overview(language):
+    """Answers one table of all clusters in service."""
+    words = words_of(language)
+    lines = ["| " + " | ".join(words[title] for title in ["cluster", *OVERVIEW]) + " |"]
+    lines.append("|---" * (len(OVERVIEW) + 1) + "|")
+    for name, (_, _, values) in facts().items():
+        if values["status"][0] != "retired" and name not in ("other", "local"):
+            found = {fact: values[fact][0] for fact in OVERVIEW}
+            # slices of a GPU make this table too wide; they are in the cluster's own
+            found["gpu_requests"] = [entry for entry in found["gpu_requests"] if not re.search("[_.]", entry)]
+            cells = [shown(value, language) for value in found.values()]
+            lines.append(f"| [{name}](#{name}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def clusters(language):
+    """Answers a table for each cluster: fact, value, source."""
+    words, parts = words_of(language), []
+    for name, (title, introduction, values) in facts().items():
+        if values["status"][0] == "retired":
+            continue
+        lines = [f"### {name} {{ #{name} }}", "", f"{linked(title)}. {linked(introduction)}", ""]
+        lines += [f"| {words['fact']} | {words['value']} | {words['source']} |", "|---|---|---|"]
+        lines += [f"| `{fact}` | {shown(value, language)} | {linked(note)} |" for fact, (value, note) in values.items()]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def retired(language):
+    """Answers the clusters that are no more, and what came after them."""
+    lines = []
+    for name, (title, introduction, values) in facts().items():
+        if values["status"][0] == "retired":
+            lines.append(f"- `{name}` → `{values['successor'][0]}`. {linked(title)}. {linked(introduction)}")
+    return "\n".join(lines)
+
+
+def catalogue(kind, language):
+    """Answers the texts of the scripts ("message") or of Copier's questions ("question")."""
+    return read({"message": "template/lib/messages/{}.yml", "question": "questions/{}.yml"}[kind].format(language))
+
+
+def quoted(kind, words, language):
+    """Answers one text with its names filled in, as code; a text of several lines is cut at the first."""
+    key, *pairs = shlex.split(words)
+    values = EXAMPLES | dict(pair.split("=", 1) for pair in pairs)
+    text = catalogue(kind, language)[key].strip().split("\n")[0]
+    text = re.sub(r"{([a-z_]+)}", lambda match: values[match[1]], text)
+    return f"`{text}`"
+
+
+def troubles():
+    """Answers the keys of every message that says what is wrong, as the scripts use them."""
+    code = [path.read_text(encoding="utf-8") for path in TEMPLATE.rglob("*") if path.suffix in (".sh", ".ps1")]
+    used = re.findall(r"\b(?:die|misuse|warn|Stop-Here) '?([a-z_]+)", "\n".join(code))
+    return set(used) & set(catalogue("message", "en"))
+
+
+def on_page_markdown(markdown, page, **_):
+    """MkDocs' hook: replaces what stands in double braces, and warns of what is left without explanation."""
+    language = page.file.locale
+    name = page.file.src_uri
+    explained = set(re.findall(r"{{ message ([a-z_]+)", markdown))
+    if "when-it-fails" in name:
+        for key in sorted(troubles() - explained):
+            log.warning("%s: nothing is said about the message %s", name, key)
+    if "reference/clusters" in name:
+        for fact in sorted({fact for _, _, values in facts().values() for fact in values}):
+            if f"`{fact}`" not in markdown:
+                log.warning("%s: nothing is said about the fact %s", name, fact)
+    for part in (settings, personal, commands, overview, clusters, retired):
+        marker = "{{ " + part.__name__ + " }}"
+        if marker in markdown:
+            markdown = markdown.replace(marker, part(language))
+
+    def filled(match):
+        try:
+            return quoted(match[1], match[2], language)
+        except KeyError as missing:
+            log.warning("%s: %s has no %s", name, match[0], missing)
+            return match[0]
+
+    return re.sub(r"{{ (message|question) ([^}]*) }}", filled, markdown)
