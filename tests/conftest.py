@@ -215,6 +215,15 @@ def door(pristine_template):
     return Door(pristine_template)
 
 
+def given(answers):
+    """Answers the options of `copier copy` that give these answers."""
+    return [
+        word
+        for name, value in answers.items()
+        for word in ["-d", f"{name}=[{', '.join(value)}]" if isinstance(value, list) else f"{name}={value}"]
+    ]
+
+
 def refused(text):
     """Answers the line in which Copier says a text of the template's own (see questions/given.jinja)."""
     return f"'None' has no attribute {text!r}"

@@ -12,7 +12,7 @@ import copier
 import pexpect
 import pytest
 import yaml
-from conftest import ANSWERS, REPOSITORY, TEMPLATE, french, read_answers, refused
+from conftest import ANSWERS, REPOSITORY, TEMPLATE, french, given, read_answers, refused
 
 COPIER_YML = yaml.safe_load((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
 QUESTIONS = {name: question for name, question in COPIER_YML.items() if not name.startswith("_")}
@@ -90,15 +90,6 @@ _commit: "1.0.0"
 _src_path: "{template}"
 """,
 }
-
-
-def given(answers):
-    """Answers the options of `copier copy` that give these answers."""
-    return [
-        word
-        for name, value in answers.items()
-        for word in ["-d", f"{name}=[{', '.join(value)}]" if isinstance(value, list) else f"{name}={value}"]
-    ]
 
 
 # --- right answers --------------------------------------------------------------------------------------------------
@@ -414,12 +405,6 @@ WRONG = {
         {"packages": "`id`"},
         "packages: “`id`” is not possible; for example: [numpy, pandas>=2]",
         "packages: « `id` » n'est pas possible ; par exemple : [numpy, pandas>=2]",
-    ),
-    # this is not asked there, but it can be given
-    "more cores than a node has, where nodes are given whole": (
-        {"cluster": "trillium", "cores": "300"},
-        "cores: This cluster allows 192 at most.",
-        "cores: Cette grappe permet 192 au plus.",
     ),
 }
 
