@@ -8,8 +8,9 @@ MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
     {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/messages
     {{ question KEY NAME=VALUE ... }}       what Copier says, from questions/
 
-are replaced in the page's language. A message of trouble that the page when-it-fails does not explain is a warning, and
-so an error with --strict; so is a fact without a word of explanation.
+are replaced in the page's language. It is a warning, and so an error with --strict (but not with --quiet, which counts no
+warnings), when the page when-it-fails explains no message of some trouble, when a fact has no word of explanation, and
+when a page lacks its other language.
 """
 
 import logging
@@ -53,16 +54,15 @@ def questions():
 
 
 def rendered(text, language):
-    """Answers a piece of copier.yml as it is for Narval in a folder called my-project."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    """Answers a piece of copier.yml as it is for Narval in a new folder called my-project."""
+    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
     environment.filters["regex_replace"] = lambda value, old, new: re.sub(old, new, value)
     return environment.from_string(text).render(
         texts=read(f"questions/{language}.yml"),
         facts=read("template/plugins/clusters/narval.yml"),
         gpus="0",
         UNSET="",
-        _copier_conf={"dst_path": SimpleNamespace(name="my-project"), "overwrite": False},
-        _copier_operation="copy",
+        _copier_conf={"dst_path": SimpleNamespace(name="my-project")},
     )
 
 
@@ -229,10 +229,12 @@ def troubles():
     return set(used) & set(catalogue("message", "en"))
 
 
-def on_page_markdown(markdown, page, **_):
+def on_page_markdown(markdown, page, config, **_):
     """MkDocs' hook: replaces what stands in double braces, and warns of what is left without explanation."""
     language = page.file.locale
     name = page.file.src_uri
+    if language != config.plugins["i18n"].current_language:
+        log.warning("%s: not in the language %s", name, config.plugins["i18n"].current_language)
     explained = set(re.findall(r"{{ message ([a-z_]+)", markdown))
     if "when-it-fails" in name:
         for key in sorted(troubles() - explained):
