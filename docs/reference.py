@@ -8,8 +8,8 @@ MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
     {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/messages
     {{ question KEY NAME=VALUE ... }}       what Copier says, from questions/
 
-are replaced in the page's language. It is a warning, and so an error with --strict (but not with --quiet, which counts no
-warnings), when the page when-it-fails explains no message of some trouble, when a fact has no word of explanation, and
+are replaced in the page's language. It is a warning, and so an error with --strict (but not with --quiet, which counts
+no warnings), when the page when-it-fails leaves out a message of trouble, when a fact has no word of explanation, and
 when a page lacks its other language.
 """
 
