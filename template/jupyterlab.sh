@@ -17,6 +17,7 @@ source "$FOLDER/lib/slurm.sh"
 source "$FOLDER/lib/session.sh"
 parse_options none "$@"
 load_settings
+complete_environment
 
 [[ $PRINT || $FACT_scheduler == none ]] || on_compute_node || misuse not_on_compute_node
 [[ $PRINT ]] || need_environment

@@ -20,6 +20,7 @@ source "$FOLDER/lib/environment.sh"
 source "$FOLDER/lib/build.sh"
 parse_options more "$@"
 load_settings
+complete_environment
 
 [[ $PRINT || $FACT_internet_on_compute == direct ]] || ! on_compute_node \
   || misuse no_internet_here cluster="$SETTING_cluster" login="$(login_name)"

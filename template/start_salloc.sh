@@ -15,6 +15,7 @@ source "$FOLDER/lib/environment.sh"
 source "$FOLDER/lib/slurm.sh"
 parse_options more "$@"
 load_settings
+complete_environment
 
 server=("$FOLDER/jupyterlab.sh")
 if [[ $FACT_scheduler == none ]]; then

@@ -16,6 +16,7 @@ source "$FOLDER/lib/environment.sh"
 source "$FOLDER/lib/slurm.sh"
 parse_options more "$@"
 load_settings
+complete_environment
 
 notebook="" options=()
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do

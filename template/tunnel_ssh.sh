@@ -47,11 +47,14 @@ if [[ $PRINT ]]; then
 fi
 say connecting login="$login"
 say_when_it_answers 127.0.0.1 "$port" "$url" &
-watcher=$!
-trap 'kill "$watcher" 2>/dev/null || true' EXIT
+watcher=$! tunnel=""
+trap 'kill "$watcher" $tunnel 2>/dev/null || true' EXIT
 trap 'say tunnel_closed; exit' INT TERM
+# in the background only so that a signal is heeded at once; ssh asks its questions at the terminal all the same
+"${command[@]}" &
+tunnel=$!
 status=0
-"${command[@]}" || status=$?
+wait "$tunnel" || status=$?
 # with a shared connection (ControlMaster) ssh is back at once, and the tunnel lives in that connection
 ((status != 0)) || ! answers 127.0.0.1 "$port" || {
   say tunnel_is_shared url="$url" command="ssh -O cancel -L $port:$NODE:$PORT $login"

@@ -1,7 +1,7 @@
 """A session's life and its troubles, on the cluster."""
 
 import pytest
-from life import ADDRESS, Life, press_ctrl_c_twice
+from life import Life, press_ctrl_c_twice
 
 BUSY = "sbatch --time=30 --nodelist={node} --cpus-per-task={cores} --mem-per-cpu=100M --wrap 'sleep 600'"
 
@@ -129,8 +129,7 @@ def test_a_folder_whose_path_has_spaces_and_accents(idle, other_folder, built):
 
 
 def test_the_token_is_in_no_process_list_and_in_no_file_that_others_can_read(lab):
-    lab.on_login("umask 022")
-    _, address = lab.start_session()
+    _, address = lab.start_session("umask 022; ./start_salloc.sh")
     _, url = lab.tunnel(address)
     token = address.split("token=")[1]
     node = address.split("/")[2].split(".")[0]
@@ -163,28 +162,32 @@ def test_a_read_only_home_and_an_empty_environment_as_on_trillium(idle, other_fo
 
 
 def test_the_time_limit_is_announced_and_open_notebooks_get_a_checkpoint(lab):
-    session, address = lab.start_session("./start_salloc.sh --time=2")
-    # less than five minutes are left from the start: the warning comes at once
-    session.wait_for("5 minutes or less are left: save your work", timeout=20)
-    process, url = lab.tunnel(address)
-    job = lab.jobs().split()[0]
+    # Slurm counts in whole minutes: of this session, five are left after one
+    session, address = lab.start_session("./start_salloc.sh --time=6")
+    short, _ = lab.start_session("./start_salloc.sh --time=1")
+    # of this one, less than five from the start
+    short.wait_for("5 minutes or less are left: save your work", timeout=20)
+    _, url = lab.tunnel(address)
     lab.cluster.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", "x = 1", "--save")
-    lab.on_login(f"scancel --signal=USR1 {job}")
-    session.wait_for(r"as last saved:\s+Untitled\d*\.ipynb", timeout=30)
-    checkpoints = lab.cluster.run("login", "student", "bash", "-c", "ls ~/lab/.ipynb_checkpoints").stdout
-    assert "Untitled" in checkpoints
-    # and Slurm's own end of it leaves nothing behind
-    session.wait_for("DUE TO TIME LIMIT", timeout=150)
-    session.wait(60)
-    assert lab.jobs() == ""
+    session.wait_for(r"^  Untitled\d*\.ipynb", timeout=90)
+    checkpoints = lab.cluster.run("login", "student", "ls", "lab/.ipynb_checkpoints", check=True).stdout
+    assert "Untitled-checkpoint.ipynb" in checkpoints
+    assert "restarting kernel" not in session.output
+    # Slurm's own end of the short one leaves nothing behind
+    short.wait_for("DUE TO TIME LIMIT", timeout=120)
+    short.wait(60)
+    assert len(lab.jobs().splitlines()) == 1
 
 
 def test_a_session_leaves_no_record_when_it_ends_by_itself(lab):
     session, address = lab.start_session()
-    lab.on_login("scancel --signal=TERM " + lab.jobs().split()[0])
+    job = lab.jobs().split()[0]
+    assert job in lab.on_login("ls ~/.local/state/passerelle/sessions").stdout.split()
+    lab.on_login(f"scancel --signal=TERM {job}")
     session.wait_for("The session has ended.", timeout=30)
     session.wait(40)
-    assert lab.on_login("ls ~/.local/state/passerelle/sessions").stdout == ""
+    records = lab.on_login("ls ~/.local/state/passerelle/sessions").stdout.split()
+    assert job not in records
     done = lab.cluster.run("laptop", "alice", "lab/tunnel_ssh.sh", timeout=60)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
@@ -226,7 +229,7 @@ def test_a_shared_connection_carries_the_tunnel_and_the_script_says_so(lab):
         cluster.run("laptop", "alice", "rm", "-f", ".ssh/config", check=True)
 
 
-def test_the_wikis_session_needs_no_module_on_the_command_line(lab):
-    """start_salloc.sh loads the modules, so that a fresh login is enough, and the job inherits them."""
-    session, address = lab.start_session("module purge; ./start_salloc.sh")
-    assert ADDRESS and address
+def test_a_fresh_login_is_enough_and_the_job_inherits_the_modules(lab):
+    session, _ = lab.start_session("module purge; ./start_salloc.sh")
+    loaded = lab.on_login(f"srun --overlap --jobid={lab.jobs().split()[0]} printenv LOADEDMODULES").stdout
+    assert {"python/3.11", "r/4.1", "rstudio-server/4.1"} <= set(loaded.strip().split(":"))

@@ -52,13 +52,18 @@ session_modules() {
   echo $modules
 }
 
-# need_module_command: `module` is a function of login shells; a job without them, zsh or fish may lack it
-need_module_command() {
+# complete_environment: a job may start with nothing (srun --export=NONE, as on Trillium); zsh and fish have no `module`
+complete_environment() {
+  export USER=${USER:-$(id -un)}
+  if [[ ! ${HOME:-} ]]; then
+    unset HOME
+    export HOME=~
+  fi
+  [[ $SETTING_python_module != none && ! $PRINT ]] || return 0
   type module &>/dev/null && return
   set +eu
   source /etc/profile &>/dev/null
   set -eu
-  type module &>/dev/null || misuse no_modules cluster="$SETTING_cluster" login="$(login_name)"
 }
 
 # load_modules MODULES: loads what of these words is not loaded yet, in that order
@@ -72,7 +77,7 @@ load_modules() {
     show_command module load "${missing[@]}"
     return
   fi
-  need_module_command
+  type module &>/dev/null || misuse no_modules cluster="$SETTING_cluster" login="$(login_name)"
   words=$(mktemp)
   # Lmod's function is not written for -e and -u
   set +eu

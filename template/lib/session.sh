@@ -51,13 +51,21 @@ announce_session() {
     return
   fi
   mkdir -p "$(sessions_folder)"
-  # what sessions left that were killed; none lasts longer than the clusters' week
-  find "$(sessions_folder)" -type f -mtime +7 -delete
+  forget_ended_sessions
   printf '%s\n' "$url" >"$(session_record)"
   : "${SETTING_user:=$USER}"
   say "reach_$FACT_reach" login="$(login_name)" node="$node" port="$port" path="$path" user="$SETTING_user"
   say stop_slurm
   watch_the_time
+}
+
+# forget_ended_sessions: removes the records of sessions that were killed and could not do it themselves
+forget_ended_sessions() {
+  local running record
+  running=$(squeue --me --noheader --format=%i) || return 0
+  for record in "$(sessions_folder)"/*; do
+    grep -qx "${record##*/}" <<<"$running" || rm -f "$record"
+  done
 }
 
 # value_in FILE NAME: prints the value of a name in Jupyter's one-level JSON
