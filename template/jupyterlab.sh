@@ -45,7 +45,7 @@ command=(jupyter-lab --ip "$address" --no-browser)
 # the only user of many a container; on a cluster nobody is
 ((EUID)) || command+=(--allow-root)
 if [[ $PRINT ]]; then
-  show_command "${command[@]}"
+  show_command "${command[@]}" | sed "s/ $node / \$(hostname -f) /"
   exit
 fi
 

@@ -44,6 +44,7 @@ case ${OPTIONS[0]:-} in
 esac
 
 if [[ -e $path && ! -L $path ]]; then die not_ours path="$path" place="$LINE_environment_path"; fi
+if [[ -e $path && ! -O $path ]]; then misuse not_yours path="$path"; fi
 [[ $PRINT ]] || one_at_a_time "$path.lock"
 if [[ ${OPTIONS[0]:-} == --rebuild ]] || ! built_from_these_settings; then
   modules=$(session_modules)

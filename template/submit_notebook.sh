@@ -34,6 +34,11 @@ done
 # sbatch has no way to write these in #SBATCH --output
 [[ $(cd -- "$(dirname -- "$notebook")" >/dev/null && pwd)/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
 grep -q '"nbformat"' "$notebook" || misuse not_a_notebook notebook="$notebook"
+language=$(sed -n 's/.*"language": *"\([^"]*\)".*/\1/p' "$notebook" | head -n 1)
+[[ ${language:-python} == python ]] || misuse not_python notebook="$notebook" language="$language"
+# a script with %magics or !commands needs IPython
+interpreter=python
+if grep -Eq '("|\\n) *[%!]+[A-Za-z]' "$notebook"; then interpreter=ipython; fi
 
 directory=$(cd -- "$(dirname -- "$notebook")" >/dev/null && pwd)
 name=$(basename -- "$notebook" .ipynb)
@@ -62,7 +67,7 @@ batch_script() {
   echo 'set -e'
   # a script of its own for each job, so that two jobs of one notebook do not meet; it stays as what was run
   show_command jupyter nbconvert --to python --output "$name-JOB" "$name.ipynb" | sed "s/-JOB\('*\)/-\1\"\$SLURM_JOB_ID\"/"
-  show_command python "$name-JOB.py" | sed "s/-JOB\.py\('*\)/-\1\"\$SLURM_JOB_ID\".py/"
+  show_command "$interpreter" "$name-JOB.py" | sed "s/-JOB\.py\('*\)/-\1\"\$SLURM_JOB_ID\".py/"
 }
 
 if [[ $PRINT ]]; then

@@ -52,13 +52,17 @@ function Test-Port([int] $Port) {
     try { $client.Connect('127.0.0.1', $Port); $true } catch { $false } finally { $client.Dispose() }
 }
 
-if ($Help -or $Words -contains '--help') { Get-Help -Full $PSCommandPath | Out-String | Write-Output; exit 0 }
 if ($Words -contains '--print') { $Print = $true }
 $addresses = @($Words | Where-Object { $_ -and $_ -ne '--print' })
 
 $language = 'en'
 $settings = Read-Flat 'settings.yml'
 if ($settings['language'] -eq 'fr') { $language = 'fr' }
+if ($Help -or $Words -contains '--help') {
+    if ($language -eq 'fr') { Get-Content -Encoding UTF8 (Join-Path $PSScriptRoot 'lib/help/fr/tunnel_ssh.ps1.txt') }
+    else { Get-Help -Full $PSCommandPath | Out-String | Write-Output }
+    exit 0
+}
 if (-not $settings.ContainsKey('cluster')) { Stop-Here 'no_settings' @{ folder = $PSScriptRoot } }
 $personal = Read-Flat 'personal.yml'
 $facts = Read-Flat "plugins/clusters/$($settings['cluster']).yml"

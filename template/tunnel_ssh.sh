@@ -19,6 +19,7 @@ need_tunnel
 need_user
 login=$(login_name)
 address=${OPTIONS[0]:-}
+if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
   found=$(ssh "$login" bash -l -s <"$FOLDER/lib/list_sessions.sh") || die no_connection login="$login"

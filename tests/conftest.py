@@ -35,8 +35,8 @@ hypothesis.settings.load_profile("repeat")
 
 # all that the scripts of a folder may count on; ssh, sshuttle, Slurm and modules are not among it
 PLAIN_TOOLS = (
-    "awk basename bash cat chmod cp cut date dirname env grep head hostname iconv id ln ls mkdir mktemp mv od "
-    "python3 readlink rm sed sh sleep sort tail tee touch tr uname wc"
+    "awk basename bash cat chmod cp cut date dirname env find flock grep head hostname iconv id ln ls mkdir mktemp mv "
+    "od python3 readlink rm sed sh sleep sort tail tee touch tr uname wc"
 )
 
 

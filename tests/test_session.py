@@ -230,6 +230,9 @@ def test_a_shared_connection_carries_the_tunnel_and_the_script_says_so(lab):
 
 
 def test_a_fresh_login_is_enough_and_the_job_inherits_the_modules(lab):
-    session, _ = lab.start_session("module purge; ./start_salloc.sh")
-    loaded = lab.on_login(f"srun --overlap --jobid={lab.jobs().split()[0]} printenv LOADEDMODULES").stdout
-    assert {"python/3.11", "r/4.1", "rstudio-server/4.1"} <= set(loaded.strip().split(":"))
+    _, address = lab.start_session("module purge; ./start_salloc.sh")
+    node = address.split("/")[2].split(".")[0]
+    # the first of them is the script, before it could have loaded anything itself
+    look = "tr '\\0' '\\n' </proc/$(pgrep --oldest --full 'bash .*/jupyterlab.sh')/environ | grep ^LOADEDMODULES="
+    loaded = lab.cluster.run(node, "root", "bash", "-c", look, check=True).stdout.strip().split("=")[1]
+    assert {"python/3.11", "r/4.1", "rstudio-server/4.1"} <= set(loaded.split(":"))

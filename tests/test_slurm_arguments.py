@@ -178,6 +178,12 @@ def test_more_options_go_to_salloc_as_they_are_and_last(pristine_folder, script)
     assert words[words.index("--account=def-yourpi") + 1 :] == [*options, "srun", f"{folder}/jupyterlab.sh"]
 
 
+@pytest.mark.parametrize("memory", ["--mem=8G", "--mem-per-cpu=4G", "--mem-per-gpu=60G"])
+def test_slurm_is_given_one_way_of_asking_for_memory(pristine_folder, script, memory):
+    done = script(pristine_folder("least") / "start_salloc.sh", "--print", memory)
+    assert [word for word in shlex.split(done.stdout) if word.startswith("--mem")] == [memory]
+
+
 def test_print_is_understood_wherever_it_stands(pristine_folder, script):
     folder = pristine_folder("least")
     first = script(folder / "start_salloc.sh", "--print", "--time=3:00:00")
@@ -269,7 +275,7 @@ def test_the_door_lets_in_exactly_what_the_scripts_can_use(door, bash_reader, an
     assert (status == 0) == (said == ""), f"Copier: {said or 'yes'}; bash: {words.decode() or 'yes'}"
 
 
-# the corners, through Copier itself, and start_salloc.sh of the folder that it makes; the last is whether they are right
+# the corners, through Copier itself and start_salloc.sh of the folder that it makes; and whether they are right
 CORNERS = [
     ({"cluster": "narval", "cores": 64, "memory_per_core_mb": 64000, "hours": 8}, True),
     ({"cluster": "narval", "cores": 64, "memory_per_core_mb": 64001}, False),

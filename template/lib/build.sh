@@ -30,6 +30,7 @@ build_environment() {
   fi
   make_virtual_environment "$new"
   run source "$new/bin/activate"
+  : "${VIRTUAL_ENV:=$new}"
   pip_install --upgrade pip
   # shellcheck disable=SC2086 # words
   pip_install $packages
@@ -71,7 +72,7 @@ pip_install() {
   missing=$(sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p' "$words")
   rm -f "$words"
   [[ ! $full ]] || die disk_full reason="$full" path="$path"
-  [[ ! $missing ]] || die no_such_package package="$missing" source="$FACT_pip_source" place="$LINE_packages"
+  [[ ! $missing ]] || die no_such_package package="$missing" source="$FACT_pip_source" place="${PACKAGES_FROM:-$LINE_packages}"
   die pip_failed
 }
 
@@ -83,7 +84,10 @@ reinstall() {
   for package; do
     grep -qix "${package%%==*}==.*" <<<"$present" || extra+=("$package")
   done
-  ((${#extra[@]} == 0)) || pip_install "${extra[@]}"
+  ((${#extra[@]})) || return 0
+  # what a wheelhouse lacks came from the internet; a login node has it
+  pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "${extra[@]}" || pip install "${extra[@]}" \
+    || warn not_carried_over packages="${extra[*]}"
 }
 
 # write_wrapper: the wiki's script, for those who type salloc by hand
@@ -165,6 +169,7 @@ add_packages() {
     [[ $package =~ ^$RULE_packages$ ]] || misuse bad_package package="$package"
   done
   [[ $PRINT ]] || need_environment
+  PACKAGES_FROM=--add
   load_plugin kernels "$kernel"
   modules="$(recorded_modules) $(plugin_modules)"
   load_modules "$modules"

@@ -1,21 +1,36 @@
 # shellcheck shell=bash
 # The modules and the Python environment of a session, the same at installation, in a job and in a batch job.
 
-# environment_path: prints settings.yml's environment_path with its folder spelt out
-environment_path() {
-  local path=$SETTING_environment_path root
+# spelt_out PATH PLACE: prints a path that may begin with $HOME, $SCRATCH or $PROJECT; with --print what is unset stays
+spelt_out() {
+  local path=$1 root
   if [[ $path == \$* ]]; then
     root=${path%%/*}
     root=${root#\$}
-    [[ ${!root:-} ]] || die variable_not_set place="$LINE_environment_path" name="$root"
-    path=${!root}/${path#*/}
+    [[ ${!root:-} || $PRINT ]] || die variable_not_set place="$2" name="$root"
+    path=${!root:-\$$root}${path#"\$$root"}
   fi
   printf '%s\n' "$path"
 }
 
+# environment_path: prints where the environment lives
+environment_path() {
+  spelt_out "$SETTING_environment_path" "$LINE_environment_path"
+}
+
+# scratch_folder: prints the user's scratch
+scratch_folder() {
+  # shellcheck disable=SC2016 # spelt_out does it
+  spelt_out '$SCRATCH' "$LINE_cluster"
+}
+
 # shared_environment: does the environment serve more people than its owner? Then kernels go into it, too.
 shared_environment() {
-  [[ $(environment_path) != "$HOME"/* ]]
+  local around
+  around=$(dirname "$(environment_path)")
+  # ~/projects leads out of the home
+  around=$(cd -P -- "$around" 2>/dev/null && pwd || printf '%s\n' "$around")
+  [[ $around/ != "$(cd -P -- "$HOME" && pwd)"/* ]]
 }
 
 # load_plugin KIND NAME: sources plugins/KIND/NAME.sh, which replaces some of these

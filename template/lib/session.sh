@@ -16,7 +16,7 @@ private_folders() {
   fi
   run export JUPYTER_RUNTIME_DIR="$private/jupyter"
   [[ $FACT_home_on_compute == read_only ]] || return 0
-  writable=$SCRATCH/.passerelle
+  writable=$(scratch_folder)/.passerelle
   [[ $PRINT ]] || mkdir -p "$writable"
   run export JUPYTER_CONFIG_DIR="$writable/config" JUPYTER_DATA_DIR="$writable/data" IPYTHONDIR="$writable/ipython" \
     XDG_CACHE_HOME="$writable/cache" JUPYTER_PATH="$HOME/.local/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}"
@@ -25,7 +25,7 @@ private_folders() {
 # sessions_folder: where a session leaves its address for tunnel_ssh.sh, readable by its owner alone
 sessions_folder() {
   if [[ $FACT_home_on_compute == read_only ]]; then
-    printf '%s\n' "$SCRATCH/.passerelle/sessions"
+    printf '%s\n' "$(scratch_folder)/.passerelle/sessions"
   else
     printf '%s\n' "$HOME/.local/state/passerelle/sessions"
   fi

@@ -40,8 +40,7 @@ on_compute_node() {
 
 # submission_folder: prints where jobs are submitted from when that is not simply here
 submission_folder() {
-  [[ $FACT_submit_from == scratch ]] || return 0
-  printf '%s\n' "${SCRATCH:-\$SCRATCH}"
+  [[ $FACT_submit_from != scratch ]] || scratch_folder
 }
 
 # run_in_slurm COMMAND...: runs salloc or sbatch; when Slurm refuses the job, one line with its reason and where to look

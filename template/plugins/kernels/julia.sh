@@ -9,7 +9,7 @@ plugin_setup() {
   local spec
   julia_depot
   # IJulia puts its kernel spec into Jupyter's data folder
-  if shared_environment; then export JUPYTER_DATA_DIR=$VIRTUAL_ENV/share/jupyter; fi
+  if shared_environment; then run export JUPYTER_DATA_DIR="$VIRTUAL_ENV/share/jupyter"; fi
   for spec in "${JUPYTER_DATA_DIR:-$HOME/.local/share/jupyter}"/kernels/julia-*; do
     [[ ! -e $spec ]] || return 0
   done
@@ -33,5 +33,5 @@ julia_depot() {
   local shared
   shared=$(environment_path).julia
   if on_compute_node; then shared=$HOME/.julia:$shared; fi
-  export JULIA_DEPOT_PATH=$shared:
+  run export JULIA_DEPOT_PATH="$shared:"
 }

@@ -6,11 +6,11 @@ plugin_modules() {
 }
 
 plugin_setup() {
+  local where="user = TRUE"
   r_library
-  if shared_environment; then export R_KERNEL_PREFIX=$VIRTUAL_ENV; fi
+  if shared_environment; then where="prefix = \"$VIRTUAL_ENV\""; fi
   r_install crayon pbdZMQ devtools IRkernel
-  run Rscript -e 'prefix <- Sys.getenv("R_KERNEL_PREFIX", NA)' \
-    -e 'IRkernel::installspec(user = is.na(prefix), prefix = if (is.na(prefix)) NULL else prefix)'
+  run Rscript -e "IRkernel::installspec($where)"
 }
 
 plugin_add() {
@@ -45,5 +45,5 @@ r_library() {
   shared_environment || return 0
   local shared
   shared=$(environment_path).r
-  if on_compute_node; then export R_LIBS=$shared; else export R_LIBS_USER=$shared; fi
+  if on_compute_node; then run export R_LIBS="$shared"; else run export R_LIBS_USER="$shared"; fi
 }

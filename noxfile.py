@@ -1,0 +1,107 @@
+# /// script
+# dependencies = ["nox"]
+# ///
+"""What developers run; `nox --list` says what there is. Nothing needs to be installed but nox itself."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "tests", "docs"]
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+SHELL = ["template", "tests/cluster", ".ci/run"]
+
+
+def install(session, *groups):
+    """Installs Copier as the project asks for it, and dependency groups of pyproject.toml."""
+    session.install(*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, *groups))
+
+
+def shell_files():
+    """Lists the bash files of the repository: those that end in .sh, and executables with a bash shebang."""
+    found = []
+    for root in map(Path, SHELL):
+        for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+            if path.is_symlink() or not path.is_file() or path.name.endswith((".py", ".exp")):
+                continue
+            with path.open("rb") as file:
+                if path.suffix == ".sh" or b"bash" in file.readline() and path.suffix == "":
+                    found.append(str(path))
+    return found
+
+
+@nox.session
+def lint(session):
+    """ShellCheck, shfmt, ruff; spelling and links of the texts."""
+    install(session, "lint")
+    session.run("shellcheck", "-x", *shell_files())
+    session.run("shfmt", "-i", "2", "-ci", "-bn", "-d", *shell_files())
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell", "--skip", "*.fr.md,*/fr.yml,*/fr/*,LISEZMOI.md,.git,.nox,.venv,site,out,.*_cache")
+
+
+@nox.session
+def tests(session):
+    """All tests, those on the cluster, too, where there can be one; arguments go to pytest."""
+    install(session, "tests", "lint")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def cluster(session):
+    """The test cluster by hand: nox -s cluster -- up, then shell, exec, status, down."""
+    session.run("tests/cluster/cluster", *(session.posargs or ["--help"]), external=True)
+
+
+@nox.session
+def docs(session):
+    """Builds the documentation in site/ and follows its links; warnings are errors."""
+    session.install(*nox.project.dependency_groups(PROJECT, "docs"))
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+    # links that lead elsewhere are not followed: a test must not depend on others' servers
+    session.run("linkchecker", "--no-status", "site/index.html", "site/fr/index.html")
+
+
+def make_folder(session, answers, folder):
+    """Makes a folder from the working tree and tests/answers/ANSWERS.yml."""
+    install(session)
+    shutil.rmtree(folder, ignore_errors=True)
+    data = Path("tests/answers", f"{answers}.yml")
+    if not data.exists():
+        session.error(f"there is no {data}; there is: {', '.join(sorted(path.stem for path in data.parent.iterdir()))}")
+    session.run("copier", "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD", "--data-file", data, ".", folder)
+
+
+@nox.session(name="try")
+def try_(session):
+    """Makes out/NAME from tests/answers/NAME.yml: nox -s try -- everything."""
+    for name in session.posargs or ["least"]:
+        make_folder(session, name, Path("out", name))
+        session.log(f"look at out/{name}")
+
+
+@nox.session
+def demo(session):
+    """The main job on this computer: a folder, its environment, JupyterLab and the address that answers."""
+    folder = Path("out/demo").absolute()
+    if not (folder / "settings.yml").exists():
+        make_folder(session, "local", folder)
+    with session.chdir(folder):
+        session.run("./setup_env.sh", external=True)
+        session.run("./start_salloc.sh", external=True, interrupt_timeout=20)
+
+
+@nox.session
+def bench(session):
+    """How long the scripts take beside the wiki's own commands, side by side on the test cluster."""
+    install(session, "tests")
+    session.run("python", "tests/bench.py", *session.posargs)
+
+
+if __name__ == "__main__":
+    sys.exit(nox.main())
