@@ -425,8 +425,8 @@ def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command,
     )
     assert (done.returncode, done.stderr) == (1, words)
     assert done.stdout == (
-        "Connecting to alice@narval.alliancecan.ca; answer what ssh asks (password, second factor). The address to open "
-        "comes when the tunnel works.\n"
+        "Connecting to alice@narval.alliancecan.ca; answer what ssh asks (password, second factor). The address to "
+        "open comes when the tunnel works.\n"
     )
 
 
@@ -572,8 +572,8 @@ MISUSE = {
         ("setup_env.sh", [], "everything", {}),
         1,
         "{environment_path}: $SCRATCH is not set on this computer; write a full path, or run this on the cluster.",
-        "{environment_path} : $SCRATCH n'est pas défini sur cet ordinateur ; écrivez un chemin complet, ou exécutez ceci "
-        "sur la grappe.",
+        "{environment_path} : $SCRATCH n'est pas défini sur cet ordinateur ; écrivez un chemin complet, ou exécutez "
+        "ceci sur la grappe.",
     ),
     "an option that is none": (
         ("setup_env.sh", ["--frobnicate"], "least", {}),
@@ -671,8 +671,8 @@ MISUSE = {
         ("submit_notebook.sh", ['a"b.ipynb'], "least", {}),
         64,
         'The path of a"b.ipynb has a quote, a backslash or a newline, which sbatch cannot read; rename it.',
-        'Le chemin de a"b.ipynb contient un guillemet, une barre oblique inverse ou un saut de ligne, que sbatch ne peut '
-        "pas lire ; renommez-le.",
+        'Le chemin de a"b.ipynb contient un guillemet, une barre oblique inverse ou un saut de ligne, que sbatch ne '
+        "peut pas lire ; renommez-le.",
     ),
     "a notebook without Slurm": (
         ("submit_notebook.sh", ["analysis.ipynb"], "local", {}),
@@ -729,8 +729,8 @@ def test_an_environment_of_somebodys_own_is_left_alone(make_folder, script, tmp_
     (tmp_path / "jupyter_py3/mine").touch()
     done = script(folder / "setup_env.sh", HOME=tmp_path)
     words = (
-        f"setup_env.sh: {tmp_path}/jupyter_py3 is there already and was not built by setup_env.sh; move it away, or change "
-        f"environment_path ({place_of(folder, 'environment_path')}).\n"
+        f"setup_env.sh: {tmp_path}/jupyter_py3 is there already and was not built by setup_env.sh; move it away, or "
+        f"change environment_path ({place_of(folder, 'environment_path')}).\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", words)
     assert os.listdir(tmp_path / "jupyter_py3") == ["mine"]
