@@ -126,6 +126,12 @@ def read_answers(answers):
     return dict(answers)
 
 
+def copied_from(template, folder, data, vcs_ref=None):
+    """Copies a template (its newest version, or vcs_ref) with defaults and without trust; answers the folder."""
+    copier.run_copy(str(template), folder, data=data, defaults=True, quiet=True, vcs_ref=vcs_ref)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def pristine_folder(pristine_template, tmp_path_factory):
     """Makes a folder from answers, once for all tests; not to be changed."""
@@ -135,9 +141,7 @@ def pristine_folder(pristine_template, tmp_path_factory):
         data = {**read_answers(answers), **more}
         key = json.dumps([data, name], sort_keys=True)
         if key not in made:
-            folder = tmp_path_factory.mktemp("folder") / name
-            copier.run_copy(str(pristine_template), folder, data=data, defaults=True, quiet=True)
-            made[key] = folder
+            made[key] = copied_from(pristine_template, tmp_path_factory.mktemp("folder") / name, data)
         return made[key]
 
     return make

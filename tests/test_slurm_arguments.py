@@ -105,6 +105,18 @@ ASKED_FOR = [
 ]
 
 
+@pytest.fixture
+def folder_with(make_folder):
+    """Makes a folder with these answers written into its settings.yml, as Copier would, but faster."""
+
+    def make(cluster, answers):
+        folder = make_folder("least")
+        (folder / "settings.yml").write_bytes(settings_file({"cluster": cluster, "account": "def-yourpi", **answers}))
+        return folder
+
+    return make
+
+
 def a_notebook(folder, name="analysis.ipynb"):
     """Writes an empty notebook and answers its path."""
     path = folder / name
@@ -113,8 +125,8 @@ def a_notebook(folder, name="analysis.ipynb"):
 
 
 @pytest.mark.parametrize(("cluster", "answers", "options"), ASKED_FOR)
-def test_a_session_asks_slurm_for_exactly_this(pristine_folder, script, cluster, answers, options):
-    folder = pristine_folder({"cluster": cluster, "account": "def-yourpi", **answers})
+def test_a_session_asks_slurm_for_exactly_this(folder_with, script, cluster, answers, options):
+    folder = folder_with(cluster, answers)
     done = script(folder / "start_salloc.sh", "--print", SCRATCH=SCRATCH)
     moved = f"cd {SCRATCH}\n" if cluster == "trillium" else ""
     assert done.stdout == f"{moved}salloc {options} srun {folder}/jupyterlab.sh\n"
@@ -122,8 +134,8 @@ def test_a_session_asks_slurm_for_exactly_this(pristine_folder, script, cluster,
 
 
 @pytest.mark.parametrize(("cluster", "answers", "options"), ASKED_FOR)
-def test_a_batch_job_asks_slurm_for_the_same(make_folder, script, cluster, answers, options):
-    folder = make_folder({"cluster": cluster, "account": "def-yourpi", **answers})
+def test_a_batch_job_asks_slurm_for_the_same(folder_with, script, cluster, answers, options):
+    folder = folder_with(cluster, answers)
     done = script(folder / "submit_notebook.sh", "--print", a_notebook(folder), SCRATCH=SCRATCH)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.split("\n")
@@ -255,7 +267,11 @@ def sessions(draw):
 
 def settings_file(answers):
     """Answers the settings.yml of these answers (bytes), as Copier writes it."""
+    gpus, requests = answers.get("gpus", 0), FACTS[answers["cluster"]]["gpu_requests"]
     whole = {
+        # what Copier proposes
+        **{"hours": 1, "cores": 2, "memory_per_core_mb": 1024, "gpus": 0},
+        "gpu_model": requests[0].split(":")[0] if gpus and requests else "none",
         **{"language": "en", "project_name": "p", "modules_first": [], "pip_source": "pypi", "python_module": "python"},
         **{"kernels": ["python"], "extensions": [], "environment_path": "$HOME/jupyter_py3", "packages": []},
         **answers,
@@ -302,8 +318,7 @@ def test_copier_and_the_scripts_agree_in_the_corners(
     assert done.stderr.count("\n") <= 1, done.stderr
     assert (done.returncode == 0) == right, done.stderr
     assert (door.refusal(answers) == "") == right
-    complete = {"hours": 1, "cores": 2, "memory_per_core_mb": 1024, "gpus": 0, "gpu_model": "none", **answers}
-    assert (bash_reader.ask("session", settings_file(complete))[0] == 0) == right
+    assert (bash_reader.ask("session", settings_file(answers))[0] == 0) == right
     if right:
         started = script(tmp_path / "p/start_salloc.sh", "--print", SCRATCH=SCRATCH)
         assert (started.returncode, started.stderr) == (0, "")

@@ -1,0 +1,330 @@
+"""A project's life: copied, edited by hand, updated to a newer template, and nobody's work is lost."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ANSWERS, copied_from, edit, french, git, read_answers, refused, set_answer
+
+ALL_ANSWERS = sorted(path.stem for path in ANSWERS.glob("*.yml"))
+
+
+def release(template, version):
+    """Commits the template as it is and tags it."""
+    git(template, "add", "--all")
+    git(template, "commit", "--quiet", "--message", f"Version {version}")
+    git(template, "tag", version)
+
+
+def a_newer_version(template):
+    """Releases 2.0.0: one more question, a script that says more, and a fact that has changed."""
+    edit(
+        template / "copier.yml",
+        "\n# computed\n",
+        '\nnotify:\n  type: str\n  help: "Whom shall Slurm write to?"\n  default: nobody\n\n# computed\n',
+    )
+    edit(template / "template/settings.yml.jinja", "\npackages: ", "\nnotify: {{ notify }}\npackages: ")
+    with (template / "template/lib/rules.yml").open("a") as rules:
+        rules.write("notify: ([a-z]+)\nnotify_example: nobody\n")
+    edit(template / "template/start_salloc.sh", "set -euo pipefail\n", "# new in 2.0.0\nset -euo pipefail\n")
+    edit(template / "template/plugins/clusters/narval.yml", "node_cores: 64\n", "node_cores: 72\n")
+    release(template, "2.0.0")
+
+
+SAID = {
+    "en": "Updated. See what changed with: git diff    Then run ./setup_env.sh again on the cluster.",
+    "fr": french(
+        "Mise à jour faite. Voyez ce qui a changé avec : git diff    Puis exécutez de nouveau ./setup_env.sh sur la grappe."
+    ),
+}
+CHANGED = {"settings.yml", "start_salloc.sh", "lib/rules.yml", "plugins/clusters/narval.yml"}
+
+
+@pytest.fixture(scope="session")
+def versions(pristine_template, tmp_path_factory):
+    """A template of two versions, 1.0.0 and 2.0.0."""
+    template = Path(shutil.copytree(pristine_template, tmp_path_factory.mktemp("versions") / "template", symlinks=True))
+    a_newer_version(template)
+    return template
+
+
+@pytest.fixture(scope="session")
+def pristine_project(versions, tmp_path_factory):
+    """Makes a project of 1.0.0 under git, once for all tests; not to be changed."""
+    made = {}
+
+    def make(answers, **more):
+        key = repr((answers, more))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("project") / "my-project"
+            made[key] = under_git(copied_from(versions, folder, {**read_answers(answers), **more}, vcs_ref="1.0.0"))
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def project(pristine_project, tmp_path):
+    """Makes a project of one's own: a folder of version 1.0.0 under git."""
+
+    def make(answers, **more):
+        return Path(shutil.copytree(pristine_project(answers, **more), tmp_path / "my-project", symlinks=True))
+
+    return make
+
+
+def under_git(folder):
+    """Puts a folder under git and answers it."""
+    git(folder, "init", "--quiet")
+    commit(folder, "Copied")
+    return folder
+
+
+def commit(folder, message="Edited by hand"):
+    """Commits everything in a folder."""
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)
+
+
+def values(folder):
+    """Answers what settings.yml says."""
+    return yaml.safe_load((folder / "settings.yml").read_text(encoding="utf-8"))
+
+
+def nothing_is_left_to_resolve(folder):
+    """Asserts that no file has conflict markers and none was put aside."""
+    assert not list(folder.rglob("*.rej"))
+    done = subprocess.run(["git", "grep", "-nE", "^(<<<<<<<|=======|>>>>>>>)"], cwd=folder, capture_output=True)
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+def added_and_removed(folder, name):
+    """Answers the lines that git sees as removed and as added in a file, without their signs."""
+    diff = git(folder, "diff", "--unified=0", "--", name).split("\n")[4:]
+    return [line[1:] for line in diff if line[:1] == "-"], [line[1:] for line in diff if line[:1] == "+"]
+
+
+@pytest.mark.parametrize("answers", ALL_ANSWERS)
+def test_an_update_keeps_what_people_changed_and_brings_what_is_new(project, copier_command, answers):
+    folder = project(answers)
+    before = values(folder)
+    # where there is no Slurm, hours do not count, and are not kept
+    edited = {"packages": ["polars", "numpy<3"], **({"hours": 2} if answers != "local" else {})}
+    set_answer(folder, **{**edited, "packages": "[polars, numpy<3]"})
+    edit(folder / "tunnel_sshuttle.sh", "set -euo pipefail\n", "set -euo pipefail\necho 'of our own'\n")
+    (folder / "our_notes.txt").write_text("ours\n")
+    commit(folder)
+
+    done = copier_command("update", "--defaults", cwd=folder)
+
+    said = f"Updating to template version 2.0.0\n{SAID[before['language']]}"
+    assert (done.returncode, done.stderr.strip()) == (0, said)
+    after = values(folder)
+    assert after == {**before, **edited, "notify": "nobody", "_commit": "2.0.0"}
+    nothing_is_left_to_resolve(folder)
+    assert set(git(folder, "diff", "--name-only").split()) == CHANGED
+    assert git(folder, "ls-files", "--others", "--exclude-standard") == ""
+    assert added_and_removed(folder, "settings.yml") == (['_commit: "1.0.0"'], ["notify: nobody", '_commit: "2.0.0"'])
+    assert added_and_removed(folder, "start_salloc.sh") == ([], ["# new in 2.0.0"])
+    assert added_and_removed(folder, "plugins/clusters/narval.yml") == (["node_cores: 64"], ["node_cores: 72"])
+    assert "\necho 'of our own'\n" in (folder / "tunnel_sshuttle.sh").read_text()
+    assert (folder / ".copier-answers.yml").is_symlink()
+
+
+def test_what_is_new_counts_and_what_was_edited_too(project, copier_command, script):
+    folder = project("least")
+    set_answer(folder, hours=2)
+    commit(folder)
+    assert copier_command("update", "--defaults", cwd=folder).returncode == 0
+    set_answer(folder, cores=72)
+    done = script(folder / "start_salloc.sh", "--print")
+    words = "--time=2:00:00 --ntasks=1 --cpus-per-task=72 --mem-per-cpu=1024M --account=def-yourpi"
+    assert (done.stdout, done.stderr) == (f"salloc {words} srun {folder}/jupyterlab.sh\n", "")
+
+
+def test_a_newer_version_is_announced_and_after_the_update_no_more(project, copier_command):
+    folder = project("class")
+    assert copier_command("check-update", "--quiet", cwd=folder).returncode == 2
+    assert copier_command("update", "--defaults", cwd=folder).returncode == 0
+    commit(folder, "Updated")
+    assert copier_command("check-update", cwd=folder).returncode == 0
+    assert copier_command("update", "--defaults", cwd=folder).returncode == 0
+    assert git(folder, "status", "--porcelain") == ""
+
+
+def test_without_the_link_the_settings_are_named_instead(project, copier_command):
+    folder = project("least")
+    (folder / ".copier-answers.yml").unlink()
+    set_answer(folder, hours=2)
+    commit(folder)
+    done = copier_command("update", "--defaults", "-a", "settings.yml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (values(folder)["hours"], values(folder)["notify"], values(folder)["_commit"]) == (2, "nobody", "2.0.0")
+    nothing_is_left_to_resolve(folder)
+
+
+def test_comments_of_ones_own_make_no_conflict(project, copier_command):
+    folder = project("least")
+    edit(folder / "settings.yml", "\nhours: 1\n", "\n# ours: a seminar lasts two\nhours: 2 # at least\n")
+    commit(folder)
+    done = copier_command("update", "--defaults", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert values(folder)["hours"] == 2
+    nothing_is_left_to_resolve(folder)
+
+
+def test_an_answer_can_be_changed_in_an_update(project, copier_command):
+    folder = project("least")
+    set_answer(folder, hours=2)
+    commit(folder)
+    done = copier_command("update", "--defaults", "-d", "language=fr", "-d", "cores=4", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    text = (folder / "settings.yml").read_text(encoding="utf-8")
+    assert text.startswith("# Toutes vos réponses.")
+    assert (values(folder)["language"], values(folder)["cores"], values(folder)["hours"]) == ("fr", 4, 2)
+    nothing_is_left_to_resolve(folder)
+
+
+WRONG_EDITS = [
+    ("least", {"hours": 999}, "hours: This cluster allows 8 at most."),
+    (
+        "least",
+        {"account": "alice"},
+        "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
+    ),
+    ("least", {"kernels": "[python, cobol]"}, "kernels: There is no “cobol” to choose."),
+    (
+        "class",
+        {"environment_path": "/project/../mine"},
+        "environment_path: « /project/../mine » n'est pas possible ; par exemple : $HOME/jupyter_py3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answers", "wrong", "words"), WRONG_EDITS)
+def test_a_wrong_edit_ends_the_update_in_one_line_and_nothing_is_lost(project, copier_command, answers, wrong, words):
+    folder = project(answers)
+    set_answer(folder, **wrong)
+    commit(folder)
+    before = (folder / "settings.yml").read_bytes()
+    done = copier_command("update", "--quiet", "--defaults", cwd=folder)
+    assert (done.returncode, done.stderr) == (1, refused(words) + "\n")
+    assert (folder / "settings.yml").read_bytes() == before
+    assert git(folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("answers", "edits", "forgotten"),
+    [
+        # GPUs given up: the model does not count any more
+        ("tamia", {"gpus": 0}, {"gpu_model": "none"}),
+        # a number of cores of another cluster, where whole nodes are given
+        ("trillium", {"cores": 500}, {"cores": 2}),
+        # another cluster
+        ("least", {"cluster": "fir"}, {}),
+        ("gpu", {"cluster": "rorqual"}, {}),
+        # a batch job's hours
+        ("least", {"hours": 24}, {}),
+        # no kernels at all
+        ("class", {"kernels": "[]", "extensions": "[ ]"}, {}),
+        # a model of GPU that only this cluster has
+        ("other", {"gpu_model": "v100"}, {}),
+    ],
+)
+def test_an_edit_that_the_scripts_can_use_outlives_an_update(
+    project, copier_command, bash_reader, answers, edits, forgotten
+):
+    folder = project(answers)
+    set_answer(folder, **edits)
+    commit(folder)
+    assert bash_reader.ask("load", (folder / "settings.yml").read_bytes())[::2] == (0, b"")
+    before = values(folder)
+    done = copier_command("update", "--quiet", "--defaults", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    after = values(folder)
+    expected = {**before, "notify": "nobody", "_commit": "2.0.0"}
+    assert after == expected or after == {**expected, **forgotten}
+    nothing_is_left_to_resolve(folder)
+
+
+def test_the_answers_outlive_a_new_copy_too(project, copier_command):
+    folder = project("class")
+    set_answer(folder, hours=2, packages="[polars]")
+    edit(folder / "tunnel_sshuttle.sh", "set -euo pipefail\n", "set -euo pipefail\necho 'of our own'\n")
+    commit(folder)
+    before = values(folder)
+    done = copier_command("recopy", "--quiet", "--defaults", "--overwrite", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert values(folder) == {**before, "notify": "nobody", "_commit": "2.0.0"}
+    assert "of our own" not in (folder / "tunnel_sshuttle.sh").read_text()
+
+
+def a_version_with_cedar_in_service(template):
+    """Makes 1.0.0 a template of the time when Cedar was in service, and 2.0.0 the one of today."""
+    today = {name: (template / name).read_bytes() for name in ["copier.yml", "template/plugins/clusters/cedar.yml"]}
+    edit(
+        template / "copier.yml",
+        "    Cedar:\n      value: cedar\n      validator: \"{{ texts.retired | replace('{successor}', 'fir') }}\"\n",
+        "    Cedar: cedar\n",
+    )
+    fir = (template / "template/plugins/clusters/fir.yml").read_text(encoding="utf-8")
+    (template / "template/plugins/clusters/cedar.yml").write_text(
+        fir.replace("fir.alliancecan.ca", "cedar.alliancecan.ca"), encoding="utf-8"
+    )
+    git(template, "tag", "--delete", "1.0.0")
+    release(template, "1.0.0")
+    return today
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_project_on_a_retired_cluster_is_led_to_its_successor(template, tmp_path, copier_command, script, language):
+    today = a_version_with_cedar_in_service(template)
+    answers = {"cluster": "cedar", "account": "rrg-yourpi", "cores": 8, "language": language}
+    folder = under_git(copied_from(template, tmp_path / "my-project", answers))
+    set_answer(folder, hours=3)
+    commit(folder)
+    for name, content in today.items():
+        (template / name).write_bytes(content)
+    release(template, "2.0.0")
+    before = values(folder)
+    assert before["cluster"] == "cedar"
+
+    done = copier_command("update", "--quiet", "--defaults", cwd=folder)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert values(folder) == {**before, "cluster": "fir", "_commit": "2.0.0"}
+    nothing_is_left_to_resolve(folder)
+    started = script(folder / "tunnel_sshuttle.sh", "--print")
+    assert (started.stdout, started.stderr) == ("sshuttle --dns -Nr USER@fir.alliancecan.ca\n", "")
+
+
+def test_who_edits_a_retired_cluster_into_the_settings_is_told_by_the_update_too(project, copier_command):
+    """The scripts say: write cluster: fir, or run copier update."""
+    folder = project("least")
+    set_answer(folder, cluster="cedar")
+    commit(folder)
+    done = copier_command("update", "--quiet", "--defaults", cwd=folder)
+    if done.returncode:
+        assert done.stderr == refused("cluster: retired: its successor is fir") + "\n"
+        assert git(folder, "status", "--porcelain") == ""
+    else:
+        assert values(folder)["cluster"] == "fir"
+
+
+def test_what_belongs_to_one_person_is_neither_committed_nor_touched(project, copier_command):
+    folder = project("least")
+    (folder / "personal.yml").write_text("user: alice\n")
+    assert git(folder, "status", "--porcelain") == ""
+    assert copier_command("update", "--defaults", cwd=folder).returncode == 0
+    assert (folder / "personal.yml").read_text() == "user: alice\n"
+
+
+def test_a_copy_over_an_old_folder_keeps_its_answers(versions, project, copier_command):
+    folder = project("least")
+    set_answer(folder, hours=2, account="rrg-other")
+    commit(folder)
+    done = copier_command("copy", "--quiet", "--defaults", "--overwrite", versions, folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (values(folder)["hours"], values(folder)["account"]) == (2, "rrg-other")
