@@ -36,7 +36,8 @@ def a_newer_version(template):
 SAID = {
     "en": "Updated. See what changed with: git diff    Then run ./setup_env.sh again on the cluster.",
     "fr": french(
-        "Mise à jour faite. Voyez ce qui a changé avec : git diff    Puis exécutez de nouveau ./setup_env.sh sur la grappe."
+        "Mise à jour faite. Voyez ce qui a changé avec : git diff    Puis exécutez de nouveau ./setup_env.sh sur la "
+        "grappe."
     ),
 }
 CHANGED = {"settings.yml", "start_salloc.sh", "lib/rules.yml", "plugins/clusters/narval.yml"}
