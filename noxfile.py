@@ -67,14 +67,14 @@ def docs(session):
     session.run("linkchecker", "--no-status", "site/index.html", "site/fr/index.html")
 
 
-def make_folder(session, answers, folder):
-    """Makes a folder from the working tree and tests/answers/ANSWERS.yml."""
+def make_folder(session, answers, folder, *options):
+    """Makes a folder from the working tree and tests/answers/ANSWERS.yml; options go to Copier."""
     install(session)
     shutil.rmtree(folder, ignore_errors=True)
     data = Path("tests/answers", f"{answers}.yml")
     if not data.exists():
         session.error(f"there is no {data}; there is: {', '.join(sorted(path.stem for path in data.parent.iterdir()))}")
-    session.run("copier", "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD", "--data-file", data, ".", folder)
+    session.run("copier", "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD", "--data-file", data, *options, ".", folder)
 
 
 @nox.session(name="try")
@@ -90,7 +90,7 @@ def demo(session):
     """The main job on this computer: a folder, its environment, JupyterLab and the address that answers."""
     folder = Path("out/demo").absolute()
     if not (folder / "settings.yml").exists():
-        make_folder(session, "local", folder)
+        make_folder(session, "local", folder, "-d", "environment_path=$HOME/.cache/passerelle-demo/jupyter_py3")
     with session.chdir(folder):
         session.run("./setup_env.sh", external=True)
         session.run("./start_salloc.sh", external=True, interrupt_timeout=20)

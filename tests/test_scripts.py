@@ -154,7 +154,7 @@ def test_a_session_is_served_as_the_wiki_page_says(pristine_folder, script, envi
     assert lines[1] == f"source {environment['HOME']}/jupyter_py3/bin/activate"
     assert "unset XDG_RUNTIME_DIR" in lines
     assert "umask 077" in lines
-    assert re.fullmatch(r"jupyter-lab --ip \S+ --no-browser( --allow-root)?", lines[-2])
+    assert re.fullmatch(r"jupyter-lab --ip \$\(hostname -f\) --no-browser( --allow-root)?", lines[-2])
 
 
 def test_where_only_ssh_passes_the_server_listens_on_its_own_node_alone(pristine_folder, script):

@@ -197,7 +197,7 @@ def hostile_files(draw):
 # --- properties -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(file=files())
 def test_a_right_file_means_the_same_to_bash_python_and_yaml(bash_reader, file):
     content, values = file
@@ -221,7 +221,7 @@ def hold_together(reader, content):
     return bash
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(content=hostile_files())
 def test_a_spoilt_file_is_refused_by_all_or_means_the_same_to_all(bash_reader, content):
     event("read" if hold_together(bash_reader, content) else "refused")

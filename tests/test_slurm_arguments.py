@@ -282,7 +282,7 @@ def settings_file(answers):
     ).encode()
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given_that(answers=sessions())
 def test_the_door_lets_in_exactly_what_the_scripts_can_use(door, bash_reader, answers):
     said = door.refusal(answers)

@@ -50,7 +50,7 @@ def test_the_printed_script_runs_when_given_to_sbatch_as_it_is(lab):
     assert state(lab, job) == "COMPLETED"
     assert lab.cluster.read("login", "student", f"lab/plain-{job}.out").endswith("from the printed script\n")
     # the option that came last won
-    assert lab.on_login(f"sacct -nX -j {job} -o timelimit").stdout.strip() == "00:10:00"
+    assert lab.on_login(f"squeue --noheader --states=all --jobs={job} --format=%l").stdout.strip() == "10:00"
 
 
 def test_a_failing_notebook_ends_the_job_as_failed(lab):

@@ -175,7 +175,7 @@ class Cluster:
         `method` is a regular expression for sshd's word: "publickey", "keyboard-interactive/pam".
         A key that is only the first of two factors does not count.
         """
-        accepted = re.compile(rf"^Accepted (?:{method}) for {re.escape(user)} from 10\.77\.0\.2 ", re.MULTILINE)
+        accepted = re.compile(rf"^Accepted (?:{method}) for {re.escape(user)} from 10\.76\.0\.2 ", re.MULTILINE)
         return len(accepted.findall((self.logs("login") / "sshd.log").read_text()))
 
     def ssh_with_code(self, *argv: str, **how) -> subprocess.CompletedProcess[str]:

@@ -29,25 +29,26 @@ connect_hosts() {
 
   on inet <<'IP'
 link set lo up
-link add public type bridge
-link set public up
-link set to-laptop master public up
-link set to-login master public up
-address add 10.77.0.1/24 dev public
+link set to-laptop up
+link set to-login up
+address add 10.76.0.1/24 dev to-laptop
+address add 10.77.0.1/24 dev to-login
 IP
-  # The laptop needs a default route even though inet leads nowhere: without one the kernel refuses
-  # a packet for a compute node before sshuttle's redirection can see it.
+  # A subnet of its own, as at home: sshuttle -N redirects all of the login node's subnets, and would cut off a laptop
+  # in one of them. And it needs a default route even though inet leads nowhere: without one the kernel refuses a packet for a
+  # compute node before sshuttle's redirection can see it.
   on laptop <<'IP'
 link set lo up
 link set eth0 up
-address add 10.77.0.2/24 dev eth0
-route add default via 10.77.0.1
+address add 10.76.0.2/24 dev eth0
+route add default via 10.76.0.1
 IP
   on login <<'IP'
 link set lo up
 link set eth0 up
 address add 10.77.0.10/24 dev eth0
 address add 10.77.0.11/24 dev eth0
+route add default via 10.77.0.1
 link add inside type bridge
 link set inside up
 link set to-node1 master inside up
@@ -69,6 +70,8 @@ IP
 }
 
 repair_network() {
+  # what an sshuttle leaves that did not end by itself: the laptop has no other rules
+  in_host laptop nft flush ruleset
   local host
   for host in laptop login; do in_net inet ip link set "to-$host" up; done
   for host in node1 node2; do in_net login ip link set "to-$host" up; done
