@@ -28,6 +28,8 @@ path=$(environment_path)
 PIP_OPTIONS=()
 [[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)
 
+if [[ -e $path && ! -O $path && ${OPTIONS[0]:-} != --register && ! $PRINT ]]; then misuse not_yours path="$path"; fi
+
 case ${OPTIONS[0]:-} in
   --add)
     ((${#OPTIONS[@]} > 2)) || misuse what_to_add
@@ -44,7 +46,6 @@ case ${OPTIONS[0]:-} in
 esac
 
 if [[ -e $path && ! -L $path ]]; then die not_ours path="$path" place="$LINE_environment_path"; fi
-if [[ -e $path && ! -O $path ]]; then misuse not_yours path="$path"; fi
 [[ $PRINT ]] || one_at_a_time "$path.lock"
 if [[ ${OPTIONS[0]:-} == --rebuild ]] || ! built_from_these_settings; then
   modules=$(session_modules)

@@ -33,7 +33,8 @@ virtualenv --no-download $HOME/wiki_py3
 source $HOME/wiki_py3/bin/activate
 pip install --no-index --upgrade pip
 pip install --no-index jupyterlab
-echo -e '#!/bin/bash\\nunset XDG_RUNTIME_DIR\\njupyter lab --ip $(hostname -f) --no-browser' > $VIRTUAL_ENV/bin/jupyterlab.sh
+echo -e '#!/bin/bash\\nunset XDG_RUNTIME_DIR\\njupyter lab --ip $(hostname -f) --no-browser' \\
+  > $VIRTUAL_ENV/bin/jupyterlab.sh
 chmod u+x $VIRTUAL_ENV/bin/jupyterlab.sh
 """
 # runs on the node, in the job: starts the clock, then the server, and stops both at the first HTTP 200

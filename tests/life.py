@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
 from cluster.api import WITH_CODE, Cluster, Process
 
 ADDRESS = r"http://(?P<node>node[12]\.int\.vcluster\.example):(?P<port>\d+)/lab\?token=[0-9a-f]+"
@@ -27,7 +26,9 @@ class Life:
     facts: what plugins/clusters/other.yml is to say instead, as the same cluster under other rules
     """
 
-    def __init__(self, cluster: Cluster, folder: Path, name: str = "lab", user: str = "student", host: str = KEY, **facts):
+    def __init__(
+        self, cluster: Cluster, folder: Path, name: str = "lab", user: str = "student", host: str = KEY, **facts
+    ):
         self.cluster, self.name, self.user, self.host = cluster, name, user, host
         with tempfile.TemporaryDirectory() as temporary:
             mine = Path(shutil.copytree(folder, Path(temporary) / name, symlinks=True))
@@ -44,7 +45,9 @@ class Life:
 
     def on_login(self, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Runs one line of bash in the folder on the login node."""
-        return self.cluster.run("login", self.user, "bash", "-c", f'cd "$1" && {command}', "-", self.name, timeout=timeout)
+        return self.cluster.run(
+            "login", self.user, "bash", "-c", f'cd "$1" && {command}', "-", self.name, timeout=timeout
+        )
 
     def start(self, command: str = "./start_salloc.sh") -> Process:
         """Types a command into an ssh session from the laptop, in the folder on the login node."""
@@ -60,7 +63,7 @@ class Life:
         return session, address
 
     def tunnel(self, *words: str, script: str = "tunnel_ssh.sh") -> tuple[Process, str]:
-        """Runs a tunnel script on the laptop until it says that the tunnel works; answers it and the address to open."""
+        """Runs a tunnel script on the laptop until the tunnel works; answers it and the address to open."""
         code = WITH_CODE if self.host == CODE else ()
         tunnel = self.cluster.spawn("laptop", "alice", *code, f"{self.name}/{script}", *words, tty=True)
         return tunnel, tunnel.wait_for(r"The tunnel works\. Open\s+(http://\S+)", timeout=60)[1]
@@ -125,4 +128,5 @@ def picture(request):
 
 
 def pytest_addoption(parser):
+    """Adds --pictures."""
     parser.addoption("--pictures", action="store_true", help="keep the pictures of real runs in docs/images")

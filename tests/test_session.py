@@ -198,8 +198,10 @@ def test_a_session_leaves_no_record_when_it_ends_by_itself(lab):
 def test_a_contradicting_host_key_stops_the_tunnel(lab):
     _, address = lab.start_session()
     cluster = lab.cluster
-    false = "ssh-keygen -q -t ed25519 -N '' -f ~/false && cp ~/.ssh/known_hosts ~/kept && " \
+    false = (
+        "ssh-keygen -q -t ed25519 -N '' -f ~/false && cp ~/.ssh/known_hosts ~/kept && "
         "printf 'login.vcluster.example %s\\n' \"$(cut -d ' ' -f 1,2 ~/false.pub)\" >~/.ssh/known_hosts"
+    )
     cluster.run("laptop", "alice", "bash", "-c", false, check=True)
     try:
         done = cluster.run("laptop", "alice", "lab/tunnel_ssh.sh", address, timeout=60)

@@ -15,7 +15,9 @@ def other(idle, pristine_folder):
     def make(path, facts=None, user="student", **answers):
         idle.run("login", user, "bash", "-c", f"rm -rf ~/{path}*", check=True)
         plain = {"kernels": ["python"], "extensions": [], "environment_path": f"$HOME/{path}"}
-        return Life(idle, pristine_folder("vcluster", name="lab", **{**plain, **answers}), "other", user, **(facts or {}))
+        return Life(
+            idle, pristine_folder("vcluster", name="lab", **{**plain, **answers}), "other", user, **(facts or {})
+        )
 
     return make
 
@@ -42,7 +44,9 @@ def test_setup_env_killed_at_ten_moments_never_breaks_what_worked_and_then_succe
     killed.on_login("sed -i 's/^packages: .*/packages: [numpy, papermill]/' settings.yml")
     for moment in range(10):
         seconds = whole * (moment + 0.5) / 10
-        killed.on_login(f"timeout --signal=KILL {seconds:.2f} setsid --wait ./setup_env.sh; pkill -KILL -u $USER pip", timeout=300)
+        killed.on_login(
+            f"timeout --signal=KILL {seconds:.2f} setsid --wait ./setup_env.sh; pkill -KILL -u $USER pip", timeout=300
+        )
         assert works(killed, "killed_py3"), f"broken after {seconds:.1f} s"
     done = killed.on_login("./setup_env.sh", timeout=300)
     assert done.returncode == 0, done.stderr
@@ -55,7 +59,9 @@ def test_setup_env_killed_at_ten_moments_never_breaks_what_worked_and_then_succe
 def test_the_very_first_build_killed_leaves_no_half_environment(other):
     life = other("first_py3")
     for seconds in (1, 4):
-        life.on_login(f"timeout --signal=KILL {seconds} setsid --wait ./setup_env.sh; pkill -KILL -u $USER pip", timeout=60)
+        life.on_login(
+            f"timeout --signal=KILL {seconds} setsid --wait ./setup_env.sh; pkill -KILL -u $USER pip", timeout=60
+        )
         assert life.on_login("[[ -e $HOME/first_py3 ]]").returncode == 1
         refused = life.on_login("./start_salloc.sh")
         assert (refused.returncode, refused.stderr) == (
@@ -150,7 +156,9 @@ def test_the_clusters_own_kernel_modules_need_no_installation(other, idle):
     kernels = ["ipython-kernel", "ir-kernel", "ijulia-kernel"]
     facts = {"kernel_modules": f"[{', '.join(kernels)}]"}
     life = other("modules_py3", facts)
-    life.on_login(f"sed -i 's/^kernels: .*/kernels: [{', '.join(kernels)}]/; s/^python_module: .*/python_module: python\\/3.11/' settings.yml")
+    life.on_login(
+        f"sed -i 's/^kernels: .*/kernels: [{', '.join(kernels)}]/; s/^python_module: .*/python_module: python\\/3.11/' settings.yml"
+    )
     done = life.on_login("./setup_env.sh", timeout=300)
     assert done.returncode == 0, done.stderr
     assert life.on_login("ls $HOME/.local/share/jupyter/kernels/ir").returncode in (0, 2)
@@ -187,7 +195,7 @@ def test_julia_installs_ijulia_on_the_login_node_and_more_packages_by_one_comman
     hostile = life.on_login("./setup_env.sh --add julia 'Glob\"); run(`id`) #'")
     assert (hostile.returncode, hostile.stderr) == (
         64,
-        "setup_env.sh: “Glob\"); run(`id`) #” is not the name of a package; for example: numpy\n",
+        'setup_env.sh: “Glob"); run(`id`) #” is not the name of a package; for example: numpy\n',
     )
 
 

@@ -11,7 +11,14 @@ def notebook(*cells):
     return json.dumps(
         {
             "cells": [
-                {"cell_type": "code", "execution_count": None, "id": f"c{number}", "metadata": {}, "outputs": [], "source": [cell]}
+                {
+                    "cell_type": "code",
+                    "execution_count": None,
+                    "id": f"c{number}",
+                    "metadata": {},
+                    "outputs": [],
+                    "source": [cell],
+                }
                 for number, cell in enumerate(cells)
             ],
             "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
@@ -29,14 +36,22 @@ def state(lab, job):
 
 def test_a_notebook_runs_and_its_output_is_where_the_script_says(lab):
     lab.cluster.write("login", "student", "lab/helper.py", "WORD = 'helped'\n")
-    lab.cluster.write("login", "student", "lab/mon été 50%.ipynb", notebook("import helper, socket", "print(helper.WORD, socket.gethostname())"))
+    lab.cluster.write(
+        "login",
+        "student",
+        "lab/mon été 50%.ipynb",
+        notebook("import helper, socket", "print(helper.WORD, socket.gethostname())"),
+    )
     done = lab.on_login("./submit_notebook.sh 'mon été 50%.ipynb'")
     assert done.returncode == 0, done.stderr
     submitted, output = done.stdout.splitlines()
     job = submitted.removeprefix("Submitted batch job ")
     assert output == f"What it prints goes to /home/student/lab/mon été 50%-{job}.out"
     assert state(lab, job) == "COMPLETED"
-    assert lab.cluster.read("login", "student", output.split(" goes to ")[1]).splitlines()[-1] in ("helped node1", "helped node2")
+    assert lab.cluster.read("login", "student", output.split(" goes to ")[1]).splitlines()[-1] in (
+        "helped node1",
+        "helped node2",
+    )
 
 
 def test_the_printed_script_runs_when_given_to_sbatch_as_it_is(lab):

@@ -14,7 +14,7 @@ def test_the_environment_has_what_the_wiki_installs(lab):
         assert f"{package}==" in done.stdout
     wrapper = lab.cluster.read("login", "student", "jupyter_py3/bin/jupyterlab.sh")
     assert wrapper == "#!/bin/bash\nunset XDG_RUNTIME_DIR\njupyter lab --ip $(hostname -f) --no-browser\n"
-    assert lab.on_login('[[ -x $HOME/jupyter_py3/bin/jupyterlab.sh ]]').returncode == 0
+    assert lab.on_login("[[ -x $HOME/jupyter_py3/bin/jupyterlab.sh ]]").returncode == 0
 
 
 def test_setup_env_ends_with_the_wikis_check_and_the_next_step(lab):
@@ -102,5 +102,7 @@ def test_rstudio_and_lmod_answer_within_the_session(lab):
     modules = lab.cluster.run("login", "student", "curl", "-sS", "-H", header, f"{base}/module/modules", check=True)
     assert '"rstudio-server/4.1"' in modules.stdout
     # RStudio Server itself is a stub, and says so; that it is reached through JupyterLab's proxy is real
-    rstudio = lab.cluster.run("login", "student", "curl", "-sSL", "-m", "60", "-H", header, f"{base}/rstudio/", check=True)
+    rstudio = lab.cluster.run(
+        "login", "student", "curl", "-sSL", "-m", "60", "-H", header, f"{base}/rstudio/", check=True
+    )
     assert "stub" in rstudio.stdout

@@ -186,6 +186,6 @@ register_environment() {
   load_modules "$modules"
   "$environment/bin/python" -c 'import ipykernel' 2>/dev/null \
     || run "$environment/bin/python" -m pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ipykernel || die pip_failed
-  if shared_environment; then where=(--prefix "$path"); fi
+  if shared_environment && [[ -O $path ]]; then where=(--prefix "$path"); fi
   run "$environment/bin/python" -m ipykernel install "${where[@]}" --name "$name" --display-name "Python ($name)"
 }

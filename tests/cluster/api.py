@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pexpect
@@ -373,6 +373,7 @@ class PipedProcess(Process):
         return os.read(self._popen.stdout.fileno(), 65536).decode(errors="replace")
 
     def write(self, text: str) -> None:
+        """See `Process`."""
         self._popen.stdin.write(text.encode())
         self._popen.stdin.flush()
 
@@ -381,6 +382,7 @@ class PipedProcess(Process):
         self._popen.stdin.close()
 
     def poll(self) -> int | None:
+        """See `Process`."""
         return self._popen.poll()
 
 
@@ -406,6 +408,7 @@ class TerminalProcess(Process):
         return re.sub(r"\r*\n\r*", "\n", CONTROL_SEQUENCE.sub("", text))
 
     def write(self, text: str) -> None:
+        """See `Process`."""
         self._terminal.send(text)
 
     def type(self, keys: str) -> None:
@@ -413,6 +416,7 @@ class TerminalProcess(Process):
         self._terminal.send(keys)
 
     def poll(self) -> int | None:
+        """See `Process`."""
         with self._lock:
             if self._terminal.isalive():
                 return None
@@ -460,7 +464,5 @@ def _kill(pid: int) -> None:
     """SIGKILL to a child of ours and to all below it, in whatever namespace, the lowest first."""
     for child in _children(pid):
         _kill(child)
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signals.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -107,6 +107,7 @@ def save(page: Page) -> None:
 
 
 def main() -> int:
+    """Do what the command line asks; the exit status."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("url")
     options.add_argument("--kernel", metavar="NAME")

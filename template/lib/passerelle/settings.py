@@ -1,4 +1,4 @@
-"""Reads the folder's flat YAML files exactly as lib/settings.sh does: ``name: value`` or ``name: [a, b]``, one a line."""
+"""Reads the folder's flat YAML files as lib/settings.sh does: ``name: value`` or ``name: [a, b]``, one a line."""
 
 import re
 from pathlib import Path
