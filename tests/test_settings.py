@@ -241,6 +241,33 @@ def test_a_spoilt_file_is_refused_by_all_or_means_the_same_to_all(bash_reader, c
         b"hours: 1 # \xed\xa0\x80\n",
         b"\xef\xbb\xbfhours: 1\n",
         b"hours: 1 # \xef\xbb\xbf\n",
+        b"hours: 1 # \xc0\x80\n",
+        b"hours: 1\xff\n",
+        b"# \xef\xbf\xbe\n",
+        b"# \xef\xbf\xbf\n",
+        b"# \xc2\x85\n",
+        b"# \xc2\x9b\n",
+        b"# \xe2\x80\xa8\n",
+        b"# \x7f\n",
+        b"# \x1b\n",
+        b"# \tx\n",
+        b"\t\n",
+        b"hours:\t1\n",
+        b"hours: 1\nhours: 2\n",
+        b"hours: 1\nhours: 1\n",
+        b"hours: 0x10\n",
+        b"hours: 010\n",
+        b"hours: 1_0\n",
+        b"hours: 1e3\n",
+        b"hours: 1:30\n",
+        b"project_name: null\n",
+        b"project_name: No\n",
+        b"project_name: y\n",
+        b"project_name: ON\n",
+        b"project_name: nulls\n",
+        b"packages: [numpy, Yes]\n",
+        b"packages: numpy\n",
+        b"hours: [1]\n",
         b"hours: 1\n...\n",
         b"packages: [a, , b]\n",
         b"packages: [a , b ]#c\n",
@@ -507,7 +534,7 @@ def test_windows_line_endings_change_nothing(make_folder, script):
     assert (done.returncode, done.stdout, done.stderr) == (0, before, "")
 
 
-@pytest.mark.parametrize("line", ["user: alice", "user: _alice", "ssh_host: narval-as-me", "port: 8890"])
+@pytest.mark.parametrize("line", ["user: alice", "ssh_host: narval-as-me", "port: 8890"])
 def test_what_belongs_to_one_person_is_read_from_personal_yml(make_folder, bash_reader, line):
     content = (make_folder("least") / "settings.yml").read_bytes()
     personal = bash_reader.folder / "personal.yml"
