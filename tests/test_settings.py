@@ -20,7 +20,8 @@ spec = importlib.util.spec_from_file_location("passerelle_settings", TEMPLATE / 
 python_reader = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(python_reader)
 RULES = python_reader.read_rules(TEMPLATE)
-NAMES = [name for name in RULES if f"{name}_example" in RULES]
+PERSONAL = RULES["personal"].split()
+NAMES = [name for name in RULES if f"{name}_example" in RULES and name not in PERSONAL]
 LISTS = RULES["lists"].split()
 
 
@@ -566,11 +567,25 @@ def test_what_is_wrong_in_personal_yml_is_said_with_its_place(make_folder, scrip
     assert (done.returncode, done.stdout, done.stderr) == (64, "", f"start_salloc.sh: personal.yml:2: {words}\n")
 
 
-def test_personal_yml_cannot_change_what_the_project_has_set(make_folder, script):
-    folder = make_folder("least")
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_personal_yml_cannot_change_what_the_project_has_set(make_folder, script, language):
+    folder = make_folder("least", language=language)
     (folder / "personal.yml").write_text("account: def-somebodyelse\n")
     done = script(folder / "start_salloc.sh", "--print")
-    assert done.returncode == 64, done.stdout
+    words = {
+        "en": "personal.yml:1: account belongs into settings.yml, not here.",
+        "fr": french("personal.yml:1 : account va dans settings.yml, pas ici."),
+    }
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", f"start_salloc.sh: {words[language]}\n")
+
+
+@pytest.mark.parametrize("line", ["user: alice", "ssh_host: narval", "port: 8890"])
+def test_settings_yml_keeps_nothing_that_belongs_to_one_person(make_folder, bash_reader, line):
+    content = (make_folder("least") / "settings.yml").read_bytes() + f"{line}\n".encode()
+    status, _, words = bash_reader.ask("load", content)
+    name, place = line.split(":")[0], f"settings.yml:{content.count(bytes([10]))}"
+    assert (status, words.decode()) == (64, f"driver.sh: {place}: {name} belongs into personal.yml, not here.\n")
+    hold_together(bash_reader, content)
 
 
 def test_a_cluster_that_asks_needs_its_answers(make_folder, bash_reader):
@@ -589,7 +604,7 @@ def test_the_answers_of_another_cluster_count_as_its_facts(make_folder, bash_rea
 
 
 def test_every_example_of_the_rules_follows_its_rule():
-    for name in NAMES:
+    for name in NAMES + PERSONAL:
         shown_value = yaml.safe_load(RULES[f"{name}_example"])
         assert isinstance(shown_value, list) == (name in LISTS)
         for item in shown_value if name in LISTS else [shown_value]:
