@@ -9,7 +9,8 @@
 # or Ctrl-C ends it (twice, quickly, under salloc). The server chooses a free port itself. Before the time
 # limit it says how long there is left and puts a checkpoint beside every open notebook.
 set -euo pipefail
-FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+unset CDPATH
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/settings.sh"
 source "$FOLDER/lib/login.sh"
 source "$FOLDER/lib/environment.sh"

@@ -12,7 +12,8 @@
 # Run it on a login node. A new environment is built beside the old one and takes its place when it is complete:
 # environment_path is a link to it. Whatever you installed yourself with pip is carried over.
 set -euo pipefail
-FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+unset CDPATH
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/settings.sh"
 source "$FOLDER/lib/login.sh"
 source "$FOLDER/lib/slurm.sh"

@@ -8,14 +8,14 @@
 #
 # Run it on a login node, after setup_env.sh. While the job waits, salloc says so; Ctrl-C then withdraws it.
 set -euo pipefail
-FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+unset CDPATH
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/settings.sh"
 source "$FOLDER/lib/login.sh"
 source "$FOLDER/lib/environment.sh"
 source "$FOLDER/lib/slurm.sh"
 parse_options more "$@"
 load_settings
-complete_environment
 
 server=("$FOLDER/jupyterlab.sh")
 if [[ $FACT_scheduler == none ]]; then
@@ -30,6 +30,7 @@ command=(salloc "${SLURM_OPTIONS[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"} srun "${serv
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
   command -v salloc >/dev/null || misuse no_slurm command=salloc cluster="$SETTING_cluster" login="$(login_name)"
+  complete_environment
   need_environment
   # the job inherits them, so that the node need not load them
   modules=$(recorded_modules)

@@ -9,18 +9,20 @@
 # The job converts the notebook to a Python script (nbconvert) and runs that; an error in it makes the job FAILED.
 # Keep the script that --print writes, edit it, share it: sbatch takes it as it is.
 set -euo pipefail
-FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+unset CDPATH
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/settings.sh"
 source "$FOLDER/lib/login.sh"
 source "$FOLDER/lib/environment.sh"
 source "$FOLDER/lib/slurm.sh"
 parse_options more "$@"
 load_settings
-complete_environment
 
 notebook="" options=()
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
+    -*[\"\\$'\n']*) misuse unknown_option option="$option" ;;
+    -*' '*) options+=("${option%%=*}=\"${option#*=}\"") ;;
     -*) options+=("$option") ;;
     *)
       [[ ! $notebook ]] || misuse one_notebook first="$notebook" second="$option"
@@ -32,7 +34,7 @@ done
 [[ $notebook ]] || misuse which_notebook
 [[ $notebook == *.ipynb && -f $notebook ]] || misuse no_such_notebook notebook="$notebook"
 # sbatch has no way to write these in #SBATCH --output
-[[ $(cd -- "$(dirname -- "$notebook")" >/dev/null && pwd)/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
+[[ $(cd -- "$(dirname -- "$notebook")" && pwd)/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
 grep -q '"nbformat"' "$notebook" || misuse not_a_notebook notebook="$notebook"
 language=$(sed -n 's/.*"language": *"\([^"]*\)".*/\1/p' "$notebook" | head -n 1)
 [[ ${language:-python} == python ]] || misuse not_python notebook="$notebook" language="$language"
@@ -40,13 +42,17 @@ language=$(sed -n 's/.*"language": *"\([^"]*\)".*/\1/p' "$notebook" | head -n 1)
 interpreter=python
 if grep -Eq '("|\\n) *[%!]+[A-Za-z]' "$notebook"; then interpreter=ipython; fi
 
-directory=$(cd -- "$(dirname -- "$notebook")" >/dev/null && pwd)
+directory=$(cd -- "$(dirname -- "$notebook")" && pwd)
 name=$(basename -- "$notebook" .ipynb)
 folder=$(submission_folder)
 [[ ! $folder || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$SETTING_cluster" scratch="$folder"
 slurm_options
 
+if [[ ! $PRINT ]]; then
+  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$SETTING_cluster" login="$(login_name)"
+  complete_environment
+fi
 modules=$(recorded_modules)
 environment=$(environment_path)
 
@@ -74,7 +80,6 @@ if [[ $PRINT ]]; then
   batch_script
   exit
 fi
-command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$SETTING_cluster" login="$(login_name)"
 need_environment
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 say submitted answer="$answer" output="$directory/$name-${answer##* }.out"

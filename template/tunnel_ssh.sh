@@ -8,7 +8,8 @@
 #
 # For Linux, macOS, and on Windows MobaXterm and Git Bash. Leave it running; Ctrl-C closes the tunnel.
 set -euo pipefail
-FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+unset CDPATH
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/settings.sh"
 source "$FOLDER/lib/login.sh"
 parse_options more "$@"
@@ -31,14 +32,16 @@ fi
 read_address "$address"
 
 # the same number as on the node, unless something else listens there on this computer
-port=${SETTING_port:-$PORT}
+wanted=${SETTING_port:-$PORT}
+port=$wanted
 while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
-((port == PORT)) || say other_port port="$port" taken="${SETTING_port:-$PORT}" >&2
+((port == wanted)) || say other_port port="$port" taken="$wanted" >&2
 
 command=(ssh -N -L "$port:$NODE:$PORT" "$login")
 # only ssh passes between such a cluster's nodes: log in on the node itself
 on_node=$NODE
 [[ $login != *@* ]] || on_node=${login%%@*}@$NODE
+[[ ! ${SETTING_user:-} ]] || on_node=$SETTING_user@$NODE
 [[ $FACT_reach != jump ]] || command=(ssh -N -J "$login" -L "$port:localhost:$PORT" "$on_node")
 url=http://localhost:$port/$PAGE
 if [[ $PRINT ]]; then

@@ -8,7 +8,8 @@
 #
 # For Linux and macOS, with sshuttle (a Python package) and the right to use sudo. Ctrl-C closes it.
 set -euo pipefail
-FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+unset CDPATH
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/settings.sh"
 source "$FOLDER/lib/login.sh"
 parse_options more "$@"

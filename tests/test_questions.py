@@ -368,8 +368,8 @@ WRONG = {
     ),
     "one kernel that is none": (
         {"kernels": "cobol"},
-        "kernels: There is no “cobol” to choose.",
-        "kernels: Il n'y a pas de « cobol » au choix.",
+        "kernels: Write a list, such as [cobol].",
+        "kernels: Écrivez une liste, comme [cobol].",
     ),
     "an extension that is none": (
         {"extensions": ["git"]},
@@ -462,10 +462,12 @@ def test_no_answer_is_made_of_what_a_shell_or_yaml_reads_as_more(door, name, val
         {"extensions": "lmod"},
     ],
 )
-def test_one_item_is_a_list_of_one(copier_command, pristine_template, tmp_path, answers):
-    copied(copier_command, pristine_template, tmp_path / "p", {**LEAST, **answers})
+def test_one_item_alone_is_answered_by_the_list_to_write(copier_command, pristine_template, tmp_path, answers):
     ((name, value),) = answers.items()
-    assert f"\n{name}: [{value}]\n" in (tmp_path / "p/settings.yml").read_text()
+    done = copier_command("copy", "--quiet", "--defaults", *given({**LEAST, **answers}), pristine_template, tmp_path / "p")
+    expected = f"'None' has no attribute '{name}: Write a list, such as [{value}].'\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.parametrize("name", ["kernels", "extensions", "packages"])

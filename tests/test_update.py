@@ -189,7 +189,7 @@ def test_an_answer_can_be_changed_in_an_update(project, copier_command):
 
 
 WRONG_EDITS = [
-    ("least", {"hours": 999}, "hours: This cluster allows 8 at most."),
+    ("least", {"hours": 999}, "hours: This cluster allows 168 at most."),
     (
         "least",
         {"account": "alice"},

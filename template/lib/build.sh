@@ -162,7 +162,7 @@ remove_leftovers() {
 add_packages() {
   local kernel=$1
   shift
-  [[ -e $FOLDER/plugins/kernels/$kernel.sh ]] \
+  [[ $kernel =~ ^$RULE_kernels$ && -e $FOLDER/plugins/kernels/$kernel.sh ]] \
     || misuse no_such_kernel name="$kernel" known="$(plugin_names kernels)"
   local package
   for package; do

@@ -1,9 +1,6 @@
 # shellcheck shell=bash
 # One voice: every text that a script shows comes from lib/messages/en.yml or fr.yml. Bash 3.2 is enough (macOS).
 
-# bash 5.2 would otherwise take "&" in a replacement for what was matched
-shopt -u patsub_replacement 2>/dev/null || true
-
 # a failure within $(…) counts, too (bash 4.4; the laptop's scripts do without)
 shopt -s inherit_errexit 2>/dev/null || true
 
@@ -13,7 +10,7 @@ if grep -q '^language: *fr' "$FOLDER/settings.yml" 2>/dev/null; then TEXTS=fr; f
 
 # message KEY [NAME=VALUE...]: prints the text of KEY, each {NAME} replaced, "\n" a new line
 message() {
-  local key=$1 line text="" pair name value
+  local key=$1 line text="" shown="" pair name value
   shift
   while IFS= read -r line; do
     if [[ $line == "$key: \""* ]]; then
@@ -23,10 +20,17 @@ message() {
       break
     fi
   done <"$FOLDER/lib/messages/$TEXTS.yml"
-  for pair; do
-    name=${pair%%=*} value=${pair#*=}
-    text=${text//\{$name\}/$value}
+  # from left to right, so that nothing within a value is taken for a name
+  while [[ $text == *"{"*"}"* ]]; do
+    shown+=${text%%\{*} text=${text#*\{}
+    name=${text%%\}*} text=${text#*\}}
+    value="{$name}"
+    for pair; do
+      if [[ ${pair%%=*} == "$name" ]]; then value=${pair#*=}; fi
+    done
+    shown+=$value
   done
+  text=$shown$text
   printf '%s\n' "${text:-$key $*}"
 }
 

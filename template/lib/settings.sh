@@ -9,6 +9,8 @@ source "$FOLDER/lib/command.sh"
 
 # load_settings: reads everything and checks it, once, before a script does anything else
 load_settings() {
+  # nothing of these counts but what the files say
+  unset "${!SETTING_@}" "${!FACT_@}" "${!LINE_@}"
   [[ -e $FOLDER/settings.yml ]] || misuse no_settings folder="$FOLDER"
   read_rules
   read_flat settings.yml SETTING check
@@ -20,7 +22,7 @@ load_settings() {
   done
   if [[ -e $FOLDER/personal.yml ]]; then read_flat personal.yml SETTING check; fi
   [[ -e $FOLDER/plugins/clusters/$SETTING_cluster.yml ]] \
-    || misuse no_such_plugin place="$LINE_cluster" kind=cluster name="$SETTING_cluster" known="$(plugin_names clusters)"
+    || misuse no_such_plugin place="$LINE_cluster" kind=clusters name="$SETTING_cluster" known="$(plugin_names clusters)"
   read_flat "plugins/clusters/$SETTING_cluster.yml" FACT
   [[ $FACT_status != retired ]] || misuse retired place="$LINE_cluster" cluster="$SETTING_cluster" successor="$FACT_successor"
   for name in login_host pip_source modules_first; do
@@ -38,15 +40,16 @@ load_settings() {
 read_flat() {
   # in other locales [a-z] may include é
   local LC_ALL=C
-  local file=$1 prefix=$2 check=${3:-} line number=0 bytes=0 size name value many example seen=" "
+  local file=$1 prefix=$2 check=${3:-} line number=0 name value many example seen=" "
+  local own='^_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *$'
   local word='[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*' end=' *( #.*)?$'
   local one="^([a-z][a-z0-9_]*): +($word)$end" list="^([a-z][a-z0-9_]*): +\[ *(($word)( *, *$word)*)? *\]$end"
   while IFS= read -r line || [[ $line ]]; do
-    number=$((number + 1)) bytes=$((bytes + ${#line} + 1))
+    number=$((number + 1))
     line=${line%$'\r'}
     check_characters "$line" || misuse strange_character place="$file:$number"
     # names with an underscore in front are Copier's own
-    [[ $line =~ ^\ *(#.*)?$ || $line =~ ^_[a-z_]+:\  ]] && continue
+    [[ $line =~ ^\ *(#.*)?$ || $line =~ $own ]] && continue
     many=""
     if [[ $line =~ $list ]]; then
       many=yes
@@ -68,16 +71,15 @@ read_flat() {
     printf -v "${prefix}_$name" '%s' "$value"
     printf -v "LINE_$name" '%s' "$file:$number"
   done <"$FOLDER/$file"
-  # read drops NUL bytes without a word; a last line may lack its newline
-  size=$(wc -c <"$FOLDER/$file")
-  ((size == bytes || size == bytes - 1)) || misuse strange_character place="$file"
+  # which read drops without a word
+  (($(tr -dc '\000' <"$FOLDER/$file" | wc -c) == 0)) || misuse strange_character place="$file"
 }
 
 # check_characters LINE: false for what YAML refuses or takes for the end of a line, even in a comment
 check_characters() {
   [[ $1 == *[$'\001'-$'\010'$'\013'-$'\037'$'\177'-$'\377']* ]] || return 0
   [[ $1 != *[$'\001'-$'\010'$'\013'-$'\037'$'\177']* ]] \
-    && [[ $1 != *$'\302'[$'\200'-$'\237']* && $1 != *$'\342\200'[$'\250\251']* && $1 != *$'\357\277'[$'\276\277']* ]] \
+    && [[ $1 != *$'\302'[$'\200'-$'\237']* && $1 != *$'\342\200'[$'\250\251']* && $1 != *$'\357\277'[$'\276\277']* && $1 != *$'\364'[$'\220'-$'\277']* && $1 != *[$'\365'-$'\377']* ]] \
     && printf '%s' "$1" | iconv -f UTF-8 -t UTF-8 >/dev/null 2>&1
 }
 
@@ -96,6 +98,9 @@ check_value() {
   # YAML 1.1 reads these words as true, false or nothing
   local yaml_word='^([Yy][Ee][Ss]|[Nn][Oo]|[YyNn]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Oo][Nn]|[Oo][Ff][Ff]|[Nn][Uu][Ll][Ll])$'
   [[ ${!example+set} ]] || misuse no_such_setting place="$place" name="$name"
+  # what belongs to one person is not the project's, and the other way round
+  [[ " $RULE_personal " == *" $name "* ]] && item=personal.yml || item=settings.yml
+  [[ ${place%%:*} == "$item" ]] || misuse wrong_file place="$place" name="$name" file="$item"
   if [[ " $RULE_lists " == *" $name "* ]]; then list=yes; fi
   [[ $many == "$list" ]] || misuse bad_value place="$place" value="$value" example="$name: ${!example}"
   [[ ! $many ]] || IFS=' ' read -r -a items <<<"$value"

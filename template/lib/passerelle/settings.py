@@ -8,7 +8,8 @@ FOLDER = Path(__file__).resolve().parents[2]
 _WORD = r"[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*"
 _ONE = re.compile(rf"([a-z][a-z0-9_]*): +({_WORD}) *( #.*)?")
 _LIST = re.compile(rf"([a-z][a-z0-9_]*): +\[ *({_WORD}(?: *, *{_WORD})*)? *\] *( #.*)?")
-_IGNORED = re.compile(r" *(#.*)?|_[a-z_]+: .*")
+# Copier's own lines have an underscore in front
+_IGNORED = re.compile(r''' *(#.*)?|_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *''')
 # YAML 1.1 reads these words as true, false or nothing
 _YAML_WORDS = {"yes", "no", "y", "n", "true", "false", "on", "off", "null"}
 # what YAML refuses or takes for the end of a line, even in a comment
@@ -65,6 +66,9 @@ def _check(place, name, value, rules):
     """Raises SettingsError unless lib/rules.yml allows the value."""
     if f"{name}_example" not in rules:
         raise SettingsError(f"{place}: no setting is called “{name}”")
+    file = "personal.yml" if name in rules["personal"].split() else "settings.yml"
+    if place.split(":")[0] != file:
+        raise SettingsError(f"{place}: “{name}” belongs into {file}")
     example = f"{name}: {rules[f'{name}_example']}"
     many = isinstance(value, list)
     fitting = many == (name in rules["lists"].split()) and all(
