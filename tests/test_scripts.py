@@ -286,6 +286,8 @@ def test_a_personal_port_that_is_taken_is_not_used_either(make_folder, script, t
 
 BAD_ADDRESSES = [
     "http://-oProxyCommand=touch:1/lab?token=a",
+    "http://-v:48731/lab?token=a",
+    "http://.:48731/lab?token=a",
     "-oProxyCommand=touch",
     "nc10101:48731",
     "https://nc10101:48731/lab?token=a",
