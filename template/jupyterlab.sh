@@ -46,7 +46,11 @@ command=(jupyter-lab --ip "$address" --no-browser)
 # the only user of many a container; on a cluster nobody is
 ((EUID)) || command+=(--allow-root)
 if [[ $PRINT ]]; then
-  show_command "${command[@]}" | sed "s/ $node / \$(hostname -f) /"
+  if [[ $FACT_reach == node ]]; then
+    echo "jupyter-lab --ip \$(hostname -f) --no-browser"
+  else
+    show_command "${command[@]}"
+  fi
   exit
 fi
 
@@ -55,7 +59,8 @@ set -m
 "${command[@]}" </dev/null &
 server=$!
 set +m
-trap 'say stopping; kill -TERM "$server" 2>/dev/null' INT TERM
+stopped=""
+trap 'stopped=yes; say stopping; kill -TERM "$server" 2>/dev/null' INT TERM HUP
 trap 'warn_of_time_limit' USR1
 trap 'end_session' EXIT
 announce_session "$server" "$address" "$node" &
@@ -66,5 +71,6 @@ while kill -0 "$server" 2>/dev/null; do
   status=0
   wait "$server" || status=$?
 done
-((status <= 128)) || status=0
+# stopped on request is no failure
+[[ ! $stopped ]] || status=0
 exit "$status"

@@ -31,6 +31,9 @@ PIP_OPTIONS=()
 
 if [[ -e $path && ! -O $path && ${OPTIONS[0]:-} != --register && ! $PRINT ]]; then misuse not_yours path="$path"; fi
 
+# scp makes a file of the link; as a link, "copier update" finds what was edited in settings.yml
+if [[ -f $FOLDER/.copier-answers.yml && ! -L $FOLDER/.copier-answers.yml && ! $PRINT ]]; then ln -sf settings.yml "$FOLDER/.copier-answers.yml"; fi
+
 case ${OPTIONS[0]:-} in
   --add)
     ((${#OPTIONS[@]} > 2)) || misuse what_to_add

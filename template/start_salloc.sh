@@ -24,6 +24,9 @@ if [[ $FACT_scheduler == none ]]; then
   exit
 fi
 
+for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
+  [[ $option == -* ]] || misuse unknown_option option="$option"
+done
 at_most hours "$FACT_interactive_hours_max"
 slurm_options
 command=(salloc "${SLURM_OPTIONS[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"} srun "${server[@]}")
@@ -38,4 +41,7 @@ if [[ ! $PRINT ]]; then
 fi
 folder=$(submission_folder)
 [[ ! $folder ]] || run cd "$folder"
-run_in_slurm "${command[@]}"
+status=0
+run_in_slurm "${command[@]}" || status=$?
+[[ $PRINT ]] || say ended
+exit "$status"

@@ -34,17 +34,21 @@ done
 [[ $notebook ]] || misuse which_notebook
 [[ $notebook == *.ipynb && -f $notebook ]] || misuse no_such_notebook notebook="$notebook"
 # sbatch has no way to write these in #SBATCH --output
-[[ $(cd -- "$(dirname -- "$notebook")" && pwd)/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
-grep -q '"nbformat"' "$notebook" || misuse not_a_notebook notebook="$notebook"
-language=$(sed -n 's/.*"language": *"\([^"]*\)".*/\1/p' "$notebook" | head -n 1)
-[[ ${language:-python} == python ]] || misuse not_python notebook="$notebook" language="$language"
-# a script with %magics or !commands needs IPython
-interpreter=python
-if grep -Eq '("|\\n) *[%!]+[A-Za-z]' "$notebook"; then interpreter=ipython; fi
+[[ $(cd -- "$(dirname -- "$notebook")" && pwd -P)/$notebook != *[\"\\{}$'\n']* ]] || misuse strange_path notebook="$notebook"
+language=$(python3 -c '
+import json, sys
+notebook = json.load(open(sys.argv[1], encoding="utf-8"))
+notebook["nbformat"]
+metadata = notebook.get("metadata", {})
+print(metadata.get("language_info", {}).get("name") or metadata.get("kernelspec", {}).get("language") or "python")
+' "$notebook" 2>/dev/null) || misuse not_a_notebook notebook="$notebook"
+[[ $language == python ]] || misuse not_python notebook="$notebook" language="$language"
 
-directory=$(cd -- "$(dirname -- "$notebook")" && pwd)
+directory=$(cd -- "$(dirname -- "$notebook")" && pwd -P)
 name=$(basename -- "$notebook" .ipynb)
 folder=$(submission_folder)
+# ~/scratch is a link
+[[ ! -d $folder ]] || folder=$(cd -- "$folder" && pwd -P)
 [[ ! $folder || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$SETTING_cluster" scratch="$folder"
 slurm_options
@@ -72,8 +76,17 @@ batch_script() {
   show_command cd "$directory"
   echo 'set -e'
   # a script of its own for each job, so that two jobs of one notebook do not meet; it stays as what was run
-  show_command jupyter nbconvert --to python --output "$name-JOB" "$name.ipynb" | sed "s/-JOB\('*\)/-\1\"\$SLURM_JOB_ID\"/"
-  show_command "$interpreter" "$name-JOB.py" | sed "s/-JOB\.py\('*\)/-\1\"\$SLURM_JOB_ID\".py/"
+  printf 'name=%s\n' "$(show_command "$name")"
+  cat <<'SCRIPT'
+script=$name-$SLURM_JOB_ID
+jupyter nbconvert --to python --output "$script" "$name.ipynb"
+# %magics and !commands of a notebook need IPython
+if grep -q get_ipython "$script.py"; then
+  ipython "$script.py"
+else
+  python "$script.py"
+fi
+SCRIPT
 }
 
 if [[ $PRINT ]]; then

@@ -17,9 +17,10 @@ load_settings
 
 need_tunnel
 ((${#OPTIONS[@]} < 2)) || misuse one_address
+address=${OPTIONS[0]:-}
+[[ ! $address ]] || read_address "$address"
 need_user
 login=$(login_name)
-address=${OPTIONS[0]:-}
 if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
@@ -50,18 +51,21 @@ if [[ $PRINT ]]; then
   exit
 fi
 say connecting login="$login"
-say_when_it_answers 127.0.0.1 "$port" "$url" &
-watcher=$! tunnel=""
-trap 'kill "$watcher" $tunnel 2>/dev/null || true' EXIT
-trap 'say tunnel_closed; exit' INT TERM
+watcher="" tunnel=""
+trap 'kill $watcher $tunnel 2>/dev/null || true' EXIT
+trap 'say tunnel_closed; exit' INT TERM HUP
 # in the background only so that a signal is heeded at once; ssh asks its questions at the terminal all the same
 "${command[@]}" &
 tunnel=$!
+say_when_it_answers 127.0.0.1 "$port" "$url" "$tunnel" &
+watcher=$!
 status=0
 wait "$tunnel" || status=$?
 # with a shared connection (ControlMaster) ssh is back at once, and the tunnel lives in that connection
 ((status != 0)) || ! answers 127.0.0.1 "$port" || {
-  say tunnel_is_shared url="$url" command="ssh -O cancel -L $port:$NODE:$PORT $login"
+  say tunnel_is_shared url="$url" command="ssh -O cancel ${command[*]:2}"
   exit
 }
+# say_when_it_answers may have closed it, and said why
+wait "$watcher" || exit 1
 die tunnel_failed login="$login"

@@ -19,6 +19,7 @@ need_tunnel
 ((${#OPTIONS[@]} < 2)) || misuse one_address
 # sshuttle ends at the login node, and from there only ssh would pass
 [[ $FACT_reach == node ]] || misuse no_sshuttle cluster="$SETTING_cluster"
+((${#OPTIONS[@]} == 0)) || read_address "${OPTIONS[0]}"
 need_user
 command=(sshuttle --dns -Nr "$(login_name)")
 if [[ $PRINT ]]; then
@@ -27,7 +28,6 @@ if [[ $PRINT ]]; then
 fi
 command -v sshuttle >/dev/null || die sshuttle_missing
 if ((${#OPTIONS[@]})); then
-  read_address "${OPTIONS[0]}"
   say_when_it_answers "$NODE" "$PORT" "${OPTIONS[0]}" &
   watcher=$!
   trap 'kill "$watcher" 2>/dev/null || true' EXIT

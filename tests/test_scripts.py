@@ -432,6 +432,21 @@ def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command,
     )
 
 
+@pytest.mark.parametrize("name", ["tunnel_ssh.sh", "tunnel_sshuttle.sh"])
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "You are on the cluster; run this on your computer, in your copy of this folder."),
+        ("fr", "Vous êtes sur la grappe ; exécutez ceci sur votre ordinateur, dans votre copie de ce dossier."),
+    ],
+)
+def test_a_tunnel_does_not_begin_on_the_cluster(make_folder, script, command, name, language, words):
+    folder = with_a_user(make_folder("least", language=language))
+    done = script(folder / name, URL, **command("salloc"))
+    expected = french(words) if language == "fr" else words
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", f"{name}: {expected}\n")
+
+
 def test_nobody_is_asked_who_they_are_where_nobody_can_answer(pristine_folder, script):
     done = script(pristine_folder("least") / "tunnel_ssh.sh", URL)
     words = "tunnel_ssh.sh: Who are you on narval? Write it into personal.yml, for example: user: alice\n"
@@ -452,6 +467,23 @@ def test_people_are_asked_once_who_they_are(make_folder, script, command, enviro
     assert (folder / "personal.yml").read_text() == f"user: {typed}\n"
     again = script(folder / "tunnel_ssh.sh", "--print", URL)
     assert again.stdout.startswith(f"ssh -N -L 48731:nc10101.int:48731 {typed}@narval.alliancecan.ca\n"), again.stderr
+
+
+def test_the_name_is_kept_beside_what_is_personal_already(make_folder, command, environment):
+    folder = make_folder("least")
+    # as an editor leaves it that ends no last line
+    (folder / "personal.yml").write_text("port: 48777")
+    terminal = pexpect.spawn(
+        str(folder / "tunnel_ssh.sh"),
+        [URL],
+        env={**environment, **command("ssh", "", 255)},
+        encoding="utf-8",
+        echo=False,
+    )
+    terminal.expect_exact("What is your user name")
+    terminal.sendline("alice")
+    terminal.expect(pexpect.EOF)
+    assert (folder / "personal.yml").read_text() == "port: 48777\nuser: alice\n"
 
 
 def test_a_name_that_is_none_is_refused_and_not_kept(make_folder, environment, command):
@@ -672,9 +704,9 @@ MISUSE = {
     "a notebook that sbatch cannot name": (
         ("submit_notebook.sh", ['a"b.ipynb'], "least", {}),
         64,
-        'The path of a"b.ipynb has a quote, a backslash or a newline, which sbatch cannot read; rename it.',
-        'Le chemin de a"b.ipynb contient un guillemet, une barre oblique inverse ou un saut de ligne, que sbatch ne '
-        "peut pas lire ; renommez-le.",
+        'The path of a"b.ipynb has a quote, a backslash, a brace or a newline, which sbatch and nbconvert cannot read; rename it.',
+        'Le chemin de a"b.ipynb contient un guillemet, une barre oblique inverse, une accolade ou un saut de ligne, que '
+        "sbatch et nbconvert ne peuvent pas lire ; renommez-le.",
     ),
     "a notebook without Slurm": (
         ("submit_notebook.sh", ["analysis.ipynb"], "local", {}),
@@ -688,6 +720,14 @@ MISUSE = {
         "Jobs of trillium cannot write to /home; copy analysis.ipynb to /scratch/prof and submit it from there.",
         "Les tâches de trillium ne peuvent pas écrire dans /home ; copiez analysis.ipynb dans /scratch/prof et "
         "soumettez-le de là.",
+    ),
+    "the address that a browser opens": (
+        ("tunnel_ssh.sh", ["--print", "http://localhost:48731/lab?token=a"], "least", {}),
+        64,
+        "“http://localhost:48731/lab?token=a” is for a browser, once a tunnel is there; give the address with the node's "
+        "name that start_salloc.sh printed.",
+        "« http://localhost:48731/lab?token=a » est pour un navigateur, une fois le tunnel ouvert ; donnez l'adresse avec "
+        "le nom du nœud, affichée par start_salloc.sh.",
     ),
     "two addresses": (
         ("tunnel_ssh.sh", [URL, URL], "least", {}),

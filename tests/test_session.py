@@ -195,6 +195,51 @@ def test_a_session_leaves_no_record_when_it_ends_by_itself(lab):
     )
 
 
+def test_shutting_down_in_the_browser_ends_the_job(lab):
+    session, address = lab.start_session()
+    base, token = address.split("/lab?token=")
+    lab.cluster.run(
+        "login", "student", "curl", "-sS", "-X", "POST", "-H", f"Authorization: token {token}", f"{base}/api/shutdown"
+    )
+    session.wait(30)
+    assert session.output.rstrip().splitlines()[-2].startswith("The session has ended.")
+    assert lab.jobs() == ""
+
+
+def test_a_server_that_is_killed_is_no_success(lab):
+    session, address = lab.start_session("./start_salloc.sh; echo status $?")
+    node = address.split("/")[2].split(".")[0]
+    lab.cluster.run(node, "student", "pkill", "-KILL", "--full", "jupyter-lab", check=True)
+    session.wait_for(r"^status (137|9)$", timeout=30)
+
+
+def test_a_tunnel_to_nothing_says_so_and_ends(lab):
+    done = lab.cluster.run(
+        "laptop", "alice", "lab/tunnel_ssh.sh", "http://node1.int.vcluster.example:9999/lab?token=0", timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "tunnel_ssh.sh: Nothing answers at node1.int.vcluster.example:9999. Has the session ended, or is the address "
+        "another one? Without an address, ./tunnel_ssh.sh asks the cluster."
+    )
+
+
+def test_an_address_for_the_browser_and_a_tunnel_on_the_cluster_are_refused(lab):
+    for address in ("http://127.0.0.1:8888/lab?token=0", "http://localhost:8888/lab?token=0"):
+        done = lab.cluster.run("laptop", "alice", "lab/tunnel_ssh.sh", address)
+        assert (done.returncode, done.stdout, done.stderr) == (
+            64,
+            "",
+            f"tunnel_ssh.sh: “{address}” is for a browser, once a tunnel is there; "
+            "give the address with the node's name that start_salloc.sh printed.\n",
+        )
+    done = lab.on_login("./tunnel_ssh.sh")
+    assert (done.returncode, done.stderr) == (
+        64,
+        "tunnel_ssh.sh: You are on the cluster; run this on your computer, in your copy of this folder.\n",
+    )
+
+
 def test_a_contradicting_host_key_stops_the_tunnel(lab):
     _, address = lab.start_session()
     cluster = lab.cluster

@@ -164,8 +164,15 @@ module load python
 source {environment["HOME"]}/jupyter_py3/bin/activate
 cd {folder}
 set -e
-jupyter nbconvert --to python --output analysis-"$SLURM_JOB_ID" analysis.ipynb
-python analysis-"$SLURM_JOB_ID".py
+name=analysis
+script=$name-$SLURM_JOB_ID
+jupyter nbconvert --to python --output "$script" "$name.ipynb"
+# %magics and !commands of a notebook need IPython
+if grep -q get_ipython "$script.py"; then
+  ipython "$script.py"
+else
+  python "$script.py"
+fi
 """
     )
 
@@ -219,12 +226,40 @@ def test_a_name_that_slurm_would_read_as_more_is_spelt_for_it(make_folder, scrip
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"(?m)^#SBATCH --job-name=[A-Za-z0-9._-]+$", done.stdout)
     assert f'#SBATCH --output="{folder}/50 %% d\'été-%j.out"\n' in done.stdout
-    *_, convert, run, _ = done.stdout.split("\n")
-    # what bash makes of the two commands
-    assert shlex.split(convert.replace('"$SLURM_JOB_ID"', "7")) == [
-        *["jupyter", "nbconvert", "--to", "python", "--output", "50 % d'été-7", "50 % d'été.ipynb"]
-    ]
-    assert shlex.split(run.replace('"$SLURM_JOB_ID"', "7")) == ["python", "50 % d'été-7.py"]
+    (name,) = [line for line in done.stdout.split("\n") if line.startswith("name=")]
+    assert shlex.split(name) == ["name=50 % d'été"]
+
+
+@pytest.mark.parametrize("name", ["analysis", "50 % d'été", "-rf", "$(touch canary)"])
+def test_the_batch_script_does_to_the_notebook_what_the_wiki_page_says(
+    make_folder, script, environment, tmp_path, name
+):
+    folder = make_folder("least")
+    set_answer(folder, python_module="none")
+    a_notebook(folder, f"{name}.ipynb")
+    home = tmp_path / "home"
+    (home / "jupyter_py3/bin").mkdir(parents=True)
+    (home / "jupyter_py3/bin/activate").write_text("PATH=$HOME/jupyter_py3/bin:$PATH\n")
+    for tool in ["jupyter", "python"]:
+        path = home / "jupyter_py3/bin" / tool
+        path.write_text(f'#!/bin/sh\nfor word in {tool} "$@"; do printf "<%s>" "$word"; done\necho\ntouch ./*-7.py\n')
+        path.chmod(0o755)
+    shown = script(folder / "submit_notebook.sh", "--print", folder / f"{name}.ipynb", HOME=home)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    # nbconvert makes the script
+    (folder / f"{name}-7.py").touch()
+    job = tmp_path / "job.sh"
+    job.write_text(shown.stdout)
+    ran = script(environment["PATH"] + "/bash", job, cwd=tmp_path, HOME=home, SLURM_JOB_ID=7)
+    # what begins with a dash is no option
+    given_name = f"(?:\\./)?{re.escape(name)}"
+    assert re.fullmatch(
+        rf"<jupyter><nbconvert><--to><python>(?:<--output><|<--output=){given_name}-7>(?:<-->)?<{given_name}\.ipynb>\n"
+        rf"<python>(?:<-->)?<{given_name}-7\.py>\n",
+        ran.stdout,
+    ), ran.stdout
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert not list(tmp_path.rglob("canary"))
 
 
 # --- the same at Copier's door and in bash --------------------------------------------------------------------------

@@ -76,6 +76,24 @@ def test_a_failing_notebook_ends_the_job_as_failed(lab):
     assert "before" in output and "ZeroDivisionError" in output and "after" not in output.splitlines()
 
 
+def test_magics_and_commands_of_a_notebook_run_too(lab):
+    lab.cluster.write("login", "student", "lab/magic.ipynb", notebook("files = !echo from a command", "print(files)"))
+    job = lab.on_login("./submit_notebook.sh magic.ipynb").stdout.split()[3]
+    assert state(lab, job) == "COMPLETED"
+    assert "from a command" in lab.cluster.read("login", "student", f"lab/magic-{job}.out")
+
+
+def test_a_notebook_in_another_language_is_refused(lab):
+    text = notebook("1").replace('"language": "python"', '"language": "R"')
+    lab.cluster.write("login", "student", "lab/other.ipynb", text)
+    done = lab.on_login("./submit_notebook.sh other.ipynb")
+    assert (done.returncode, done.stderr) == (
+        64,
+        "submit_notebook.sh: other.ipynb is written in R; only Python notebooks can be run as a script. "
+        "Run it in JupyterLab.\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "status", "line"),
     [

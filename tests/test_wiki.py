@@ -40,7 +40,7 @@ def test_python_and_r_run_in_the_job_through(tunnel, lab):
     job = lab.jobs().split()[0]
     node = address.split("/")[2].split(":")[0]
     process, url = lab.tunnel(address, script=tunnel)
-    assert url == (address if tunnel == "tunnel_sshuttle.sh" else url)
+    assert url == address if tunnel == "tunnel_sshuttle.sh" else url.startswith("http://localhost:")
     python = lab.cluster.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", WHERE)
     assert {card["name"] for card in python["cards"]} >= {"Python 3 (ipykernel)", "R", "RStudio [↗]", "Terminal"}
     assert python["output"] == f"{node} in job {job}"
@@ -80,7 +80,6 @@ def test_everything_works_through_the_second_factor(idle, make_folder, built):
     before = idle.auth_count("student", "keyboard-interactive/pam")
     _, address = lab.start_session()
     process, url = lab.tunnel(address)
-    assert WHERE.split()[0] == "import"
     assert " in job " in idle.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", WHERE)["output"]
     # one code for the session, one for the tunnel
     assert idle.auth_count("student", "keyboard-interactive/pam") - before == 2

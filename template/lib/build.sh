@@ -1,15 +1,18 @@
 # shellcheck shell=bash
 # How setup_env.sh builds an environment: in a folder of its own, and in its place only when it is complete.
 
+LOCKED=""
+
 # one_at_a_time FILE: holds a lock until the script ends; a second setup_env.sh is refused
 one_at_a_time() {
   local status=0
   mkdir -p "$(dirname "$1")" || die cannot_write path="$(dirname "$1")"
-  # a file system without locks, or macOS without flock: builds do not disturb each other anyway
+  # macOS has no flock; a build then leaves other builds alone (remove_leftovers)
   command -v flock >/dev/null || return 0
   exec 9>"$1" || die cannot_write path="$1"
   flock --nonblock 9 || status=$?
   ((status != 1)) || die already_running file="$1"
+  ((status != 0)) || LOCKED=yes
 }
 
 # build_environment: the wiki's steps, then the new environment takes the place of the old
@@ -19,7 +22,7 @@ build_environment() {
   new=$builds/$(date +%Y%m%d-%H%M%S)
   if [[ ! $PRINT ]]; then
     old=$(readlink "$path" || true)
-    remove_leftovers "$builds" "$old"
+    remove_leftovers "$builds"
     if [[ $old && -x $path/bin/pip ]]; then
       # shellcheck disable=SC2207 # words
       carried=($("$path/bin/pip" list --not-required --format=freeze 2>/dev/null)) || carried=()
@@ -42,6 +45,8 @@ build_environment() {
     record_modules "$new" "$modules"
     specification >"$new/passerelle.specification"
   fi
+  # from here on it is the environment, and remove_leftovers knows it
+  trap - EXIT
   put_in_place "$new"
 }
 
@@ -76,18 +81,19 @@ pip_install() {
   die pip_failed
 }
 
-# reinstall NAME==VERSION...: what people had added to the old environment and the new one lacks
+# reinstall NAME==VERSION...: what people had added to the old environment by themselves and the new one lacks
 reinstall() {
-  local package present extra=()
+  local package present before lost=()
   (($#)) || return 0
   present=$(pip list --format=freeze)
+  before=$(cat "$path/passerelle.specification" 2>/dev/null || true)
   for package; do
-    grep -qix "${package%%==*}==.*" <<<"$present" || extra+=("$package")
+    # not what settings.yml asked for then and no longer does
+    if [[ " ${before##*packages: } " != *" ${package%%==*}"[\ =\<\>!~]* ]] && ! grep -qix "${package%%==*}==.*" <<<"$present"; then
+      pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$package" || lost+=("$package")
+    fi
   done
-  ((${#extra[@]})) || return 0
-  # what a wheelhouse lacks came from the internet; a login node has it
-  pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "${extra[@]}" || pip install "${extra[@]}" \
-    || warn not_carried_over packages="${extra[*]}"
+  ((${#lost[@]} == 0)) || warn not_carried_over packages="${lost[*]}"
 }
 
 # write_wrapper: the wiki's script, for those who type salloc by hand
@@ -147,14 +153,19 @@ put_in_place() {
   run ln -sfn "$1" "$path.new"
   # mv would put the link into the old folder
   run python3 -c 'import os, sys; os.replace(*sys.argv[1:])' "$path.new" "$path"
-  trap - EXIT
 }
 
-# remove_leftovers BUILDS CURRENT: what interrupted runs left, and builds older than the current one
+# remove_leftovers BUILDS: what interrupted runs left, and older builds; not what the environment's link leads to, nor a
+# link beside it that somebody renamed
 remove_leftovers() {
-  local build
+  local build link used
+  [[ $LOCKED ]] || return 0
   for build in "$1"/*/; do
-    [[ ! -d $build || ${build%/} == "$2" ]] || rm -rf "$build"
+    used=""
+    for link in "$path"*; do
+      if [[ -L $link && $build -ef $link ]]; then used=yes; fi
+    done
+    [[ $used || ! -d $build ]] || rm -rf "$build"
   done
 }
 
@@ -180,7 +191,8 @@ add_packages() {
 # register_environment ENVIRONMENT NAME: another environment's Python as a kernel with a name of its own
 register_environment() {
   local environment=$1 name=$2 where=(--user)
-  [[ $name =~ ^$RULE_project_name$ ]] || misuse bad_kernel_name name="$name"
+  # python3 is the environment's own
+  [[ $name =~ ^$RULE_project_name$ && $name != python3 ]] || misuse bad_kernel_name name="$name"
   [[ -x $environment/bin/python ]] || misuse not_an_environment path="$environment"
   modules=$(session_modules)
   load_modules "$modules"

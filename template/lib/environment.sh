@@ -144,7 +144,8 @@ need_environment() {
   local path
   path=$(environment_path)
   [[ -x $path/bin/jupyter-lab ]] || die no_environment path="$path"
-  built_from_these_settings || warn settings_changed path="$path"
+  # on the node it would be said a second time
+  on_compute_node || built_from_these_settings || warn settings_changed path="$path"
 }
 
 # cluster_kernel_module MODULE: prints it, for a kernel plugin, if the cluster's facts list it

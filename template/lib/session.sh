@@ -54,7 +54,7 @@ announce_session() {
   forget_ended_sessions
   printf '%s\n' "$url" >"$(session_record)"
   : "${SETTING_user:=$USER}"
-  say "reach_$FACT_reach" login="$(login_name)" node="$node" port="$port" path="$path" user="$SETTING_user"
+  say "reach_$FACT_reach" url="$url" login="$(login_name)" node="$node" port="$port" path="$path" user="$SETTING_user"
   say stop_slurm
   watch_the_time
 }
@@ -75,10 +75,13 @@ value_in() {
 
 # watch_the_time: sends jupyterlab.sh its warning some minutes before Slurm ends the job
 watch_the_time() {
-  local end
+  local end left
   end=${SLURM_JOB_END_TIME:-$(date -d "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e)" +%s)}
-  sleep "$((end - $(date +%s) > WARNING_SECONDS ? end - $(date +%s) - WARNING_SECONDS : 0))"
-  kill -USR1 $$
+  left=$((end - $(date +%s) - WARNING_SECONDS))
+  # it must not outlive the server, nor hold srun's output open: the job would go on without one
+  sleep "$((left > 0 ? left : 0))" >/dev/null 2>&1 &
+  trap 'kill "$!"' TERM
+  wait "$!" && kill -USR1 $$
 }
 
 # warn_of_time_limit: says that the end is near, and saves what a server can save

@@ -10,7 +10,7 @@ source "$FOLDER/lib/command.sh"
 # load_settings: reads everything and checks it, once, before a script does anything else
 load_settings() {
   # nothing of these counts but what the files say
-  unset "${!SETTING_@}" "${!FACT_@}" "${!LINE_@}"
+  unset "${!SETTING_@}" "${!FACT_@}" "${!LINE_@}" "${!RULE_@}" MADE_FOLDER PACKAGES_FROM
   [[ -e $FOLDER/settings.yml ]] || misuse no_settings folder="$FOLDER"
   read_rules
   read_flat settings.yml SETTING check
@@ -56,7 +56,11 @@ read_flat() {
     elif [[ ! $line =~ $one ]]; then
       name=${line%%:*}
       example="RULE_${name}_example"
-      [[ $name =~ ^[a-z][a-z0-9_]*$ && ${!example+set} ]] || name=account example=RULE_account_example
+      [[ $name =~ ^[a-z][a-z0-9_]*$ && ${!example+set} ]] || {
+        name=account
+        [[ $file != personal.yml ]] || name=user
+        example="RULE_${name}_example"
+      }
       misuse unreadable_line place="$file:$number" text="$line" example="$name: ${!example}"
     fi
     name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}

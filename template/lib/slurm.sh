@@ -13,7 +13,7 @@ slurm_options() {
   fi
   SLURM_OPTIONS+=(--ntasks=1 --cpus-per-task="$cores")
   # Slurm takes one way of asking for memory; one on the command line wins
-  [[ $FACT_memory_option == none || $(given --mem) ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
+  [[ $FACT_memory_option == none || $(given --mem=)$(given --mem-per-) ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
   [[ $SETTING_account == none ]] || SLURM_OPTIONS+=(--account="$SETTING_account")
   ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(--gpus-per-node="$(gpu_request)")
 }
@@ -51,8 +51,9 @@ run_in_slurm() {
     return
   fi
   words=$(mktemp)
-  # the filter has to outlive Ctrl-C, or salloc dies of a broken pipe before it can withdraw the job
-  exec 8> >(trap '' INT && tee "$words" | grep --line-buffered -v ' failed: ' >&2)
+  # Slurm's refusal is kept for one line of ours; all else passes. The filter has to outlive Ctrl-C, or salloc dies of a
+  # broken pipe before it can withdraw the job.
+  exec 8> >(trap '' INT && exec sed -u -e "/^\(salloc\|sbatch\): error: .* failed: /{w $words" -e 'd}' >&2)
   filter=$!
   "$@" 2>&8 || status=$?
   exec 8>&-

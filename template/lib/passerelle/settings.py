@@ -9,7 +9,7 @@ _WORD = r"[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*"
 _ONE = re.compile(rf"([a-z][a-z0-9_]*): +({_WORD}) *( #.*)?")
 _LIST = re.compile(rf"([a-z][a-z0-9_]*): +\[ *({_WORD}(?: *, *{_WORD})*)? *\] *( #.*)?")
 # Copier's own lines have an underscore in front
-_IGNORED = re.compile(r''' *(#.*)?|_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *''')
+_IGNORED = re.compile(r""" *(#.*)?|_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *""")
 # YAML 1.1 reads these words as true, false or nothing
 _YAML_WORDS = {"yes", "no", "y", "n", "true", "false", "on", "off", "null"}
 # what YAML refuses or takes for the end of a line, even in a comment

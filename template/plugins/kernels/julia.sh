@@ -14,6 +14,8 @@ plugin_setup() {
     [[ ! -e $spec ]] || return 0
   done
   plugin_add IJulia
+  # the depot of a shared environment outlives its builds, and only building writes the kernel spec
+  ! shared_environment || run julia -e 'using Pkg; Pkg.build("IJulia")'
 }
 
 plugin_add() {
