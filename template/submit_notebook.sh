@@ -78,8 +78,8 @@ batch_script() {
   # a script of its own for each job, so that two jobs of one notebook do not meet; it stays as what was run
   printf 'name=%s\n' "$(show_command "$name")"
   cat <<'SCRIPT'
-script=$name-$SLURM_JOB_ID
-jupyter nbconvert --to python --output "$script" "$name.ipynb"
+script=./$name-$SLURM_JOB_ID
+jupyter nbconvert --to python --output "$script" "./$name.ipynb"
 # %magics and !commands of a notebook need IPython
 if grep -q get_ipython "$script.py"; then
   ipython "$script.py"

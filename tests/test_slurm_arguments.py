@@ -165,8 +165,8 @@ source {environment["HOME"]}/jupyter_py3/bin/activate
 cd {folder}
 set -e
 name=analysis
-script=$name-$SLURM_JOB_ID
-jupyter nbconvert --to python --output "$script" "$name.ipynb"
+script=./$name-$SLURM_JOB_ID
+jupyter nbconvert --to python --output "$script" "./$name.ipynb"
 # %magics and !commands of a notebook need IPython
 if grep -q get_ipython "$script.py"; then
   ipython "$script.py"
