@@ -46,7 +46,7 @@ def own_home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     (home / ".gitconfig").write_text(
         "[user]\n\tname = Prof\n\temail = prof@example.org\n[init]\n\tdefaultBranch = main\n"
-        "[core]\n\tautocrlf = false\n[commit]\n\tgpgSign = false\n"
+        "[core]\n\tautocrlf = false\n\tfsync = none\n[gc]\n\tauto = 0\n[commit]\n\tgpgSign = false\n"
     )
     return home
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from conftest import ANSWERS, copied_from, edit, french, git, read_answers, refused, set_answer
 
-ALL_ANSWERS = sorted(path.stem for path in ANSWERS.glob("*.yml"))
+# one for each kind of user; those of the tests' own cluster are no other kind
+ALL_ANSWERS = sorted(path.stem for path in ANSWERS.glob("*.yml") if not path.stem.startswith("vcluster"))
 
 
 def release(template, version):
