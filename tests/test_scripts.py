@@ -799,13 +799,19 @@ def test_a_folder_may_be_called_anything_and_be_anywhere(make_folder, script, tm
         assert here.stdout.endswith(f" srun '{quoted}/jupyterlab.sh'\n")
 
 
-def test_cdpath_leads_to_no_other_folder(make_folder, script, tmp_path):
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_cdpath_leads_to_no_other_folder(make_folder, script, tmp_path, name):
     here = make_folder("least", name="here")
-    other = make_folder("trillium", name="there")
+    a_notebook(here)
     (tmp_path / "elsewhere").mkdir()
-    other.rename(tmp_path / "elsewhere/here")
-    done = script(f"{here.name}/start_salloc.sh", "--print", cwd=tmp_path, CDPATH=tmp_path / "elsewhere")
-    assert done.stdout.endswith(f" srun {here}/jupyterlab.sh\n")
+    make_folder("class", name="there").rename(tmp_path / "elsewhere/here")
+    variables = {"cwd": tmp_path, "CDPATH": tmp_path / "elsewhere"}
+    arguments = [str(here / word) if word.endswith(".ipynb") else word for word in TO_PRINT[name]]
+    assert script(f"here/{name}", "--help", **variables).stdout == header(name)
+    done = script(f"here/{name}", *arguments, "--print", **variables)
+    assert re.sub(r"\d{8}-\d{6}", "", done.stdout) == re.sub(
+        r"\d{8}-\d{6}", "", script(here / name, *arguments, "--print").stdout
+    )
 
 
 def test_bash_may_be_named_instead_of_the_script(pristine_folder, script, plain_path):
