@@ -69,8 +69,9 @@ class Life:
         return tunnel, tunnel.wait_for(r"The tunnel works\. Open\s+(http://\S+)", timeout=60)[1]
 
     def jobs(self) -> str:
-        """The user's jobs, as squeue shows their numbers and states."""
-        return self.cluster.run("login", self.user, "squeue", "--me", "--noheader", "--format=%i %T", check=True).stdout
+        """The user's jobs that wait or run, as squeue shows them; not what is being cleared away."""
+        squeue = ["squeue", "--me", "--noheader", "--states=PENDING,RUNNING", "--format=%i %T"]
+        return self.cluster.run("login", self.user, *squeue, check=True).stdout
 
 
 def press_ctrl_c_twice(process: Process) -> None:

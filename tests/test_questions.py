@@ -715,3 +715,19 @@ def test_the_answer_files_name_only_questions():
     for path in ANSWERS.glob("*.yml"):
         assert set(read_answers(path.stem)) <= set(QUESTIONS), path.name
         assert Path(path).read_text(encoding="utf-8").startswith("# "), path.name
+
+
+@pytest.mark.parametrize(
+    ("answers", "missing", "example"),
+    [({}, "cluster", "narval"), ({"cluster": "narval"}, "account", "def-yourpi")],
+)
+def test_what_has_no_default_is_asked_for_in_one_line(
+    copier_command, pristine_template, tmp_path, answers, missing, example
+):
+    done = copier_command("copy", "--quiet", "--defaults", *given(answers), pristine_template, tmp_path / "p")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"'None' has no attribute '{missing}: must be given, for example: -d {missing}={example}'"
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "p").exists()

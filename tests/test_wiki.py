@@ -61,6 +61,8 @@ def test_python_runs_in_the_job_through_a_jump_where_only_ssh_passes(idle, other
     node = address.split("/")[2].split(":")[0]
     # nobody else on the cluster's network reaches the server
     assert idle.run("login", "rival", "curl", "-sS", "-m", "5", f"http://{node}:{port}/api").returncode == 7
+    for known in ("node1", "node2"):
+        idle.run("laptop", "alice", "ssh-keygen", "-R", f"{known}.int.vcluster.example")
     # the node's host key is shown and has to be accepted, as any new one
     process = idle.spawn("laptop", "alice", "lab/tunnel_ssh.sh", address, tty=True)
     process.wait_for("continue connecting")
