@@ -11,6 +11,8 @@ def fill_both_nodes(cluster):
         partition = "" if node == "node1" else "--partition=cpubase_interac "
         command = BUSY.format(node=node, cores=cores).replace("--time", partition + "--time")
         cluster.run("login", "rival", "bash", "-c", command, check=True)
+    running = "until (($(squeue --user=rival --noheader --states=RUNNING | wc -l) == 2)); do sleep 0.1; done"
+    cluster.run("login", "rival", "bash", "-c", running, timeout=60, check=True)
 
 
 def test_a_server_is_refused_on_a_login_node(lab):
