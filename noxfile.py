@@ -102,7 +102,7 @@ def demo(session):
 
 @nox.session
 def bench(session):
-    """How long the scripts take beside the wiki's own commands, side by side on the test cluster."""
+    """How long the scripts and lab take beside what people do without them, on the test cluster."""
     install(session, "tests")
     session.run("python", "tests/bench.py", *session.posargs)
 

@@ -4,6 +4,7 @@ MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
 
     {{ settings }}  {{ personal }}          every setting, from copier.yml, questions/ and template/lib/rules.yml
     {{ commands }}                          every script's --help
+    {{ lab }}                               lab's help, and that of each of its commands
     {{ overview }}  {{ clusters }}  {{ retired }}    the facts of template/plugins/clusters, with their sources
     {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/messages
     {{ question KEY NAME=VALUE ... }}       what Copier says, from questions/
@@ -13,6 +14,7 @@ no warnings), when the page when-it-fails leaves out a message of trouble, when 
 when a page lacks its other language.
 """
 
+import ast
 import logging
 import re
 import shlex
@@ -31,10 +33,17 @@ OVERVIEW = ["account_prefixes", "gpu_requests", "interactive_hours_max", "hours_
 # what stands for a {name} in a message where the page gives nothing else
 EXAMPLES = {
     "cluster": "narval",
+    "host": "narval.alliancecan.ca",
+    "job": "12345678",
     "login": "alice@narval.alliancecan.ca",
     "path": "/home/alice/jupyter_py3",
     "place": "settings.yml:9",
 }
+# the order in which the scripts are shown; others come after
+SCRIPTS = ["setup_env", "start_salloc", "submit_session", "jupyterlab", "tunnel_ssh", "tunnel_sshuttle"]
+# what lib/passerelle calls to say that something is wrong, and what else it calls with the key of a message
+TROUBLE = ["Trouble", "SettingsError", "warn", "_warn", "_trouble", "__init__"]
+WELL = ["_ok", "_nothing", "message", "show"]
 
 
 def read(path):
@@ -115,10 +124,9 @@ def personal(language):
 
 def commands(language):
     """Answers every script's help: its header, or the French text."""
-    order = ["setup_env", "start_salloc", "jupyterlab", "tunnel_ssh", "tunnel_sshuttle", "submit_notebook"]
     paths = [*TEMPLATE.glob("*.sh"), *TEMPLATE.glob("*.ps1")]
     parts = []
-    for path in sorted(paths, key=lambda path: (order + [path.stem]).index(path.stem)):
+    for path in sorted(paths, key=lambda path: [*SCRIPTS, path.stem].index(path.stem)):
         french = TEMPLATE / f"lib/help/fr/{path.name}.txt"
         if language == "fr" and french.exists():
             text = french.read_text(encoding="utf-8")
@@ -130,6 +138,15 @@ def commands(language):
             text = re.sub(r"(?m)^# ?", "", header)
         parts.append(f"### {path.name}\n\n```text\n{text.strip()}\n```")
     return "\n\n".join(parts)
+
+
+def lab(language):
+    """Answers lab's help, and its commands' in the order in which it names them."""
+    help_of = {
+        path.stem: path.read_text(encoding="utf-8").strip() for path in TEMPLATE.glob(f"lib/help/{language}/lab*.txt")
+    }
+    names = ["lab", *(f"lab-{command}" for command in re.findall(r"(?m)^  \./lab ([a-z]+)", help_of["lab"]))]
+    return "\n\n".join(f"### {name.replace('-', ' ')}\n\n```text\n{help_of[name]}\n```" for name in names)
 
 
 def facts():
@@ -225,8 +242,26 @@ def quoted(kind, words, language):
 def troubles():
     """Answers the keys of every message that says what is wrong, as the scripts use them."""
     code = [path.read_text(encoding="utf-8") for path in TEMPLATE.rglob("*") if path.suffix in (".sh", ".ps1")]
-    used = re.findall(r"\b(?:die|misuse|warn|Stop-Here) '?([a-z_]+)", "\n".join(code))
-    return set(used) & set(catalogue("message", "en"))
+    used = set(re.findall(r"\b(?:die|misuse|warn|Stop-Here) '?([a-z_]+)", "\n".join(code)))
+    for path in TEMPLATE.glob("lib/passerelle/*.py"):
+        used |= troubles_in(ast.parse(path.read_text(encoding="utf-8")))
+    return used & set(catalogue("message", "en"))
+
+
+def troubles_in(tree):
+    """Answers those of one Python file: what it raises or warns of, and in lab's check all but what goes well."""
+
+    def words(node):
+        return {item.value for item in ast.walk(node) if isinstance(item, ast.Constant) and isinstance(item.value, str)}
+
+    raised, well = set(), set()
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args):
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if name in TROUBLE:
+            raised |= words(call.args[0])
+        elif name in WELL:
+            well |= words(call.args[0])
+    return raised | {word for word in words(tree) - well if word.startswith("check_")}
 
 
 def on_page_markdown(markdown, page, config, **_):
@@ -243,7 +278,7 @@ def on_page_markdown(markdown, page, config, **_):
         for fact in sorted({fact for _, _, values in facts().values() for fact in values}):
             if f"`{fact}`" not in markdown:
                 log.warning("%s: nothing is said about the fact %s", name, fact)
-    for part in (settings, personal, commands, overview, clusters, retired):
+    for part in (settings, personal, commands, lab, overview, clusters, retired):
         marker = "{{ " + part.__name__ + " }}"
         if marker in markdown:
             markdown = markdown.replace(marker, part(language))

@@ -41,7 +41,6 @@ address=$node
 # where only ssh passes between the nodes, nobody else need reach the port either
 [[ $FACT_reach == node ]] || address=127.0.0.1
 [[ $FACT_reach != local ]] || node=127.0.0.1
-# jupyter-lab rather than "jupyter lab", which starts Python twice
 command=(jupyter-lab --ip "$address" --no-browser)
 # the only user of many a container; on a cluster nobody is
 ((EUID)) || command+=(--allow-root)
@@ -56,7 +55,8 @@ fi
 
 # in a process group of its own, so that Ctrl-C comes here and not to the kernels
 set -m
-"${command[@]}" </dev/null &
+# the same command, sooner and surer
+python "$FOLDER/lib/jupyter/jupyter-lab.py" "${command[@]:1}" </dev/null &
 server=$!
 set +m
 stopped=""

@@ -21,9 +21,10 @@ load_settings
 notebook="" options=()
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
-    -*[\"\\$'\n']*) misuse unknown_option option="$option" ;;
-    -*' '*) options+=("${option%%=*}=\"${option#*=}\"") ;;
-    -*) options+=("$option") ;;
+    -*)
+      option=$(directive "$option")
+      options+=("$option")
+      ;;
     *)
       [[ ! $notebook ]] || misuse one_notebook first="$notebook" second="$option"
       notebook=$option

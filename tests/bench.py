@@ -1,11 +1,17 @@
-"""The scripts beside the wiki's own commands, pair by pair in one run on the test cluster: nox -s bench [-- PAIRS].
+"""Ours beside what people do without it, pair by pair in one run on the test cluster: nox -s bench [-- PAIRS].
 
-Absolute times mean little on a machine that others use; the ratio of each pair does. Aims: from the job's start to
-HTTP 200, jupyterlab.sh takes at most 1.1 times the wiki's bare wrapper; setup_env.sh takes no longer than the wiki's
-commands typed one after another.
+Absolute times mean little on a machine that others use; the ratio of each pair does. Aims:
+
+- from the job's start to HTTP 200, jupyterlab.sh takes at most 1.1 times the wiki's bare wrapper;
+- setup_env.sh takes no longer than the wiki's commands typed one after another;
+- from the laptop to HTTP 200 through the tunnel, `lab open` takes at most 1.1 times the limit, which is the same by
+  somebody who knows node, port and token beforehand and asks nobody anything, and at most 0.7 times jupyter-forward;
+  it may be less than the limit, whose server is the plain one (template/lib/jupyter/jupyter-lab.py);
+- `lab --help` takes at most 1.5 times `import plumbum`.
 """
 
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,10 +21,11 @@ import copier
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cluster.api import Cluster
+from cluster.api import LOGIN, Cluster
 
 HERE = Path(__file__).resolve().parents[1]
 ANSWERS = {
+    "project_name": "bench",
     "cluster": "other",
     "login_host": "login.vcluster.example",
     "pip_source": "wheelhouse",
@@ -46,6 +53,40 @@ until url=$(grep -o -m 1 'http://node[^ ]*' /tmp/bench.$SLURM_JOB_ID) &&
 echo "took $(($(date +%s%N) - start))"
 kill %1
 """
+PORT = 9100
+JOB = ("--time=10", "--cpus-per-task=2", "--mem=2G", "--nodelist=node1", "--account=def-prof")
+# runs on the laptop: starts the clock, then a command, and stops both at the first HTTP 200 of its PORT
+CLOCK = f"""
+import http.client, subprocess, sys, time
+
+start = time.monotonic()
+command = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+status = 0
+while status != 200:
+    if command.poll() is not None:
+        sys.exit(command.stdout.read().decode())
+    request = http.client.HTTPConnection("127.0.0.1", {PORT}, timeout=5)
+    try:
+        request.request("GET", "/api")
+        status = request.getresponse().status
+    except (OSError, http.client.HTTPException):
+        time.sleep(0.01)
+print("took", time.monotonic() - start)
+command.terminate()
+"""
+# who knows all of it beforehand needs one ssh: it submits this job, and its tunnel waits for the server
+KNOWN = f"""#!/bin/bash
+#SBATCH --output=/dev/null
+JUPYTER_TOKEN=known exec ~/bench_py3/bin/jupyter-lab --no-browser --ip node1.int.vcluster.example --port {PORT}
+"""
+LIMIT = ("ssh", "-L", f"{PORT}:node1.int.vcluster.example:{PORT}", LOGIN, f"sbatch {' '.join(JOB)} known.job; cat")
+# It asks for a conda environment, without which it does not start, and enters it by "source activate NAME"; that finds
+# the activate of the same virtual environment in PATH.
+FORWARD = (
+    *("env", "PYTHONPATH=jupyter-forward", "python3", "jupyter-forward/bin/jupyter-forward", f"--port={PORT}"),
+    *("--conda-env=bench_py3", "--launch-command", f"sbatch {' '.join(JOB)}", LOGIN),
+)
+LAB = ("bench/lab", "open", "--no-browser", *JOB)
 
 
 def seconds(cluster, command):
@@ -64,11 +105,58 @@ def start_seconds(cluster, environment, server):
     return int(done.stdout.split("took ")[1].split()[0]) / 1e9
 
 
-def report(name, ours, theirs):
+def get_ready_to_open(cluster, folder):
+    """Gives the laptop the folder and jupyter-forward, and both sides what belongs to PORT."""
+    cluster.put("laptop", "alice", folder, "bench")
+    cluster.write("laptop", "alice", "bench/personal.yml", f"user: student\nport: {PORT}\n")
+    cluster.write("laptop", "alice", "clock.py", CLOCK)
+    cluster.write("login", "student", "known.job", KNOWN)
+    cluster.run(
+        *("login", "student", "bash", "-c", "echo 'PATH=$HOME/bench_py3/bin:$PATH' >>~/.bash_profile"), check=True
+    )
+    with tempfile.TemporaryDirectory() as peer:
+        # with the Python of the laptop, which is Debian's
+        pip = ["/usr/bin/python3", "-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--target", peer]
+        subprocess.run([*pip, "jupyter-forward"], check=True)
+        cluster.put("laptop", "alice", peer, "jupyter-forward")
+
+
+def open_seconds(cluster, *command):
+    """Answers the seconds from a command on the laptop to HTTP 200 through its tunnel, with nothing open before."""
+    # ends all jobs and all processes of the users, with them the connection that lab shares
+    cluster.clean(homes=False)
+    cluster.run("laptop", "alice", "bash", "-c", "rm -rf ~/.ssh/passerelle-* bench/.lab", check=True)
+    done = cluster.run("laptop", "alice", "python3", "clock.py", *command, timeout=120, check=True)
+    return float(done.stdout.split("took ")[1])
+
+
+def process_seconds(*arguments):
+    """Answers how long a process of this Python takes."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - start
+
+
+def report_imports(lab):
+    """Prints where the time of `lab --help` goes: to Python itself, to each of our modules, to those of Python."""
+    python = statistics.median(process_seconds("-c", "pass") for _ in range(20))
+    words = [sys.executable, "-X", "importtime", lab, "--help"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    # a module's own time, its time with all that it imports, its name; up to "site" it is Python itself
+    rows = [row.removeprefix("import time:").split("|") for row in done.stderr.splitlines()[1:]]
+    spent = [(name.strip(), int(own) / 1000) for own, _, name in rows]
+    spent = spent[[name for name, _ in spent].index("site") + 1 :]
+    ours = [(name, own) for name, own in spent if name.split(".")[0] == "passerelle"]
+    rest = sum(own for _, own in spent) - sum(own for _, own in ours)
+    shown = ", ".join(f"{name} {own:.1f}" for name, own in ours)
+    print(f"  in ms: Python itself {1000 * python:.1f}; {shown}; the modules of Python that they import {rest:.1f}")
+
+
+def report(name, ours, whose, theirs):
     """Prints the pairs' times and the ratios' middle."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    shown = "  ".join(f"{a:.2f}/{b:.2f}" for a, b in zip(ours, theirs, strict=True))
-    print(f"{name}: {statistics.median(ratios):.2f} times the wiki's (ours/wiki in s: {shown})")
+    pairs = list(zip(ours, theirs, strict=True))
+    ratio = statistics.median(a / b for a, b in pairs)
+    print(f"{name}: {ratio:.2f} times {whose} (in s: {'  '.join(f'{a:.3g}/{b:.3g}' for a, b in pairs)})")
 
 
 def main(pairs):
@@ -77,6 +165,14 @@ def main(pairs):
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "folder")
         copier.run_copy(str(HERE), folder, data=ANSWERS, defaults=True, quiet=True, vcs_ref="HEAD")
+        lab = str(folder / "lab")
+        process_seconds(lab, "--help")
+        ours, plumbum = [], []
+        for _ in range(4 * pairs):
+            ours.append(process_seconds(lab, "--help"))
+            plumbum.append(process_seconds("-c", "import plumbum"))
+        report("lab --help", ours, "import plumbum", plumbum)
+        report_imports(lab)
         cluster.up()
         try:
             cluster.put("login", "student", folder, "bench")
@@ -84,12 +180,20 @@ def main(pairs):
             for _ in range(pairs):
                 ours.append(seconds(cluster, "rm -rf ~/bench_py3*; cd bench && ./setup_env.sh"))
                 wiki.append(seconds(cluster, WIKI_SETUP))
-            report("setup_env.sh", ours, wiki)
+            report("setup_env.sh", ours, "the wiki's", wiki)
             ours, wiki = [], []
             for _ in range(pairs):
                 ours.append(start_seconds(cluster, "bench_py3", "bench/jupyterlab.sh"))
                 wiki.append(start_seconds(cluster, "wiki_py3", "wiki_py3/bin/jupyterlab.sh"))
-            report("jupyterlab.sh", ours, wiki)
+            report("jupyterlab.sh", ours, "the wiki's", wiki)
+            get_ready_to_open(cluster, folder)
+            ours, limit, forward = [], [], []
+            for _ in range(pairs):
+                ours.append(open_seconds(cluster, *LAB))
+                limit.append(open_seconds(cluster, *LIMIT))
+                forward.append(open_seconds(cluster, *FORWARD))
+            report("lab open", ours, "the limit", limit)
+            report("lab open", ours, "jupyter-forward", forward)
         finally:
             cluster.down()
 

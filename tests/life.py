@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,9 @@ class Life:
                 text, changed = re.subn(rf"(?m)^{fact}: .*$", f"{fact}: {value}", text)
                 assert changed, f"other.yml has no {fact}"
             known.write_text(text)
+            if host != KEY:
+                settings = mine / "settings.yml"
+                settings.write_text(settings.read_text().replace(f"login_host: {KEY}", f"login_host: {host}"))
             for side, person in (("login", user), ("laptop", "alice")):
                 cluster.run(side, person, "rm", "-rf", name, check=True)
                 cluster.put(side, person, mine, name)
@@ -67,6 +71,23 @@ class Life:
         code = WITH_CODE if self.host == CODE else ()
         tunnel = self.cluster.spawn("laptop", "alice", *code, f"{self.name}/{script}", *words, tty=True)
         return tunnel, tunnel.wait_for(r"The tunnel works\. Open\s+(http://\S+)", timeout=60)[1]
+
+    def lab(self, *words: str, tty: bool = True) -> Process:
+        """Starts ./lab on the laptop, in the folder; in a terminal unless told otherwise."""
+        return self.cluster.spawn("laptop", "alice", *self._lab(words), tty=tty)
+
+    def run_lab(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Runs ./lab on the laptop to its end, without a terminal."""
+        return self.cluster.run("laptop", "alice", *self._lab(words), timeout=timeout)
+
+    def _lab(self, words: Sequence[str]) -> list[str]:
+        code = WITH_CODE if self.host == CODE else ()
+        return [*code, "bash", "-c", 'cd "$1" && shift && exec ./lab "$@"', "-", self.name, *words]
+
+    def open_session(self, *words: str, tty: bool = True) -> tuple[Process, str]:
+        """Runs ./lab open without a browser until the page works; answers the process and the address without token."""
+        process = self.lab("open", "--no-browser", *words, tty=tty)
+        return process, process.wait_for(r"^ +(http://127\.0\.0\.1:\d+/lab)\s", timeout=90)[1]
 
     def jobs(self) -> str:
         """The user's jobs that wait or run, as squeue shows them; not what is being cleared away."""

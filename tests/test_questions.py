@@ -160,7 +160,12 @@ def test_whatever_the_folder_is_called_a_right_project_name_is_proposed(pristine
 
 AFTER = {
     ("en", "least"): """
-The folder {folder} is ready. Next, unless you are on the cluster already:
+The folder {folder} is ready. Next, on your computer:
+
+    cd {folder}
+    ./lab open
+
+Or by hand, step by step:
 
     scp -r {folder} USER@narval.alliancecan.ca:my-project
     ssh USER@narval.alliancecan.ca
@@ -179,7 +184,12 @@ Then, on your computer, with the address it prints:
 USER is your user name on the cluster. Everything else is in {folder}/README.md
 """,
     ("fr", "least"): """
-Le dossier {folder} est prêt. Ensuite, sauf si vous êtes déjà sur la grappe :
+Le dossier {folder} est prêt. Ensuite, sur votre ordinateur :
+
+    cd {folder}
+    ./lab open
+
+Ou à la main, pas à pas :
 
     scp -r {folder} USER@narval.alliancecan.ca:my-project
     ssh USER@narval.alliancecan.ca

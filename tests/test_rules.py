@@ -1,5 +1,6 @@
 """The rules of the repository that no other tool knows."""
 
+import ast
 import re
 import subprocess
 
@@ -10,6 +11,9 @@ from conftest import REPOSITORY, TEMPLATE
 
 SCRIPTS = sorted(path for path in TEMPLATE.rglob("*.sh"))
 CODE = sorted(path for kind in ["*.sh", "*.ps1", "*.py", "lab"] for path in TEMPLATE.rglob(kind))
+PYTHON = {
+    path: ast.parse(path.read_text(encoding="utf-8")) for path in CODE if path.suffix == ".py" or path.name == "lab"
+}
 CATALOGUES = {
     language: yaml.safe_load((TEMPLATE / f"lib/messages/{language}.yml").read_text(encoding="utf-8"))
     for language in ["en", "fr"]
@@ -27,9 +31,24 @@ def name_of(path):
 
 
 def code_of(path):
-    """Answers a file's text without comments that have a line of their own."""
+    """Answers a file's text without comments that have a line of their own, nor docstrings."""
     text = path.read_text(encoding="utf-8")
+    if path in PYTHON:
+        tree = ast.parse(text)
+        for node in ast.walk(tree):
+            for statement in getattr(node, "body", []) if isinstance(getattr(node, "body", None), list) else []:
+                if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                    statement.value = ast.Constant(...)
+        return ast.unparse(tree)
     return re.sub(r"(?m)^\s*#.*$", "", re.sub(r"(?s)<#.*?#>", "", text))
+
+
+def constant(module, name):
+    """Answers a constant of a module of lib/passerelle."""
+    for node in PYTHON[TEMPLATE / f"lib/passerelle/{module}.py"].body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == name:
+            return ast.literal_eval(node.value)
+    raise KeyError(name)
 
 
 def plain_files():
@@ -113,17 +132,90 @@ def test_bash_reads_from_a_catalogue_what_yaml_reads(pristine_folder, environmen
 
 
 def messages_said():
-    """Answers (file, key, names given) for every message that the code says."""
+    """Answers (file, keys, names given, names that come by themselves) for every message that the code says.
+
+    Names given are None where they cannot be read from the code.
+    """
     said = []
     for path in CODE:
         code = code_of(path).replace("\\\n", " ")
         if path.suffix == ".sh":
             for key, rest in re.findall(r'\b(?:say|warn|die|misuse|message) "?([a-z]\w*\$?\w*)"?([^\n]*)', code):
-                said.append((name_of(path), key, set(re.findall(r"(?<=\s)([a-z_]+)=", rest))))
+                said.append((name_of(path), [key], set(re.findall(r"(?<=\s)([a-z_]+)=", rest)), set()))
         elif path.suffix == ".ps1":
             for key, rest in re.findall(r"(?:Stop-Here|Get-Message) '([a-z_]+)'(?: @\{([^}]*)\})?", code):
-                said.append((name_of(path), key, set(re.findall(r"(\w+) = ", rest))))
+                said.append((name_of(path), [key], set(re.findall(r"(\w+) = ", rest)), set()))
+    return said + messages_in_python()
+
+
+def messages_in_python():
+    """Answers the same for the Python files."""
+    said, known = [], sayers()
+    for path, tree in PYTHON.items():
+        for function, call in calls_in(tree):
+            if call.args and called(call) in known and (keys := keys_in(call.args[0], function)):
+                given = {keyword.arg for keyword in call.keywords}
+                said.append((name_of(path), keys, None if None in given else given, known[called(call)]))
+        # those of a table
+        for table in tree.body:
+            for node in ast.walk(table) if isinstance(table, ast.Assign) else []:
+                if isinstance(node, ast.Constant) and re.match("(check|step)_", str(node.value)):
+                    said.append((name_of(path), [node.value], None, set()))
     return said
+
+
+def calls_in(tree):
+    """Answers (function, call) for every call; not those of an exception that has words of its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.ClassDef, ast.Module)):
+            methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+            for function in methods.values() if "__str__" not in methods else []:
+                yield from ((function, call) for call in ast.walk(function) if isinstance(call, ast.Call))
+
+
+def called(call):
+    """Answers the name of what is called: "say", and "show" for self.waiting.show(...)."""
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+def sayers():
+    """Answers what says the message of a `key` (functions, and exceptions), each with the names that it adds itself."""
+    found = {}
+    for tree in PYTHON.values():
+        for node in ast.walk(tree):
+            name, function = getattr(node, "name", ""), node
+            if isinstance(node, ast.ClassDef):
+                function = next((item for item in node.body if getattr(item, "name", "") == "__init__"), None)
+            if isinstance(function, ast.FunctionDef) and "key" in [argument.arg for argument in function.args.args]:
+                inner = [call for call in ast.walk(function) if isinstance(call, ast.Call)]
+                found[name] = {
+                    keyword.arg
+                    for call in inner
+                    if call.args and getattr(call.args[0], "id", "") == "key"
+                    for keyword in call.keywords
+                } - {None}
+    return found
+
+
+def keys_in(node, function):
+    """Answers the keys that an argument stands for, as "hint_$" for f"hint_{state}"; none for one that is handed on."""
+    if isinstance(node, ast.Constant):
+        return [node.value]
+    if isinstance(node, ast.IfExp):
+        return keys_in(node.body, function) + keys_in(node.orelse, function)
+    if isinstance(node, ast.JoinedStr):
+        return [node.values[0].value + "$"]
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
+        return [key for value in node.value.values for key in keys_in(value, function)]
+    if isinstance(node, ast.Name):
+        assigned = [item.value for item in ast.walk(function) if isinstance(item, ast.Assign) if same(item, node)]
+        return [key for value in assigned for key in keys_in(value, function)]
+    return []
+
+
+def same(assignment, name):
+    """Answers whether an assignment is to that name alone."""
+    return [getattr(target, "id", "") for target in assignment.targets] == [name.id]
 
 
 def keys_for(key):
@@ -132,28 +224,86 @@ def keys_for(key):
     return [known for known in CATALOGUES["en"] if known.startswith(start)] if variable else [key]
 
 
-def in_python(key):
-    """Answers whether some Python file names this key."""
-    return any(
-        f'"{key}"' in path.read_text(encoding="utf-8") for path in CODE if path.suffix == ".py" or path.name == "lab"
-    )
-
-
 def test_every_message_that_is_said_exists_with_the_names_that_it_is_given():
     said = messages_said()
-    assert len(said) > 50
-    for place, key, names in said:
-        assert keys_for(key), f"{place}: {key}"
-        for known in keys_for(key):
-            assert known in CATALOGUES["en"], f"{place}: {known}"
-            assert placeholders(CATALOGUES["en"][known]) <= names, f"{place}: {known}"
-            if known == key:
-                assert names <= placeholders(CATALOGUES["en"][known]), f"{place}: {known}"
+    assert len([place for place, *_ in said if place.endswith(".sh")]) > 50
+    assert len([place for place, *_ in said if place.endswith(".py")]) > 50
+    for place, keys, given, added in said:
+        wanted = set()
+        for key in keys:
+            assert keys_for(key), f"{place}: {key}"
+            for known in keys_for(key):
+                assert known in CATALOGUES["en"], f"{place}: {known}"
+                if given is not None:
+                    assert placeholders(CATALOGUES["en"][known]) <= given | added, f"{place}: {known}"
+                wanted |= placeholders(CATALOGUES["en"][known])
+        if len(keys) == 1:
+            assert (given or set()) <= wanted, f"{place}: {keys}"
 
 
 def test_no_message_is_left_that_nobody_says():
-    said = {known for _, key, _ in messages_said() for known in keys_for(key)}
-    assert {key for key in CATALOGUES["en"] if key not in said and not in_python(key)} == set()
+    said = {known for _, keys, *_ in messages_said() for key in keys for known in keys_for(key)}
+    assert set(CATALOGUES["en"]) - said == set()
+
+
+def test_every_state_that_ends_a_job_has_its_hint():
+    assert {key for key in CATALOGUES["en"] if key.startswith("hint_")} == {
+        f"hint_{state.lower()}" for state in constant("opening", "ENDED")
+    }
+
+
+# --- the help of lab ------------------------------------------------------------------------------------------------
+
+COMMANDS = constant("commands", "COMMANDS")
+TAKEN = {
+    function.name.removeprefix("lab_"): {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    for function in ast.walk(PYTHON[TEMPLATE / "lib/passerelle/commands.py"])
+    if isinstance(function, ast.FunctionDef) and function.name.startswith("lab_")
+    for call in ast.walk(function)
+    if isinstance(call, ast.Call) and called(call) == "take"
+}
+
+
+def lab_help(language, name):
+    """Answers one help of lab."""
+    return (TEMPLATE / f"lib/help/{language}/{name}.txt").read_text(encoding="utf-8")
+
+
+def options_in(text):
+    """Answers the options that a help explains."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - {"--help"}
+
+
+def test_lab_has_the_same_helps_in_both_languages():
+    names = {"lab.txt", *(f"lab-{command}.txt" for command in COMMANDS)}
+    for language in ["en", "fr"]:
+        assert {path.name for path in (TEMPLATE / f"lib/help/{language}").glob("lab*")} == names, language
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_the_help_of_lab_names_every_command(language):
+    text = lab_help(language, "lab")
+    assert text.startswith({"en": "lab: ", "fr": "lab\u00a0: "}[language])
+    named = re.findall(r"(?m)^  \./lab ([a-z]+)", text)
+    assert named == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_explains_what_it_takes_in_both_languages(command):
+    texts = [lab_help(language, f"lab-{command}") for language in ["en", "fr"]]
+    assert texts[0].startswith(f"lab {command}: ")
+    assert texts[1].startswith(f"lab {command}\u00a0: ")
+    assert options_in(texts[0]) == options_in(texts[1])
+    assert texts[0].count(f"./lab {command}") == texts[1].count(f"./lab {command}")
+    taken = TAKEN.get(command, {"rest": "options"})
+    options = {f"--{name}" for name in [*taken.get("flags", []), *taken.get("values", [])]}
+    for text in texts:
+        assert f"  ./lab {command} --help " in text
+        # sbatch's and Copier's own come as examples
+        assert options <= options_in(text)
+        assert options == options_in(text) or taken.get("rest") in ("options", "both")
+        assert all(f"--{name}=" in text for name in taken.get("values", []))
+        assert bool(re.search(rf"\./lab {command} [A-Z]", text)) == (taken.get("rest") in ("one", "may", "both"))
 
 
 # --- French ---------------------------------------------------------------------------------------------------------
@@ -174,7 +324,7 @@ def without_code(text):
     text = re.sub(r"`[^`\n]*`", "`", text)
     # "./setup_env.sh --add NOYAU", as far as the explanation that follows it
     text = re.sub(r"(?m)^ {2,}\S+( \S+)*( {2,}|$)", "", text)
-    text = re.sub(r"copier (update|copy)|pip install \S+|module spider|ssh \{login\}", "", text)
+    text = re.sub(r"copier (update|copy)|lab update|pip install \S+|module spider|ssh \{login\}", "", text)
     text = re.sub(rf"\b({'|'.join(NAMES)}|nom): [\w{{\[]\S*", "", text)
     text = re.sub(r"\{\w+\}", "X", text)
     # paths, options, addresses and files
@@ -228,7 +378,7 @@ def test_no_code_knows_a_cluster_by_its_name(path):
 
 @pytest.mark.parametrize("path", CODE, ids=name_of)
 def test_host_keys_are_verified_and_agents_stay_at_home(path):
-    text = path.read_text(encoding="utf-8")
+    text = re.sub('StrictHostKeyChecking="?ask|ForwardAgent="?no"', "", path.read_text(encoding="utf-8"))
     assert re.findall(r"(?i)StrictHostKeyChecking|UserKnownHostsFile|ForwardAgent|\bssh -A\b|\beval\b", text) == []
 
 

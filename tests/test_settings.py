@@ -1,7 +1,8 @@
 """settings.yml and the cluster files: bash, Python and YAML (as Copier reads it) see the same, or refuse the same."""
 
-import importlib.util
+import importlib
 import re
+import sys
 
 import pytest
 import yaml
@@ -16,9 +17,8 @@ FACTS = {
 IN_SERVICE = [name for name in CLUSTERS if FACTS[name]["status"] == "in_service"]
 RETIRED = [name for name in CLUSTERS if FACTS[name]["status"] == "retired"]
 
-spec = importlib.util.spec_from_file_location("passerelle_settings", TEMPLATE / "lib/passerelle/settings.py")
-python_reader = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(python_reader)
+sys.path.insert(0, str(TEMPLATE / "lib"))
+python_reader = importlib.import_module("passerelle.settings")
 RULES = python_reader.read_rules(TEMPLATE)
 PERSONAL = RULES["personal"].split()
 NAMES = [name for name in RULES if f"{name}_example" in RULES and name not in PERSONAL]
@@ -535,7 +535,7 @@ def test_windows_line_endings_change_nothing(make_folder, script):
     assert (done.returncode, done.stdout, done.stderr) == (0, before, "")
 
 
-@pytest.mark.parametrize("line", ["user: alice", "ssh_host: narval-as-me", "port: 8890"])
+@pytest.mark.parametrize("line", ["user: alice", "ssh_host: narval-as-me", "port: 8890", "connection: separate"])
 def test_what_belongs_to_one_person_is_read_from_personal_yml(make_folder, bash_reader, line):
     content = (make_folder("least") / "settings.yml").read_bytes()
     personal = bash_reader.folder / "personal.yml"
@@ -579,7 +579,7 @@ def test_personal_yml_cannot_change_what_the_project_has_set(make_folder, script
     assert (done.returncode, done.stdout, done.stderr) == (64, "", f"start_salloc.sh: {words[language]}\n")
 
 
-@pytest.mark.parametrize("line", ["user: alice", "ssh_host: narval", "port: 8890"])
+@pytest.mark.parametrize("line", ["user: alice", "ssh_host: narval", "port: 8890", "connection: shared"])
 def test_settings_yml_keeps_nothing_that_belongs_to_one_person(make_folder, bash_reader, line):
     content = (make_folder("least") / "settings.yml").read_bytes() + f"{line}\n".encode()
     status, _, words = bash_reader.ask("load", content)

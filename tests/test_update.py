@@ -35,10 +35,11 @@ def a_newer_version(template):
 
 
 SAID = {
-    "en": "Updated. See what changed with: git diff    Then run ./setup_env.sh again on the cluster.",
+    "en": "Updated. See what changed with: git diff    The next ./lab open takes it to the cluster; by hand: copy it there "
+    "and run ./setup_env.sh again.",
     "fr": french(
-        "Mise à jour faite. Voyez ce qui a changé avec : git diff    Puis exécutez de nouveau ./setup_env.sh sur la "
-        "grappe."
+        "Mise à jour faite. Voyez ce qui a changé avec : git diff    Le prochain ./lab open l'apporte à la grappe ; à la main : "
+        "copiez-le là-bas et exécutez de nouveau ./setup_env.sh."
     ),
 }
 CHANGED = {"settings.yml", "start_salloc.sh", "lib/rules.yml", "plugins/clusters/narval.yml"}

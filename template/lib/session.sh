@@ -22,13 +22,31 @@ private_folders() {
     XDG_CACHE_HOME="$writable/cache" JUPYTER_PATH="$HOME/.local/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}"
 }
 
-# sessions_folder: where a session leaves its address for tunnel_ssh.sh, readable by its owner alone
-sessions_folder() {
+# what the job of a session that runs as a batch job is called, before the session's own name
+SESSION_PREFIX=passerelle-
+
+# state_folder: prints where sessions leave their records and logs, readable by their owner alone
+state_folder() {
   if [[ $FACT_home_on_compute == read_only ]]; then
-    printf '%s\n' "$(scratch_folder)/.passerelle/sessions"
+    printf '%s\n' "$(scratch_folder)/.passerelle"
   else
-    printf '%s\n' "$HOME/.local/state/passerelle/sessions"
+    printf '%s\n' "$HOME/.local/state/passerelle"
   fi
+}
+
+# sessions_folder: where a session leaves its address for tunnel_ssh.sh and lab
+sessions_folder() {
+  printf '%s\n' "$(state_folder)/sessions"
+}
+
+# logs_folder: what a session that runs as a batch job prints
+logs_folder() {
+  printf '%s\n' "$(state_folder)/logs"
+}
+
+# forget_old_logs: those of a month ago
+forget_old_logs() {
+  find "$(logs_folder)" -name '*.log' -mtime +30 -delete 2>/dev/null || true
 }
 
 # session_record: this session's file there; its name is the job's number
@@ -38,25 +56,64 @@ session_record() {
 
 # announce_session SERVER ADDRESS NODE: waits until the server (a process) answers at ADDRESS, then says how to reach it
 announce_session() {
-  local server=$1 address=$2 node=$3 record=$JUPYTER_RUNTIME_DIR/jpserver-$1.json port path url
-  until [[ -s $record ]] && port=$(value_in "$record" port) && answers "$address" "$port"; do
+  local server=$1 address=$2 node=$3 status=$JUPYTER_RUNTIME_DIR/jpserver-$1.json port token path url
+  until [[ -s $status ]] && port=$(value_in "$status" port) && token=$(value_in "$status" token) \
+    && leave_proof "$token" && shows_proof "$address" "$port"; do
     kill -0 "$server" 2>/dev/null || return 0
-    sleep 0.1
+    sleep 0.05
   done
-  path="lab?token=$(value_in "$record" token)"
+  path="lab?token=$token"
   url=http://$node:$port/$path
+  [[ $FACT_scheduler == none ]] || leave_record "$url"
   say ready url="$url"
   if [[ $FACT_scheduler == none ]]; then
     say stop_local
     return
   fi
-  mkdir -p "$(sessions_folder)"
-  forget_ended_sessions
-  printf '%s\n' "$url" >"$(session_record)"
   : "${SETTING_user:=$USER}"
   say "reach_$FACT_reach" url="$url" login="$(login_name)" node="$node" port="$port" path="$path" user="$SETTING_user"
-  say stop_slurm
+  # in a job that salloc started, there is somebody to press it
+  [[ ${SLURM_JOB_NAME:-} == "$SESSION_PREFIX"* ]] || say stop_slurm
+  forget_ended_sessions
   watch_the_time
+}
+
+# leave_proof TOKEN: what the server shows to anybody, and what only somebody who knows the token can have computed: so
+# lab sees that it talks to this server before it sends the token (lib/jupyter/jupyter_server_config.py)
+leave_proof() {
+  [[ ${PROOF_OF:-} != "$1" ]] || return 0
+  PROOF_OF=$1
+  PROOF=$(printf '%s' "$1" | sha256sum)
+  PROOF=${PROOF%% *}
+  mkdir -p "$JUPYTER_RUNTIME_DIR/proof"
+  printf '%s\n' "$PROOF" >"$JUPYTER_RUNTIME_DIR/proof/passerelle"
+}
+
+# shows_proof ADDRESS PORT: does this server answer there? (it may have lost the port to another one)
+shows_proof() {
+  local line
+  {
+    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /static/passerelle HTTP/1.0\r\n\r\n' >&3 \
+      && while IFS= read -r -t 5 line <&3 && [[ $line != "$PROOF" ]]; do :; done
+    exec 3>&-
+  } 2>/dev/null && [[ $line == "$PROOF" ]]
+}
+
+# leave_record URL: the session's address and, in a second line, when Slurm will end the job (seconds since 1970)
+leave_record() {
+  local record
+  record=$(session_record)
+  mkdir -p "${record%/*}"
+  # in one step: somebody may be waiting for it
+  printf '%s\n%s\n' "$1" "$(job_end)" >"${record%/*}/.$SLURM_JOB_ID"
+  mv "${record%/*}/.$SLURM_JOB_ID" "$record"
+}
+
+# job_end: prints when Slurm will end this job
+job_end() {
+  local end=${SLURM_JOB_END_TIME:-}
+  [[ $end ]] || end=$(SLURM_TIME_FORMAT=%s squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e) || end=""
+  printf '%s\n' "$end"
 }
 
 # forget_ended_sessions: removes the records of sessions that were killed and could not do it themselves
@@ -76,7 +133,8 @@ value_in() {
 # watch_the_time: sends jupyterlab.sh its warning some minutes before Slurm ends the job
 watch_the_time() {
   local end left
-  end=${SLURM_JOB_END_TIME:-$(date -d "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e)" +%s)}
+  end=$(job_end)
+  [[ $end ]] || return 0
   left=$((end - $(date +%s) - WARNING_SECONDS))
   # it must not outlive the server, nor hold srun's output open: the job would go on without one
   sleep "$((left > 0 ? left : 0))" >/dev/null 2>&1 &

@@ -14,7 +14,11 @@ slurm_options() {
   SLURM_OPTIONS+=(--ntasks=1 --cpus-per-task="$cores")
   # Slurm takes one way of asking for memory; one on the command line wins
   [[ $FACT_memory_option == none || $(given --mem=)$(given --mem-per-) ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
-  [[ $SETTING_account == none ]] || SLURM_OPTIONS+=(--account="$SETTING_account")
+  if [[ $SETTING_account != none ]]; then
+    SLURM_OPTIONS+=(--account="$SETTING_account")
+    # it would win over the script's own line (https://docs.alliancecan.ca/wiki/Running_jobs, 2026-02-27)
+    unset SBATCH_ACCOUNT
+  fi
   ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(--gpus-per-node="$(gpu_request)")
 }
 
@@ -24,6 +28,12 @@ given() {
   for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
     if [[ $option == "$1"* ]]; then printf '%s\n' "$option"; fi
   done
+}
+
+# directive OPTION: prints an option of sbatch as an #SBATCH line takes it
+directive() {
+  [[ $1 != *[\"\\$'\n']* ]] || misuse unknown_option option="$1"
+  if [[ $1 == *' '* ]]; then printf '%s="%s"\n' "${1%%=*}" "${1#*=}"; else printf '%s\n' "$1"; fi
 }
 
 # gpu_request: model:number, or the number alone where no model was chosen

@@ -1,9 +1,8 @@
 """Reads the folder's flat YAML files as lib/settings.sh does: ``name: value`` or ``name: [a, b]``, one a line."""
 
 import re
-from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2]
+from .words import FOLDER, MISUSE, Trouble
 
 _WORD = r"[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*"
 _ONE = re.compile(rf"([a-z][a-z0-9_]*): +({_WORD}) *( #.*)?")
@@ -16,8 +15,11 @@ _YAML_WORDS = {"yes", "no", "y", "n", "true", "false", "on", "off", "null"}
 _STRANGE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
-class SettingsError(Exception):
+class SettingsError(Trouble):
     """A line that cannot be read; the text says which file and line, and what to write instead."""
+
+    def __init__(self, key, **values):
+        super().__init__(key, MISUSE, **values)
 
 
 def read_rules(folder=FOLDER):
@@ -38,14 +40,14 @@ def read_flat(path, rules=None):
     """
     try:
         text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path.name}: not UTF-8 ({error.reason})") from None
+    except UnicodeDecodeError:
+        raise SettingsError("strange_character", place=path.name) from None
     values = {}
     for number, line in enumerate(text.split("\n"), start=1):
         place = f"{path.name}:{number}"
         line = line.removesuffix("\r")
         if _STRANGE.search(line):
-            raise SettingsError(f"{place}: a character that does not show")
+            raise SettingsError("strange_character", place=place)
         if _IGNORED.fullmatch(line):
             continue
         if match := _LIST.fullmatch(line):
@@ -53,26 +55,114 @@ def read_flat(path, rules=None):
         elif match := _ONE.fullmatch(line):
             name, value = match[1], match[2]
         else:
-            raise SettingsError(f"{place}: “{line}” cannot be read; write for example account: def-yourpi")
+            raise SettingsError("unreadable_line", place=place, text=line, example=_example(path.name, line, rules))
         if name in values:
-            raise SettingsError(f"{place}: {name} is set twice")
+            raise SettingsError("set_twice", place=place, name=name)
         if rules is not None:
             _check(place, name, value, rules)
         values[name] = value
     return values
 
 
+def _example(file, line, rules):
+    """Answers a right line to write instead of one that cannot be read."""
+    rules = rules or read_rules()
+    name = line.split(":")[0]
+    if f"{name}_example" not in rules:
+        name = "user" if file == "personal.yml" else "account"
+    return f"{name}: {rules[f'{name}_example']}"
+
+
 def _check(place, name, value, rules):
     """Raises SettingsError unless lib/rules.yml allows the value."""
     if f"{name}_example" not in rules:
-        raise SettingsError(f"{place}: no setting is called “{name}”")
+        raise SettingsError("no_such_setting", place=place, name=name)
     file = "personal.yml" if name in rules["personal"].split() else "settings.yml"
     if place.split(":")[0] != file:
-        raise SettingsError(f"{place}: “{name}” belongs into {file}")
-    example = f"{name}: {rules[f'{name}_example']}"
+        raise SettingsError("wrong_file", place=place, name=name, file=file)
     many = isinstance(value, list)
-    fitting = many == (name in rules["lists"].split()) and all(
-        re.fullmatch(rules[name], item) and item.lower() not in _YAML_WORDS for item in (value if many else [value])
-    )
-    if not fitting:
-        raise SettingsError(f"{place}: “{value}” is not possible here; write for example {example}")
+    items = value if many else [value]
+    wrong = [item for item in items if not re.fullmatch(rules[name], item) or item.lower() in _YAML_WORDS]
+    if many != (name in rules["lists"].split()):
+        wrong = [" ".join(items)]
+    if wrong:
+        raise SettingsError("bad_value", place=place, value=wrong[0], example=f"{name}: {rules[f'{name}_example']}")
+
+
+class Settings:
+    """The answers of settings.yml and personal.yml, with the cluster's facts; see load."""
+
+    def __init__(self, answers, personal, facts):
+        self.answers, self.personal, self.facts = answers, personal, facts
+
+    @property
+    def cluster(self):
+        """Answers the cluster's id."""
+        return self.answers["cluster"]
+
+    @property
+    def project(self):
+        """Answers the project's name: the folder's name on the cluster, and the first session's."""
+        return self.answers["project_name"]
+
+    @property
+    def login(self):
+        """Answers whom ssh logs in where, as login_name of lib/login.sh; None when the user's name is not known."""
+        host = self.facts["login_host"]
+        if self.answers["gpus"] != "0":
+            host = self.facts.get("gpu_login_host", host)
+        user = self.personal.get("user")
+        return self.personal.get("ssh_host") or (f"{user}@{host}" if user else None)
+
+
+def load(folder=FOLDER):
+    """Answers the folder's Settings.
+
+    Only what lab itself needs is checked here; the scripts on the cluster hold the rest against its facts.
+    Raises SettingsError for the first line that cannot be read, and for what is missing.
+    """
+    rules = read_rules(folder)
+    if not (folder / "settings.yml").exists():
+        raise SettingsError("no_settings", folder=folder)
+    answers = read_flat(folder / "settings.yml", rules)
+    personal = folder / "personal.yml"
+    personal = read_flat(personal, rules) if personal.exists() else {}
+    for name in ["project_name", "cluster", "gpus"]:
+        _need(name, answers, rules)
+    plugin = folder / f"plugins/clusters/{answers['cluster']}.yml"
+    if not plugin.exists():
+        known = " ".join(sorted(path.stem for path in plugin.parent.glob("*.yml")))
+        raise SettingsError(
+            "no_such_plugin", place=_place(folder, "cluster"), kind="clusters", name=answers["cluster"], known=known
+        )
+    facts = read_flat(plugin)
+    if facts["status"] == "retired":
+        raise SettingsError(
+            "retired", place=_place(folder, "cluster"), cluster=answers["cluster"], successor=facts["successor"]
+        )
+    for name in [name for name, value in facts.items() if value == "asked"]:
+        facts[name] = _need(name, answers, rules)
+    return Settings(answers, personal, facts)
+
+
+def _need(name, answers, rules):
+    """Answers the value of a name that has to be in settings.yml."""
+    if name not in answers:
+        raise SettingsError("missing_setting", name=name, example=f"{name}: {rules[f'{name}_example']}")
+    return answers[name]
+
+
+def _place(folder, name):
+    """Answers where in settings.yml a name is set."""
+    lines = (folder / "settings.yml").read_text(encoding="utf-8").splitlines()
+    return f"settings.yml:{[line.split(':')[0] for line in lines].index(name) + 1}"
+
+
+def keep_user(name, folder=FOLDER):
+    """Keeps the user's name on the cluster in personal.yml, which git ignores; raises SettingsError for a bad one."""
+    _check("personal.yml", "user", name, read_rules(folder))
+    path = folder / "personal.yml"
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    if before and not before.endswith("\n"):
+        before += "\n"
+    path.write_text(f"{before}user: {name}\n", encoding="utf-8")

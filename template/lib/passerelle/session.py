@@ -1,0 +1,195 @@
+"""What is known of a session, and the way to its server: a forwarded port that is proved before the token is used."""
+
+import contextlib
+import hashlib
+import http.client
+import re
+import time
+
+from .connection import listens
+from .terminal import clock_time
+from .words import FOLDER, Trouble, say
+
+PORTS = 50
+"""So many local ports are tried, from the wanted one on."""
+ANSWER = 5
+"""Seconds that the server may take for a small answer."""
+SLOW = 60
+"""Seconds after which a server that takes the question and does not answer is given up."""
+_ADDRESS = re.compile(r"http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*\?token=([A-Za-z0-9._-]+))")
+
+
+class Session:
+    """A session's server, as its record has it."""
+
+    def __init__(self, job, name, address, end="", now=""):
+        """address: with the token; end, now: when Slurm ends the job, and the cluster's time (seconds since 1970).
+
+        Raises Trouble for an address that is none.
+        """
+        found = _ADDRESS.fullmatch(address)
+        if not found:
+            raise Trouble("bad_address", address=re.sub("token=.*", "token=...", address))
+        self.job, self.name = job, name
+        self.node, self.port, self.page, self.token = found[1], int(found[2]), found[3], found[4]
+        self.limit(end, now)
+
+    def limit(self, end, now):
+        """Keeps when Slurm ends the job, by this computer's clock, which also goes on while the computer sleeps."""
+        self._end = time.time() + int(end) - int(now) if end.isdigit() and now.isdigit() else None
+
+    @property
+    def left(self):
+        """Answers the seconds until the time limit; None when it is not known."""
+        return None if self._end is None else self._end - time.time()
+
+    @property
+    def end(self):
+        """Answers when that will be, as 14:05 by this computer's clock; "?" when it is not known."""
+        return "?" if self.left is None else clock_time(str(int(time.time() + self.left)))
+
+
+def tunnel_to(session, connection, settings):
+    """Answers the Tunnel that fits the cluster."""
+    return (JumpTunnel if settings.facts["reach"] == "jump" and not connection.here else Tunnel)(connection, session)
+
+
+class Tunnel:
+    """A port of this computer that leads to a session's server; see lead."""
+
+    def __init__(self, connection, session):
+        """session: the server; connection: the way to its login node."""
+        self.connection, self.session = connection, session
+        self.host, self.port = (session.node if connection.here else "127.0.0.1"), None
+        # which port leads there, for other labs of this folder, and for the next one when this one is killed
+        self.note = FOLDER / ".lab" / f"tunnel-{session.job}"
+
+    @property
+    def address(self):
+        """Answers the address for the browser, without the token."""
+        return f"http://{self.host}:{self.port}/" + self.session.page.split("?")[0]
+
+    @property
+    def address_with_token(self):
+        """Answers the address with the token; not to be shown unless asked for."""
+        return f"http://{self.host}:{self.port}/{self.session.page}"
+
+    def lead(self, wanted=None):
+        """Leads a local port to the server and proves it: the port of before, else `wanted`, else the server's number.
+
+        Raises Trouble when nothing answers, or something else does.
+        """
+        if self.connection.here:
+            self.port = self.session.port
+            self._wait_for_proof()
+            return
+        first = self.noted() or wanted or self.session.port
+        for port in range(first, min(first + PORTS, 65536)):
+            # one that a killed lab left, or that is another lab's of this folder
+            if self.proved(port):
+                self.port = port
+                break
+            if self._forward(port):
+                self.port = port
+                self._wait_for_proof()
+                break
+        else:
+            raise Trouble("no_free_port", first=first, last=first + PORTS - 1)
+        if self.port != first:
+            say("other_port", port=self.port, taken=first)
+        self.note.parent.mkdir(mode=0o700, exist_ok=True)
+        self.note.write_text(f"{self.port}\n", encoding="utf-8")
+
+    def renew(self):
+        """Makes the tunnel anew on the same port, unless it works; as lead() where that port is taken by now."""
+        if self.proved():
+            return
+        if not self.connection.here:
+            self._cancel(self.port)
+            if not self._forward(self.port):
+                return self.lead()
+        self._wait_for_proof()
+
+    def noted(self):
+        """Answers the local port that leads or led to this session, or None."""
+        try:
+            return int(self.note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def close(self):
+        """Ends the forwarding."""
+        port = self.port or self.noted()
+        if port and not self.connection.here:
+            self._cancel(port)
+        self.note.unlink(missing_ok=True)
+
+    def _forward(self, port):
+        """Asks ssh to lead the port there; answers whether it does."""
+        return self.connection.forward(port, self.session.node, self.session.port)
+
+    def _cancel(self, port):
+        """Asks ssh to lead it there no longer."""
+        self.connection.cancel(port, self.session.node, self.session.port)
+
+    def _wait_for_proof(self):
+        """Waits until the server shows itself at the port.
+
+        Raises Trouble when another one does, or none: at once when nothing listens there for some seconds, later when
+        the node is only slow.
+        """
+        began = time.monotonic()
+        while (shown := self._ask_for_proof(self.port)) != "proved":
+            if shown == "other" or time.monotonic() - began > (SLOW if shown == "slow" else ANSWER):
+                raise Trouble("nothing_answers_here", node=self.session.node, port=self.session.port)
+            time.sleep(0.1)
+
+    def proved(self, port=None):
+        """Answers whether *this* server answers at the port. The token is not sent."""
+        return self._ask_for_proof(port or self.port) == "proved"
+
+    def _ask_for_proof(self, port):
+        """Answers "proved" for this server, "other" for another one, "slow" and "none" for no answer.
+
+        The server shows a sum of its token to anybody who asks (lib/session.sh, leave_proof); nobody who does not know
+        the token can, so a stranger who listens at the port is found out.
+        """
+        proof = hashlib.sha256(self.session.token.encode()).hexdigest()
+        request = http.client.HTTPConnection(self.host, port, timeout=ANSWER)
+        with contextlib.closing(request):
+            try:
+                request.request("GET", "/static/passerelle")
+                answer = request.getresponse()
+                shown = answer.read(100).decode("latin-1").strip()
+                return "proved" if answer.status == 200 and shown == proof else "other"
+            except TimeoutError:
+                return "slow"
+            except (OSError, http.client.HTTPException):
+                return "none"
+
+
+class JumpTunnel(Tunnel):
+    """The same where only ssh reaches the node (the fact "reach: jump"): a second ssh, within the connection."""
+
+    process = None
+
+    def _forward(self, port):
+        """Starts that ssh; answers whether it leads the port there. Raises Trouble for no login on the node."""
+        self._cancel(port)
+        if listens(port):
+            return False
+        self.process = self.connection.jump(port, self.connection.user, self.session.node, self.session.port)
+        # until the port is there, somebody may be asked for a key
+        while not listens(port):
+            if self.process.poll() is not None:
+                raise Trouble("jump_failed", node=self.session.node, login=self.connection.login)
+            time.sleep(0.1)
+        return True
+
+    def _cancel(self, port):
+        """Ends it."""
+        if self.process:
+            self.process.stdin.close()
+            self.process.terminate()
+            self.process.wait()
+            self.process = None

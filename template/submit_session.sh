@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# submit_session.sh: asks Slurm for a session that needs no open window: it waits and runs as a batch job
+#
+#   ./submit_session.sh                   with the resources of settings.yml, named after the project
+#   ./submit_session.sh --name=NAME       another name, for a second session at the same time
+#   ./submit_session.sh --set-up          first runs ./setup_env.sh if the environment is missing or out of date
+#   ./submit_session.sh --time=3:00:00    other options are sbatch's, and win
+#   ./submit_session.sh --print           writes the sbatch script instead of submitting it
+#   ./submit_session.sh --help            this text
+#
+# Run it on a login node. `./lab open` on your computer does it for you. Without lab, ./tunnel_ssh.sh finds the session
+# as soon as it runs; `scancel JOB` ends it.
+set -euo pipefail
+unset CDPATH
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+source "$FOLDER/lib/settings.sh"
+source "$FOLDER/lib/login.sh"
+source "$FOLDER/lib/environment.sh"
+source "$FOLDER/lib/slurm.sh"
+source "$FOLDER/lib/session.sh"
+parse_options more "$@"
+load_settings
+
+name=$SETTING_project_name set_up="" options=()
+for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
+  case $option in
+    --name=*) name=${option#*=} ;;
+    --set-up) set_up=yes ;;
+    -*)
+      option=$(directive "$option")
+      options+=("$option")
+      ;;
+    *) misuse unknown_option option="$option" ;;
+  esac
+done
+[[ $FACT_scheduler == slurm ]] || misuse no_session_job cluster="$SETTING_cluster" place="$LINE_cluster"
+[[ $name =~ ^$RULE_project_name$ ]] || misuse bad_session_name name="$name"
+slurm_options
+
+if [[ ! $PRINT ]]; then
+  ! on_compute_node || misuse on_compute_node
+  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$SETTING_cluster" login="$(login_name)"
+  complete_environment
+  # standard output is for sbatch's answer
+  [[ ! $set_up ]] || built_from_these_settings || "$FOLDER/setup_env.sh" >&2
+  need_environment
+  # the job inherits them, so that the node need not load them
+  modules=$(recorded_modules)
+  load_modules "$modules"
+  # the server prints its token: what it prints is nobody else's business
+  umask 077
+  mkdir -p "$(logs_folder)"
+  forget_old_logs
+fi
+
+batch_script() {
+  echo '#!/bin/bash'
+  # sbatch replaces %j in --output; a "%" of the path itself is doubled
+  local logs
+  logs=$(logs_folder)
+  printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="$SESSION_PREFIX$name" --output="\"${logs//%/%%}/$name-%j.log\"" \
+    --no-requeue ${options[@]+"${options[@]}"}
+  show_command exec "$FOLDER/jupyterlab.sh"
+}
+
+if [[ $PRINT ]]; then
+  batch_script
+  exit
+fi
+folder=$(submission_folder)
+[[ ! $folder ]] || cd "$folder"
+run_in_slurm sbatch <<<"$(batch_script)"

@@ -1,0 +1,676 @@
+"""`lab` on the cluster: the twelve guarantees of its design, each by its number, and what else a person expects."""
+
+import hashlib
+import json
+import re
+import signal
+import time
+
+import pytest
+from life import CODE, Life
+from test_session import fill_both_nodes
+from waits import clock, queue  # noqa: F401 - fixtures
+
+LOCAL = r"http://127\.0\.0\.1:(\d+)/lab"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_the_meantime(queue, clock):  # noqa: F811 - fixtures
+    """What takes minutes begins now; the last tests of this file see what has become of it."""
+
+
+@pytest.fixture
+def coded(idle, other_folder, built):
+    """student's life at the host that wants a one-time code, too."""
+    return Life(idle, other_folder, host=CODE)
+
+
+def answers(life, address, token=""):
+    """Answers the HTTP status that a page of alice's browser would get."""
+    code = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10"]
+    url = f"{address}?token={token}" if token else address.replace("/lab", "/api")
+    return life.cluster.run("laptop", "alice", *code, url).stdout
+
+
+def url_of(life, name="lab"):
+    done = life.run_lab("url", name)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def socket_of(life):
+    """Answers the path of the shared connection's socket on the laptop."""
+    login = f"{life.user}@{life.host}"
+    return f"/home/alice/.ssh/passerelle-{hashlib.sha256(login.encode()).hexdigest()[:12]}"
+
+
+def master_of(life):
+    """Answers the process number of the shared connection, on the laptop."""
+    said = life.cluster.run("laptop", "alice", "ssh", "-S", socket_of(life), "-O", "check", "x").stderr
+    return re.search(r"pid=(\d+)", said)[1]
+
+
+def keep(process):
+    process.type("\x03")
+    process.wait_for("or .s.top")
+    process.type("\r")
+    assert process.wait(20) == 0
+
+
+# --- 1: one authentication ------------------------------------------------------------------------------------------
+
+
+def test_1_one_authentication_for_open_status_lost_network_return_and_stop(coded):
+    before = coded.cluster.auth_count("student")
+    process, address = coded.open_session()
+    status = coded.run_lab("status")
+    assert re.search(r"^lab +\d+ +RUNNING +node1 +\d+ min ", status.stdout, re.MULTILINE), status
+    with coded.cluster.network("laptop").cut():
+        process.wait_for(r"No word from student@mfa.vcluster.example for \d+ s: is the network there\?", timeout=30)
+        time.sleep(6)
+    process.wait_for("answers again after .*, through the same connection", timeout=60)
+    process.wait_for("The page works again: " + address, timeout=30)
+    assert answers(coded, address) == "200"
+    assert coded.run_lab("stop").returncode == 0
+    assert process.wait(60) == 0
+    assert coded.cluster.auth_count("student") - before == 1
+    assert coded.jobs() == ""
+
+
+def test_1_where_ssh_cannot_share_a_connection_it_says_beforehand_how_many_prompts_come(coded):
+    coded.cluster.write("laptop", "alice", "lab/personal.yml", "user: student\nconnection: separate\n")
+    before = coded.cluster.auth_count("student")
+    process, address = coded.open_session()
+    assert process.output.startswith(
+        "ssh does not share a connection here: student@mfa.vcluster.example will ask 2 times (password, second factor), "
+        "and once more when the folder has to be sent there.\n"
+    )
+    assert answers(coded, address) == "200"
+    assert coded.cluster.auth_count("student") - before == 2
+    keep(process)
+    assert answers(coded, address) == "000"
+    assert coded.run_lab("stop").returncode == 0
+    assert coded.cluster.auth_count("student") - before == 3
+    coded.cluster.run("laptop", "alice", "rm", "askpass.log", check=True)
+
+
+# --- 2 and 3: the tunnel lives in the connection, is proved, and comes back -----------------------------------------
+
+
+def test_2_control_persist_of_5_s_in_the_users_own_configuration_does_not_end_the_tunnel(lab):
+    config = "Host *\n  ControlMaster auto\n  ControlPath ~/.ssh/mine-%C\n  ControlPersist 5\n  ServerAliveInterval 1\n"
+    lab.cluster.write("laptop", "alice", ".ssh/config", config)
+    try:
+        process, address = lab.open_session()
+        # no page is open, so nothing goes through the tunnel
+        time.sleep(8)
+        assert answers(lab, address) == "200"
+        keep(process)
+    finally:
+        lab.cluster.run("laptop", "alice", "rm", ".ssh/config", check=True)
+
+
+def test_2_a_frozen_connection_is_noticed_within_30_s_and_replaced(lab):
+    process, address = lab.open_session()
+    lab.cluster.run("laptop", "alice", "kill", "-STOP", master_of(lab), check=True)
+    frozen = time.monotonic()
+    process.wait_for("lab: The connection to student@login.vcluster.example does not react any more", timeout=30)
+    assert time.monotonic() - frozen < 30
+    process.wait_for("The page works again: " + address, timeout=30)
+    assert answers(lab, address) == "200"
+
+
+def test_2_a_connection_that_is_frozen_before_is_replaced(lab):
+    process, address = lab.open_session()
+    keep(process)
+    lab.cluster.run("laptop", "alice", "kill", "-STOP", master_of(lab), check=True)
+    process = lab.lab("attach", "--no-browser")
+    process.wait_for("does not react any more; a new one is made", timeout=30)
+    process.wait_for(re.escape(address), timeout=30)
+    assert answers(lab, address) == "200"
+
+
+def test_2_a_dead_connection_whose_socket_stays_is_noticed_and_replaced(lab):
+    process, address = lab.open_session()
+    job = lab.jobs()
+    lab.cluster.run("laptop", "alice", "kill", "-KILL", master_of(lab), check=True)
+    process.wait_for("The connection to student@login.vcluster.example has died; a new one is made", timeout=30)
+    process.wait_for("The page works again: " + address, timeout=30)
+    assert answers(lab, address) == "200"
+    assert lab.jobs() == job
+    # a stale socket that is found by the next lab
+    keep(process)
+    lab.cluster.run("laptop", "alice", "kill", "-KILL", master_of(lab), check=True)
+    process = lab.lab("attach", "--no-browser")
+    process.wait_for(re.escape(address), timeout=30)
+
+
+def test_2_a_dead_tcp_connection_is_noticed_within_30_s_and_said(lab):
+    process, address = lab.open_session()
+    lab.cluster.run("login", "root", "pkill", "-STOP", "-f", "sshd: student[@]", check=True)
+    dead = time.monotonic()
+    process.wait_for(r"No word from student@login.vcluster.example for 1\d s: is the network there", timeout=30)
+    assert time.monotonic() - dead < 30
+    process.wait_for("the network is there again; waiting for the connection", timeout=10)
+    # what follows if it stays dead
+    process.wait_for("has died; a new one is made, and ssh asks once more", timeout=60)
+    process.wait_for("The page works again: " + address, timeout=30)
+    assert answers(lab, address) == "200"
+
+
+EAVESDROPPER = """
+import socket, sys
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen()
+print("listening", flush=True)
+while True:
+    client, _ = listener.accept()
+    client.settimeout(2)
+    try:
+        print(repr(client.recv(65536)), flush=True)
+        client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 65\\r\\n\\r\\n" + b"0" * 64 + b"\\n")
+    except OSError:
+        pass
+    client.close()
+"""
+
+
+def eavesdrop(lab, port):
+    """A stranger at a port of the laptop, who answers every request and prints what was asked."""
+    stranger = lab.cluster.spawn("laptop", "root", "/usr/bin/python3", "-c", EAVESDROPPER, str(port))
+    stranger.wait_for("listening")
+    return stranger
+
+
+def test_2_a_stranger_at_the_port_is_never_sent_the_token(lab):
+    stranger = eavesdrop(lab, 8888)
+    process, address = lab.open_session()
+    assert address == "http://127.0.0.1:8889/lab"
+    assert "Port 8888 of this computer is taken; using 8889." in process.output
+    token = url_of(lab).split("token=")[1]
+    # and one who takes the port while the connection is away
+    lab.cluster.run("laptop", "alice", "kill", "-KILL", master_of(lab), check=True)
+    second = eavesdrop(lab, 8889)
+    process.wait_for(r"The page works again: http://127\.0\.0\.1:8890/lab", timeout=40)
+    assert url_of(lab).startswith("http://127.0.0.1:8890/lab?token=")
+    assert "GET /static/passerelle" in stranger.output and "GET /static/passerelle" in second.output
+    assert token not in stranger.output + second.output
+
+
+def test_2_a_server_that_is_another_one_is_not_taken_for_ours(lab):
+    process, address = lab.open_session()
+    keep(process)
+    # the record of the session leads to a server that knows nothing of the token
+    done = lab.on_login("sed -i '1s/token=.*/token=0123456789abcdef/' ~/.local/state/passerelle/sessions/*")
+    assert done.returncode == 0
+    done = lab.run_lab("attach", "--no-browser")
+    assert done.returncode == 1
+    assert done.stderr == "lab: The server on node1.int.vcluster.example:8888 does not answer.\n"
+
+
+# --- 4: what Slurm says ends the wait -------------------------------------------------------------------------------
+
+
+def test_4_a_refused_job_ends_at_once_with_slurms_words_and_a_hint(lab):
+    done = lab.run_lab("open", "--no-browser", "--account=def-nobody")
+    assert done.returncode == 1
+    assert (
+        "submit_session.sh: Slurm refused the job: Invalid account or account/partition combination specified "
+        "(look at --account=def-nobody)\n" in done.stdout
+    )
+    assert done.stderr == "lab: submit_session.sh has failed on the cluster: see its words above.\n"
+    assert lab.jobs() == ""
+
+
+def test_4_while_pending_the_reason_and_the_expected_start_are_shown_and_a_cancelled_job_ends_the_wait(lab):
+    fill_both_nodes(lab.cluster)
+    process = lab.lab("open", "--no-browser")
+    process.wait_for(r"0:0[2-5] waiting for job \d+ to start")
+    process.wait_for(
+        r"waiting for Slurm: job \d+ is PENDING \((Resources|Priority)\); expected start: (\d\d:\d\d|unknown)",
+        timeout=20,
+    )
+    lab.on_login("scancel --me")
+    cancelled = time.monotonic()
+    process.wait_for(
+        r"lab: Slurm has ended job \d+: CANCELLED\b.*start it again with: ./lab open --name=lab", timeout=61
+    )
+    assert time.monotonic() - cancelled < 25  # the pace is 5, 10, 20 s at that time
+    assert process.wait(20) == 1
+
+
+def test_4_a_job_that_fails_at_its_start(lab):
+    # the environment breaks between the submission and the start
+    fill_both_nodes(lab.cluster)
+    process = lab.lab("open", "--no-browser")
+    process.wait_for("is submitted")
+    assert lab.on_login("mv ~/jupyter_py3 ~/away").returncode == 0
+    try:
+        lab.cluster.run("login", "rival", "scancel", "--me", check=True)
+        process.wait_for(
+            r"lab: Slurm has ended job \d+: FAILED \(NonZeroExitCode\). See why with: ./lab logs lab", timeout=61
+        )
+        assert process.wait(20) == 1
+        assert "jupyterlab.sh: There is no environment at /home/student/jupyter_py3 yet" in lab.run_lab("logs").stdout
+    finally:
+        lab.on_login("mv ~/away ~/jupyter_py3")
+
+
+def test_4_a_drained_node_ends_the_wait_and_the_job_keeps_its_place(lab):
+    lab.cluster.run(
+        "login", "root", "scontrol", "update", "NodeName=node1,node2", "State=DRAIN", "Reason=test", check=True
+    )
+    process = lab.lab("open", "--no-browser")
+    process.wait_for(
+        r"lab: Job \d+ cannot start: (ReqNodeNotAvail|Nodes required).*It stays in the queue: ./lab open --name=lab waits "
+        r"for it nevertheless, ./lab stop lab withdraws it\.",
+        timeout=40,
+    )
+    assert process.wait(20) == 1
+    assert "PENDING" in lab.jobs()
+    # once more, and it waits
+    process = lab.lab("open", "--no-browser")
+    process.wait_for("is there already")
+    lab.cluster.run("login", "root", "scontrol", "update", "NodeName=node1,node2", "State=RESUME", check=True)
+    process.wait_for(LOCAL, timeout=60)
+
+
+def test_4_a_session_that_takes_too_much_memory(lab):
+    process, address = lab.open_session("--mem=300M")
+    code = "x = b'x' * (700 * 1024 * 1024)"
+    lab.cluster.spawn("laptop", "alice", "browser", url_of(lab), "--kernel", "Python 3 (ipykernel)", "--run", code)
+    # this cluster has no cgroups, and so no state OUT_OF_MEMORY; Slurm says it in the log alone
+    process.wait_for(
+        r"lab: Slurm has ended job \d+: FAILED \(slurmstepd-node1: error: StepId=\d+.batch exceeded memory limit .*\)\. "
+        r"Ask for more: memory_per_core_mb in settings.yml, or ./lab open --name=lab --mem-per-cpu=4096M",
+        timeout=90,
+    )
+    assert process.wait(20) == 1
+
+
+# --- 6: Ctrl-C ------------------------------------------------------------------------------------------------------
+
+
+def test_6_ctrl_c_keeps_the_session_unless_told_to_stop_it(lab):
+    process, address = lab.open_session()
+    job = lab.jobs()
+    process.type("\x03")
+    process.wait_for(r"The session can run until .*\. \[k\]eep it \(default\), or \[s\]top it\? ")
+    process.type("\r")
+    process.wait_for("The session goes on without this window. Back to it: ./lab attach lab. To end it: ./lab stop lab")
+    assert process.wait(10) == 0
+    assert lab.jobs() == job
+    assert answers(lab, address) == "000"  # the tunnel is closed
+    process, again = lab.open_session()
+    assert again == address
+    assert f"The session lab is there already (job {job.split()[0]})." in process.output
+    process.type("\x03")
+    # this lab has not submitted it, so it does not even ask
+    process.wait_for("The session goes on without this window")
+    assert process.wait(10) == 0
+    assert lab.jobs() == job
+
+
+def test_6_ctrl_c_and_stop_cancels_the_job_that_this_lab_submitted_and_no_other(lab):
+    lab.on_login("sbatch --job-name=mine --time=10 --mem=100M --wrap 'sleep 600'")
+    lab.on_login("sbatch --job-name=passerelle-other --time=10 --mem=100M --wrap 'sleep 600'")
+    others = sorted(lab.jobs().split()[::2])
+    process, _ = lab.open_session()
+    job = (set(lab.jobs().split()[::2]) - set(others)).pop()
+    process.type("\x03")
+    process.wait_for("or .s.top it")
+    process.type("s\r")
+    process.wait_for(rf"The session lab is stopped \(job {job}\)\.")
+    assert process.wait(10) == 0
+    assert sorted(lab.jobs().split()[::2]) == others
+
+
+def test_6_ctrl_c_while_pending_withdraws_the_job_or_leaves_it_in_the_queue(lab):
+    fill_both_nodes(lab.cluster)
+    process = lab.lab("open", "--no-browser")
+    process.wait_for("is submitted")
+    process.type("\x03")
+    process.wait_for(
+        r"The job has not started yet\. \[k\]eep it in the queue \(default\), or \[s\]top waiting and withdraw it\? "
+    )
+    process.type("\x03")  # once more is no answer
+    process.wait_for("The job keeps its place in the queue. Back to it: ./lab open --name=lab")
+    assert process.wait(10) == 0
+    assert "PENDING" in lab.jobs()
+    job = lab.jobs().split()[0]
+    assert lab.run_lab("stop").stdout.endswith(f"The session lab is stopped (job {job}).\n")
+    process = lab.lab("open", "--no-browser")
+    process.wait_for("is submitted")
+    process.type("\x03")
+    process.wait_for("withdraw it")
+    process.type("s\r")
+    process.wait_for("is stopped")
+    assert process.wait(10) == 0
+    assert lab.jobs() == ""
+
+
+def test_6_a_closed_terminal_keeps_the_session(lab):
+    process, _ = lab.open_session()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(10) == 0
+    assert "RUNNING" in lab.jobs()
+
+
+# --- 7: several sessions, several computers -------------------------------------------------------------------------
+
+
+def test_7_two_sessions_with_two_names_on_two_laptops(lab):
+    lab.on_login("sbatch --job-name=mine --time=10 --mem=100M --wrap 'sleep 600'")
+    first, address = lab.open_session()
+    second, other = lab.open_session("--name=second")
+    assert address != other
+    shown = lab.run_lab("status").stdout
+    names = [line.split()[0] for line in shown.splitlines()]
+    assert names == ["NAME", "lab", "second"], shown
+    # another laptop: a copy of the folder without its notes, and a connection of its own
+    copy = 'mkdir -p ~/laptop2/.ssh && cp -r lab ~/laptop2/lab && rm -rf ~/laptop2/lab/.lab && cd ~/laptop2/lab && HOME=~/laptop2 exec ./lab "$@"'
+    away = lab.cluster.spawn("laptop", "alice", "bash", "-c", copy, "-", "attach", "second", "--no-browser", tty=True)
+    third = away.wait_for(rf"^ +({LOCAL})\s", timeout=30)[1]
+    # (the two laptops are one computer here: it finds a port that leads there already, and proves it)
+    assert third == other
+    assert url_of(lab, "second").split("token=")[1] != url_of(lab).split("token=")[1]
+    token = url_of(lab, "second").split("token=")[1]
+    assert answers(lab, third.replace("/lab", "/api/status"), token) == "200"
+    # the first laptop leaves, and takes its tunnel with it: the other one makes its own, on the same port
+    keep(second)
+    deadline = time.monotonic() + 40
+    while answers(lab, third) != "200":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    # stopped from the other one
+    assert lab.run_lab("stop", "second").returncode == 0
+    away.wait_for(r"The session second has ended \(CANCELLED\)\.", timeout=70)
+    assert away.wait(10) == 0
+    assert answers(lab, address) == "200"
+    assert len(lab.jobs().splitlines()) == 2
+    done = lab.run_lab("stop", "second")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "lab: No session of yours is called second; ./lab status shows those there are.\n",
+    )
+
+
+def test_7_a_session_that_was_started_by_hand_is_listed_attached_to_and_stopped_by_its_number(lab):
+    session, address = lab.start_session()
+    job = lab.jobs().split()[0]
+    assert re.search(rf"^{job} +{job} +RUNNING ", lab.run_lab("status").stdout, re.MULTILINE)
+    process = lab.lab("attach", job, "--no-browser")
+    local = process.wait_for(rf"^ +({LOCAL})\s", timeout=30)[1]
+    assert answers(lab, local.replace("/lab", "/api/status"), address.split("token=")[1]) == "200"
+    assert lab.run_lab("stop", job).returncode == 0
+    process.wait_for("has ended", timeout=30)
+    session.wait(40)
+
+
+# --- 9: the token ---------------------------------------------------------------------------------------------------
+
+
+def test_9_the_token_is_in_no_process_list_and_in_no_file_that_others_can_read(lab):
+    # a workspace of before would hide the launcher, which the test's browser waits for
+    browse = "umask 022; cd lab; BROWSER='browser --timeout 60 %s' exec ./lab open"
+    stop = False
+    lab.on_login("rm -rf ~/.jupyter/lab/workspaces")
+    process = lab.cluster.spawn("laptop", "alice", "bash", "-c", browse, tty=True)
+    seen = {host: set() for host in ("laptop", "login", "node1")}
+    end = time.monotonic() + 90
+    while time.monotonic() < end and not stop:
+        for host, lines in seen.items():
+            lines.update(lab.cluster.run(host, "root", "ps", "-e", "-o", "args=", check=True).stdout.splitlines())
+        # the browser prints what it has seen when the page is there
+        stop = '"cards"' in process.output
+    token = url_of(lab).split("token=")[1]
+    assert '"name": "R"' in process.output
+    for host, lines in seen.items():
+        assert not [line for line in lines if token in line], host
+    # the samples were dense enough to see what has the token's neighbours
+    assert any("open.html" in line for line in seen["laptop"])
+    assert any("jupyter-lab" in line for line in seen["node1"])
+    everywhere = ["grep", "-rlsI", token, "/home", "/tmp", "/localscratch", "/scratch", "/project"]
+    for host, owner in (("laptop", "alice"), ("login", "student"), ("node1", "student")):
+        stranger = "nobody" if host == "laptop" else "rival"
+        assert lab.cluster.run(host, stranger, *everywhere).stdout == "", host
+        assert lab.cluster.run(host, owner, *everywhere).stdout != "", host
+    assert token not in process.output.split('"url"')[0]
+    assert token not in lab.run_lab("logs").stdout
+
+
+# --- 10: host keys --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [["open", "--no-browser"], ["status"], ["attach"], ["stop"], ["logs"], ["url"], ["sync"]]
+)
+def test_10_a_contradicting_host_key_stops_every_command_before_anything_is_sent(lab, command):
+    other = "ssh-keygen -q -t ed25519 -N '' -f /tmp/other; printf '%s %s\\n' login.vcluster.example \"$(cut -d ' ' -f 1,2 /tmp/other.pub)\""
+    known = lab.cluster.read("laptop", "alice", ".ssh/known_hosts")
+    lab.cluster.run("laptop", "alice", "bash", "-c", f"{{ {other}; }} > ~/.ssh/known_hosts; rm /tmp/other*", check=True)
+    # even when the user has told ssh not to look
+    lab.cluster.write("laptop", "alice", ".ssh/config", "Host *\n  StrictHostKeyChecking no\n")
+    before = lab.cluster.auth_count("student")
+    try:
+        done = lab.run_lab(*command)
+    finally:
+        lab.cluster.write("laptop", "alice", ".ssh/known_hosts", known)
+        lab.cluster.run("laptop", "alice", "rm", ".ssh/config")
+    assert done.returncode == 1
+    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
+    assert done.stderr.endswith("lab: No connection to student@login.vcluster.example: see ssh's words above.\n")
+    assert lab.cluster.auth_count("student") == before
+    assert lab.jobs() == ""
+
+
+# --- a lab that is killed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("moment", "then"),
+    [
+        (0.1, "open"),
+        (0.3, "stop"),
+        (0.5, "open"),
+        (0.8, "open"),
+        (1.2, "stop"),
+        (1.8, "open"),
+        (2.2, "open"),
+        (3.0, "stop"),
+    ],
+)
+def test_a_lab_that_is_killed_at_any_moment_leaves_what_the_next_one_can_go_on_with(lab, moment, then):
+    lab.cluster.run("laptop", "alice", "pkill", "-f", "passerelle-")
+    process = lab.lab("open", "--no-browser")
+    time.sleep(moment)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    if then == "open":
+        process, address = lab.open_session()
+        assert answers(lab, address) == "200"
+        assert len(lab.jobs().splitlines()) == 1
+        assert lab.run_lab("stop").returncode == 0
+        assert process.wait(30) == 0
+    else:
+        # a job that is being submitted at this moment counts as well: the login node's side ends with lab
+        time.sleep(0.5)
+        done = lab.run_lab("stop")
+        assert done.stdout.endswith("\n"), done.stderr
+    assert lab.jobs() == ""
+
+
+# --- first use, and where lab runs ----------------------------------------------------------------------------------
+
+
+def test_the_first_open_sends_the_folder_and_builds_the_environment_with_one_prompt(idle, pristine_folder):
+    folder = pristine_folder("vcluster", name="first", environment_path="$HOME/first_py3", kernels=[], extensions=[])
+    life = Life(idle, folder, name="first", host=CODE)
+    life.cluster.run("login", "student", "rm", "-rf", "first", "first_py3", "first_py3.builds", check=True)
+    before = idle.auth_count("student")
+    process = life.lab("open", "--no-browser")
+    process.wait_for(r"Sending the folder to student@mfa.vcluster.example:first\.\.\.")
+    process.wait_for("^Successfully installed .*jupyterlab", timeout=120)
+    process.wait_for("The environment is ready: /home/student/first_py3", timeout=120)
+    address = process.wait_for(rf"^ +({LOCAL})\s", timeout=60)[1]
+    assert answers(life, address) == "200"
+    assert idle.auth_count("student") - before == 1
+    keep(process)
+    # what is edited here takes effect with the next session
+    life.run_lab("stop")
+    edit = "sed -i 's/^hours: .*/hours: 2/' settings.yml"
+    idle.run("laptop", "alice", "bash", "-c", f"cd first && {edit}", check=True)
+    process, _ = life.open_session()
+    assert re.search(r"^first .* 1 h 59 ", life.run_lab("status").stdout, re.MULTILINE)
+
+
+def test_on_the_login_node_itself(lab):
+    line = 'cd lab && exec /opt/laptop/bin/python3 ./lab "$@"'
+    if lab.cluster.run("login", "student", "test", "-x", "/opt/laptop/bin/python3").returncode != 0:
+        lab.on_login(
+            "python3 -m venv --system-site-packages .lab/python && .lab/python/bin/pip install --quiet --no-index plumbum",
+            timeout=200,
+        )
+        line = 'cd lab && exec ./lab "$@"'
+    process = lab.cluster.spawn("login", "student", "bash", "-c", line, "-", "open", tty=True)
+    process.wait_for(
+        r"The session lab runs on node1.int.vcluster.example until .*\. On your computer: ./lab attach lab\."
+    )
+    assert (
+        lab.cluster.run("login", "student", "bash", "-c", line, "-", "status").stdout.splitlines()[1].startswith("lab ")
+    )
+    url = lab.cluster.run("login", "student", "bash", "-c", line, "-", "url").stdout.strip()
+    assert lab.cluster.run("login", "student", "curl", "-s", url.replace("/lab?", "/api/status?")).stdout.startswith(
+        "{"
+    )
+    keep(process)
+    assert lab.cluster.run("login", "student", "bash", "-c", line, "-", "stop").returncode == 0
+
+
+def test_where_only_ssh_reaches_the_node(idle, other_folder, built):
+    lab = Life(idle, other_folder, reach="jump")
+    process = lab.lab("open", "--no-browser")
+    # the node's key is verified as any other; it is kept in known_hosts
+    if process.wait_for(r"continue connecting \(yes/no|^ +http", timeout=60)[0].startswith("continue"):
+        process.type("yes\r")
+    address = process.wait_for(rf"^ +({LOCAL})\s", timeout=60)[1]
+    token = url_of(lab).split("token=")[1]
+    assert answers(lab, address.replace("/lab", "/api/status"), token) == "200"
+    keep(process)
+    assert answers(lab, address) == "000"
+
+
+@pytest.mark.parametrize("user", ["zsh", "fish", "xonsh"])
+def test_a_login_shell_that_is_not_bash_and_startup_files_that_print(user, idle, shared_folder, shared_built):
+    lab = Life(idle, shared_folder, user=user)
+    noise = "for file in .zshrc .config/fish/config.fish .config/xonsh/rc.xsh .bash_profile; do [ ! -e $file ] || echo \"echo 'passerelle\tup\t1'\" >> $file; done"
+    idle.run("login", user, "bash", "-c", noise, check=True)
+    process, address = lab.open_session()
+    assert answers(lab, address) == "200"
+    assert lab.run_lab("stop").returncode == 0
+    assert process.wait(30) == 0
+
+
+def test_in_french(idle, pristine_folder, built):
+    lab = Life(idle, pristine_folder("vcluster", name="lab", language="fr"))
+    process = lab.lab("open", "--no-browser")
+    process.wait_for(rf"^ +({LOCAL})\s", timeout=60)
+    process.wait_for("La session lab est en cours sur node1.int.vcluster.example jusqu'à")
+    assert lab.run_lab("status").stdout.startswith("NOM  TÂCHE  ÉTAT ")
+    process.type("\x03")
+    process.wait_for("La .g.arder .par défaut. ou l'.a.rrêter")
+    process.type("a\r")
+    process.wait_for(r"La session lab est arrêtée \(tâche \d+\)\.")
+    assert process.wait(10) == 0
+    assert lab.jobs() == ""
+
+
+# --- a class --------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_of_ten_on_one_node_is_reached_and_not_crossed(idle, shared_folder, shared_built):
+    for n in range(1, 11):
+        idle.run("login", f"class{n}", "rm", "-rf", "lab", check=True)
+    lives = [Life(idle, shared_folder, name=f"class{n}", user=f"class{n}") for n in range(1, 11)]
+    labs = [life.lab("open", "--no-browser", "--nodelist=node1", "--cpus-per-task=1") for life in lives]
+    addresses = [process.wait_for(rf"^ +({LOCAL})\s", timeout=180)[1] for process in labs]
+    assert len(set(addresses)) == 10
+    urls = [url_of(life) for life in lives]
+    tokens = [url.split("token=")[1] for url in urls]
+    assert len(set(tokens)) == 10
+    ask = "shift; for url; do curl -s -o /dev/null -w '%{http_code} ' --max-time 20 $url; done"
+    for number, address in enumerate(addresses):
+        status = [f"{address.replace('/lab', '/api/status')}?token={token}" for token in tokens]
+        shown = idle.run("laptop", "alice", "bash", "-c", ask, "-", "-", *status).stdout.split()
+        assert shown == ["200" if number == other else "403" for other in range(10)]
+    owners = idle.run("login", "root", "squeue", "--noheader", "--states=RUNNING", "--format=%u %N", check=True).stdout
+    assert sorted(owners.split()[::2]) == sorted(life.user for life in lives)
+    assert set(owners.split()[1::2]) == {"node1"}
+
+
+# --- submit, update -------------------------------------------------------------------------------------------------
+
+
+def test_submit_sends_the_notebook_and_its_result_comes_back_with_sync(lab):
+    cell = {
+        "cell_type": "code",
+        "id": "a",
+        "metadata": {},
+        "execution_count": None,
+        "outputs": [],
+        "source": "open('résultat 1.txt', 'w').write(str(6 * 7))",
+    }
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
+    lab.cluster.write("laptop", "alice", "lab/my work/answer.ipynb", json.dumps(notebook))
+    done = lab.run_lab("submit", "my work/answer.ipynb", "--time=10")
+    assert done.returncode == 0, done.stdout + done.stderr
+    job = re.search(
+        r"Submitted batch job (\d+)\nWhat it prints goes to /home/student/lab/my work/answer-\1.out\n", done.stdout
+    )[1]
+    lab.on_login(f"until [[ ! $(squeue --noheader --jobs={job}) ]]; do sleep 0.2; done")
+    assert lab.run_lab("sync").returncode == 0
+    assert lab.cluster.read("laptop", "alice", "lab/my work/résultat 1.txt") == "42"
+    done = lab.run_lab("submit", "nothing.ipynb")
+    assert (done.returncode, done.stderr) == (
+        64,
+        "lab: There is no notebook nothing.ipynb; give the path of a file that ends in .ipynb\n",
+    )
+
+
+# --- what takes minutes: guarantees 5, 8 and 3 ----------------------------------------------------------------------
+
+
+def test_8_warnings_come_15_and_5_minutes_before_the_end_and_the_time_limit_ends_the_wait(clock):  # noqa: F811 - a fixture
+    seen = clock.wait()
+    assert "5 minutes are left" not in seen["shown"][16].replace("15 minutes", "")
+    # too short for any warning, and said so from the start
+    assert "minutes are left" not in seen["shown"][1]
+    assert re.fullmatch(
+        r"lab: Slurm has ended job \d+: TIMEOUT( \(TimeLimit\))?\. Its time was over: hours in settings.yml, or "
+        r"./lab open --name=of1 --time=3:00:00",
+        seen["timeout"],
+    )
+    assert seen["status"] == 1
+
+
+def test_3_after_two_minutes_without_network_the_page_works_again_on_the_same_address_without_a_new_job(clock):  # noqa: F811 - a fixture
+    seen = clock.wait()
+    before, after = seen["jobs"]
+    assert before == after != ""
+    assert "Python 3 (ipykernel)" in seen["cards"]
+    announced = seen["output"].count("has died; a new one is made, and ssh asks once more")
+    assert seen["prompts"] == announced <= 1
+
+
+def test_5_ten_minutes_in_the_queue_cost_at_most_15_queries_and_one_connection(queue):  # noqa: F811 - a fixture
+    asked, commands, clients, shown = queue.wait()
+    # 5, 10, 20, 40 and then 60 s apart
+    assert 10 <= asked <= 15
+    assert commands == 0
+    # the connection, and the one channel through it
+    assert len(clients) == 2, clients
+    assert re.search(
+        r"10:0\d waiting for Slurm: job \d+ is PENDING \(BeginTime\); expected start: ", shown
+    ) or re.search(r"9:5\d waiting for Slurm: job \d+ is PENDING \(BeginTime\); expected start: ", shown)

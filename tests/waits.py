@@ -1,0 +1,121 @@
+"""What of `lab` takes minutes: it goes on by itself on two clusters of its own while the other tests run."""
+
+import re
+import subprocess
+import threading
+import time
+
+import pytest
+from cluster.api import Cluster
+from life import CODE, Life
+
+WAIT = 600
+"""Seconds that the long wait lasts."""
+
+
+class Background:
+    """A scenario in a thread, on a cluster of its own with the environment that was built on the first one."""
+
+    def __init__(self, state, cluster, folder, scenario):
+        self.cluster, self.outcome, self.trouble = Cluster(state), None, None
+        self._from, self._folder, self._scenario = cluster, folder, scenario
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            self.cluster.up()
+            home = "cluster/home/student"
+            for name in ("jupyter_py3", "jupyter_py3.builds"):
+                source, target = (cluster.state / home for cluster in (self._from, self.cluster))
+                subprocess.run(["cp", "-a", source / name, target / name], check=True)
+            self.outcome = self._scenario(self.cluster, self._folder)
+        except BaseException as trouble:  # whatever it is, the test that asks shows it
+            self.trouble = trouble
+
+    def wait(self):
+        """Answers what the scenario answers, when it is done; raises what it raised."""
+        self._thread.join(WAIT + 300)
+        assert not self._thread.is_alive()
+        if self.trouble:
+            raise self.trouble
+        return self.outcome
+
+
+def in_the_background(scenario):
+    """Makes a fixture that starts a scenario once, and takes its cluster down at the end."""
+
+    @pytest.fixture(scope="session")
+    def background(cluster, other_folder, built, tmp_path_factory):
+        task = Background(tmp_path_factory.mktemp("background") / "state", cluster, other_folder, scenario)
+        yield task
+        task.cluster.down()
+
+    return background
+
+
+# --- guarantee 5: a queue of ten minutes ----------------------------------------------------------------------------
+
+
+def queue_for_ten_minutes(cluster, folder):
+    """Answers what a lab asks of Slurm and of ssh while its job waits, and what it shows."""
+    life = Life(cluster, folder)
+    process = life.lab("open", "--no-browser", "--begin=now+2hours")
+    process.wait_for("is submitted")
+    before, commands = queries(cluster), commands_over_ssh(cluster)
+    clients = set()
+    for _ in range(WAIT):
+        clients |= set(cluster.run("laptop", "alice", "pgrep", "-a", "ssh").stdout.splitlines())
+        time.sleep(1)
+    shown = process.output
+    process.stop()
+    return queries(cluster) - before, commands_over_ssh(cluster) - commands, clients, shown
+
+
+def queries(cluster):
+    """Answers how often jobs were asked for, by Slurm's own statistics; nobody else asks on this cluster."""
+    said = cluster.run("login", "root", "sdiag", check=True).stdout
+    return sum(int(count) for count in re.findall(r"REQUEST_JOB_\w*INFO\w* +\( *\d+\) count:(\d+)", said))
+
+
+def commands_over_ssh(cluster):
+    """Answers how many commands sshd has started."""
+    return (cluster.logs("login") / "sshd.log").read_text().count("Starting session:")
+
+
+queue = in_the_background(queue_for_ten_minutes)
+
+
+# --- guarantees 8 and 3: the time limit; two minutes without network ------------------------------------------------
+
+
+def time_limits_and_an_outage(cluster, folder):
+    """Answers what labs show whose time ends, and what becomes of a page when the network is away for two minutes."""
+    life = Life(cluster, folder, host=CODE)
+    limited = {
+        minutes: life.lab("open", "--no-browser", f"--name=of{minutes}", f"--time={minutes}") for minutes in (1, 6, 16)
+    }
+    limited[6].wait_for("lab: 5 minutes are left of the session of6 .until .*: save your work", timeout=120)
+    limited[16].wait_for("lab: 15 minutes are left of the session of16 .until .*: save your work", timeout=120)
+    timeout = limited[1].wait_for("lab: Slurm has ended job .*", timeout=200)[0]
+    shown = {minutes: process.output for minutes, process in limited.items()}
+    for minutes in (6, 16):
+        life.run_lab("stop", f"of{minutes}")
+    process, address = life.open_session()
+    jobs, accepted = life.jobs(), cluster.auth_count("student")
+    with cluster.network("laptop").cut():
+        time.sleep(120)
+    process.wait_for("The page works again: " + address, timeout=240)
+    page = cluster.browse(life.run_lab("url").stdout.strip())
+    return {
+        "shown": shown,
+        "timeout": timeout,
+        "status": limited[1].wait(20),
+        "jobs": (jobs, life.jobs()),
+        "prompts": cluster.auth_count("student") - accepted,
+        "output": process.output,
+        "cards": [card["name"] for card in page["cards"]],
+    }
+
+
+clock = in_the_background(time_limits_and_an_outage)
