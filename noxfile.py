@@ -3,6 +3,7 @@
 # ///
 """What developers run; `nox --list` says what there is. Nothing needs to be installed but nox itself."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -51,7 +52,10 @@ def lint(session):
 def tests(session):
     """All tests, those on the cluster, too, where there can be one; arguments go to pytest."""
     install(session, "tests", "lint")
-    session.run("pytest", *session.posargs)
+    # each worker brings up a cluster of its own, unless there is one to be used again and again
+    workers = 0 if "PASSERELLE_CLUSTER_STATE" in os.environ else 2
+    # in the order of the files' names: the longest, test_lab.py, is to begin early
+    session.run("pytest", f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder", *session.posargs)
 
 
 @nox.session(venv_backend="none")
