@@ -19,12 +19,16 @@ class Background:
     def __init__(self, state, cluster, folder, scenario):
         self.cluster, self.outcome, self.trouble = Cluster(state), None, None
         self._from, self._folder, self._scenario = cluster, folder, scenario
+        self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self):
         try:
-            self.cluster.up()
+            try:
+                self.cluster.up()
+            finally:
+                self._up.set()
             home = "cluster/home/student"
             for name in ("jupyter_py3", "jupyter_py3.builds"):
                 source, target = (cluster.state / home for cluster in (self._from, self.cluster))
@@ -41,6 +45,11 @@ class Background:
             raise self.trouble
         return self.outcome
 
+    def end(self):
+        """Takes the cluster down, also in the middle of the scenario."""
+        self._up.wait()
+        self.cluster.down()
+
 
 def in_the_background(scenario):
     """Makes a fixture that starts a scenario once, and takes its cluster down at the end."""
@@ -49,7 +58,7 @@ def in_the_background(scenario):
     def background(cluster, other_folder, built, tmp_path_factory):
         task = Background(tmp_path_factory.mktemp("background") / "state", cluster, other_folder, scenario)
         yield task
-        task.cluster.down()
+        task.end()
 
     return background
 

@@ -1,0 +1,152 @@
+"""What `lab` says before it connects to anything: no cluster is needed for these."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import french, set_answer
+
+COMMANDS = ["open", "status", "attach", "stop", "logs", "url", "submit", "sync", "check", "update"]
+
+
+@pytest.fixture
+def lab(environment):
+    """Runs ./lab of a folder with this Python: lab(folder, "open", "--help"); answers status, output and errors."""
+
+    def run(folder, *words, stdin="", **variables):
+        done = subprocess.run(
+            [sys.executable, str(folder / "lab"), *words],
+            env={**environment, **variables},
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_12_help_is_shown_before_anything_is_imported_that_it_does_not_need(make_folder, environment):
+    folder = make_folder("least")
+    # the stand-in for plumbum would end it
+    broken = folder / "broken/plumbum.py"
+    broken.parent.mkdir()
+    broken.write_text("raise SystemExit('plumbum was imported')\n")
+    for words in (["--help"], ["open", "--help"]):
+        command = [sys.executable, "-X", "importtime", str(folder / "lab"), *words]
+        done = subprocess.run(
+            command, env={**environment, "PYTHONPATH": str(broken.parent)}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith("lab")
+        imported = {line.split("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+        ours = {name for name in imported if name.startswith("passerelle.")}
+        assert ours == {"passerelle.commands", "passerelle.words"}
+        assert not imported & {"subprocess", "http.client", "argparse", "webbrowser", "tarfile", "socket"}
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_in_the_users_language(make_folder, lab, language, command):
+    folder = make_folder("least", language=language)
+    status, shown, errors = lab(folder, command, "--help")
+    assert (status, errors) == (0, "")
+    assert shown == (folder / f"lib/help/{language}/lab-{command}.txt").read_text(encoding="utf-8")
+    assert command in lab(folder, "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["start"], "There is no “lab start”; there is: " + " ".join(COMMANDS)),
+        (["open", "--name"], "--name needs a value, for example --name=my-project"),
+        (["open", "notebook.ipynb"], "“notebook.ipynb” is not understood; see --help"),
+        (["status", "all"], "“all” is not understood; see --help"),
+        (["attach", "one", "two"], "“two” is not understood; see --help"),
+        (["submit"], "A word is missing on the command line; see --help"),
+        (["stop", "--all"], "“--all” is not understood; see --help"),
+        (["status"], "Who are you on narval? Write it into personal.yml, for example: user: alice"),
+    ],
+)
+def test_what_is_typed_wrongly_is_one_line_and_status_64(make_folder, lab, words, said):
+    assert lab(make_folder("least"), *words) == (64, "", f"lab: {said}\n")
+
+
+def test_without_a_command_there_is_help_and_status_64(make_folder, lab):
+    folder = make_folder("least")
+    assert lab(folder) == (64, (folder / "lib/help/en/lab.txt").read_text(encoding="utf-8"), "")
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (
+            {"account": None, "cluster": "nowhere"},
+            "settings.yml:8: there is no “nowhere” in plugins/clusters; there is: ",
+        ),
+        ({"project_name": None}, "settings.yml: project_name is missing; add the line project_name: my-project"),
+        ({"gpus": "many"}, "settings.yml:15: “many” is not possible here; write for example gpus: 0"),
+        ({"cluster": "graham"}, "settings.yml:8: graham is retired; its successor is nibi. Write cluster: nibi"),
+    ],
+)
+def test_what_is_set_wrongly_is_one_line_with_its_place(make_folder, lab, answers, said):
+    folder = make_folder("least")
+    set_answer(folder, **answers)
+    status, shown, errors = lab(folder, "open")
+    assert (status, shown) == (64, "")
+    assert errors.startswith(f"lab: {said}") and errors.count("\n") == 1
+
+
+def test_it_is_said_in_french_too(make_folder, lab):
+    folder = make_folder("least", language="fr")
+    said = french("lab: Qui êtes-vous sur narval ? Écrivez-le dans personal.yml, par exemple : user: alice\n")
+    assert lab(folder, "open") == (64, "", said)
+
+
+def test_without_settings_there_is_no_traceback(make_folder, lab):
+    folder = make_folder("least")
+    (folder / "settings.yml").unlink()
+    status, shown, errors = lab(folder, "status")
+    assert (status, shown) == (64, "")
+    assert errors == f"lab: There is no settings.yml in {folder}; this folder comes from: copier copy\n"
+
+
+def test_personal_yml_is_read_as_the_scripts_read_it(make_folder, lab):
+    folder = make_folder("least")
+    (folder / "personal.yml").write_text("user: alice\naccount: def-x\n")
+    said = "lab: personal.yml:2: account belongs into settings.yml, not here.\n"
+    assert lab(folder, "status") == (64, "", said)
+
+
+def test_on_this_computer_itself_open_is_the_script_and_nothing_else_has_to_be_done(make_folder, lab, tmp_path):
+    folder = make_folder("local", environment_path=str(tmp_path / "nothing"))
+    status, shown, errors = lab(folder, "open")
+    assert (status, shown) == (1, "")
+    assert errors == (
+        f"jupyterlab.sh: There is no environment at {tmp_path}/nothing yet; run ./setup_env.sh on a login node first.\n"
+    )
+    assert lab(folder, "status") == (
+        64,
+        "",
+        "lab: On local there is no Slurm, so there is nothing for lab status to do; JupyterLab starts with: ./lab open\n",
+    )
+
+
+def test_a_python_without_plumbum_is_told_what_to_do_and_another_one_is_found(make_folder, lab, environment, tmp_path):
+    folder = make_folder("least")
+    (folder / "personal.yml").write_text("user: alice\n")
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    command = [str(bare / "bin/python"), str(folder / "lab"), "status"]
+    empty = {**environment, "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=empty, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "lab: lab needs the Python package plumbum. Once, in this folder: python3 -m venv .lab/"
+    )
+    # the one that is made as the message says
+    python = folder / ".lab/python/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "found: $*"\n')
+    python.chmod(0o755)
+    done = subprocess.run(command, env=empty, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout) == (0, f"found: {folder}/lab status\n")
