@@ -512,6 +512,14 @@ def test_the_first_open_sends_the_folder_and_builds_the_environment_with_one_pro
     before = idle.auth_count("student")
     process = life.lab("open", "--no-browser")
     process.wait_for(r"Sending the folder to student@mfa.vcluster.example:first\.\.\.")
+    # who kills lab now gets no job later
+    process.wait_for("created virtual environment", timeout=60)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    gone = "for n in {1..50}; do pgrep -u student -f 'setup_en[v]|submit_sessio[n]' >/dev/null || exit 0; sleep 0.2; done; exit 1"
+    assert idle.run("login", "student", "bash", "-c", gone).returncode == 0
+    assert life.jobs() == ""
+    process = life.lab("open", "--no-browser")
     process.wait_for("^Successfully installed .*jupyterlab", timeout=120)
     process.wait_for("The environment is ready: /home/student/first_py3", timeout=120)
     address = process.wait_for(rf"^ +({LOCAL})\s", timeout=60)[1]

@@ -116,7 +116,8 @@ def test_the_first_time_the_folder_is_there_as_it_is_here_and_its_scripts_run(si
     assert os.readlink(sides.there / ".copier-answers.yml") == "settings.yml"
     assert not (sides.there / "personal.yml").exists()
     assert sides.on_login("./start_salloc.sh --print").stdout.startswith("salloc ")
-    assert sides.on_login("ls -d ../.lab* .lab 2>/dev/null").stdout == ""
+    # the stage goes with its lab
+    wait_until(lambda: not [*sides.there.glob(".lab*"), *sides.there.parent.glob(".lab*")])
     assert stat.S_IMODE((sides.here / ".lab").stat().st_mode) == 0o700
     assert (sides.here / ".lab/.gitignore").read_text() == "*\n"
     assert sides.sync().stdout == SAME
@@ -237,6 +238,23 @@ def test_all_of_one_side_can_be_chosen_at_once_and_new_results_come_nevertheless
     assert torn.sync("--mine", ".").stdout.endswith(done_line((2, "7 B"), (1, "3 B")))
     torn.both_equal()
     assert (torn.there / "README.md").read_text() == "mine\n"
+
+
+def test_code_that_was_changed_there_is_not_brought_unasked(agreed):
+    before = (agreed.here / "lib/passerelle/words.py").read_text()
+    agreed.write_there("lib/passerelle/words.py", "print('whoever writes here runs commands on the laptop')\n")
+    agreed.write_there("result.txt", "42\n")
+    done = agreed.sync()
+    assert (done.returncode, done.stdout) == (1, done_line(NOTHING, (1, "3 B")))
+    assert done.stderr == (
+        f"lab: lib/passerelle/words.py: changed on {LOGIN}, and run on this computer, so they are not brought unasked. Take "
+        "them: ./lab sync --theirs lib/passerelle/words.py; or send yours: ./lab sync --mine lib/passerelle/words.py\n"
+    )
+    assert (agreed.here / "lib/passerelle/words.py").read_text() == before
+    done = agreed.run_lab("open", "--no-browser")
+    assert done.returncode == 1 and "so they are not brought unasked" in done.stderr
+    assert agreed.sync("--mine", "lib").returncode == 0
+    agreed.both_equal()
 
 
 def test_a_choice_that_is_none_is_one_clear_line(agreed):

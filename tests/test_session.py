@@ -85,6 +85,25 @@ def test_port_8888_taken_on_the_node_and_on_the_laptop(lab):
     assert any(card["name"] == "R" for card in cluster.browse(url)["cards"])
 
 
+def test_a_server_that_loses_its_port_to_another_one_starts_again(lab):
+    cluster = lab.cluster
+    # for a while somebody has the port, and the server is told to try no other one
+    server = ("timeout", "6", "/usr/bin/python3", "-m", "http.server", "8888", "--bind", "10.78.0.11")
+    cluster.spawn("login", "rival", "srun", "--nodelist=node1", "--time=10", "--mem=100M", *server)
+    listening = "until exec 3<>/dev/tcp/10.78.0.11/8888; do sleep 0.1; done"
+    cluster.run("login", "student", "bash", "-c", listening, timeout=30, check=True)
+    only = "c = get_config()\nc.ServerApp.port_retries = 0\n"
+    cluster.write("login", "student", ".jupyter/jupyter_server_config.py", only)
+    try:
+        _, address = lab.start_session("./start_salloc.sh --nodelist=node1")
+    finally:
+        cluster.run("login", "student", "rm", ".jupyter/jupyter_server_config.py", check=True)
+    assert ":8888/" in address
+    token = address.split("token=")[1]
+    url = address.split("/lab")[0] + "/api/status"
+    assert cluster.run("login", "student", "curl", "-s", "-H", f"Authorization: token {token}", url).stdout[0] == "{"
+
+
 def test_two_peoples_sessions_on_one_node_do_not_meet(idle, shared_folder, shared_built):
     addresses = []
     for user in ("student", "student2"):

@@ -339,7 +339,8 @@ tell_sums() {
     paths+=("./$path")
   done
   # sha256sum writes each line at once, and begins it with a backslash where it writes the path as we do
-  (cd -- "$FOLDER" && printf '%s\0' "${paths[@]}" | xargs -0 sha256sum) 2>/dev/null | sed -u "s/^/passerelle\tsum\t$number\t/"
+  (cd -- "$FOLDER" && printf '%s\0' "${paths[@]}" | xargs -0 sha256sum) 2>/dev/null \
+    | sed -u "s/^/passerelle\tsum\t$number\t/"
   tell summed "$number"
 }
 
@@ -354,19 +355,26 @@ answer_stage() {
   # of a login node that stopped at work
   find "${place%/*}" -maxdepth 1 -name "${place##*/}.*" -mmin +1440 -exec rm -rf -- {} + 2>/dev/null
   remove_stage
-  STAGE=$(mktemp -d "$place.XXXXXX" 2>/dev/null)
+  STAGE=$(mktemp -d "$place.XXXXXX" 2>/dev/null) && : >"$STAGE/wanted"
   trap remove_stage EXIT
   tell stage "$1" "$STAGE"
 }
 
 remove_stage() {
-  [[ ! ${STAGE:-} ]] || rm -rf -- "$STAGE"
+  [[ ${STAGE:-} ]] || return 0
+  rm -f -- "$STAGE/wanted"
+  rm -rf -- "$STAGE" 2>/dev/null
 }
 
 # receive STAGE: in a channel of its own, whose input goes on with an archive
 receive() {
-  cd -- "$1" && rm -rf files && mkdir files && tar -x -f - -C files 2>/dev/null
-  tell received "$?"
+  if cd -- "$1" && rm -rf files && mkdir files && tar -x -f - -C files 2>/dev/null && [[ -e wanted ]]; then
+    tell received 0
+  else
+    # also what tar has written while the stage was being removed
+    rm -rf -- "$1"
+    tell received 1
+  fi
 }
 
 # give FOLDER: in a channel of its own, whose input goes on with paths, each ended by NUL; prints an archive of them
@@ -375,8 +383,8 @@ give() {
     && tar -c -f - --format=gnu --hard-dereference --no-recursion --null --no-unquote --files-from=- 2>/dev/null
 }
 
-# answer_place NUMBER (EXPECTED PATH)...: puts the files of the stage where they belong, if what is there is still what lab
-# has seen ("-" for nothing); tells which it has kept, and which could not be put there
+# answer_place NUMBER (EXPECTED PATH)...: puts the files of the stage where they belong, if what is there is still what
+# lab has seen ("-" for nothing); tells where it has kept what was there, and which could not be put there
 answer_place() {
   local number=$1 path
   shift

@@ -54,6 +54,11 @@ def is_script(path):
     return top in SCRIPTS or (top.endswith(".sh") and not top.startswith("."))
 
 
+def runs_here(path):
+    """Answers whether a file of the folder is run on this computer: lab, its library and the scripts."""
+    return path == "lab" or path.startswith("lib/") or ("/" not in path and path.endswith((".sh", ".ps1")))
+
+
 def files_here(scripts=False):
     """Answers this computer's files, by their paths with "/"; only the scripts if asked."""
     found, folders = {}, [""]

@@ -27,6 +27,7 @@ from .files import (
     is_below,
     is_script,
     path_and_sum,
+    runs_here,
     shown,
     sum_of_file,
     sum_of_folder,
@@ -343,7 +344,7 @@ class Sync:
         send, bring, conflicts, aside, gone_here, gone_there = [], [], [], [], [], []
         for path in sorted({**here, **there, **self.memory.files}):
             mine, theirs, known = here.get(path), there.get(path), self.memory.files.get(path)
-            choice = next((side for side, chosen in self.choices if is_below(path, chosen)), None)
+            choice = self._chosen(path)
             new_here, new_there = changed(mine, known, "here"), changed(theirs, known, "there")
             if mine and theirs:
                 if mine.sum and mine.sum == theirs.sum:
@@ -370,7 +371,24 @@ class Sync:
             if paths := [path for path in paths if self.memory.tell(path, f"gone {side}")]:
                 key = "sync_gone_here" if side == "here" else "sync_gone_there"
                 self._say(key, login=self.login, names=named(paths), path=shown(paths[0]))
-        return send, bring, conflicts, aside
+        return send, self._without_code(bring), conflicts, aside
+
+    def _without_code(self, bring):
+        """Answers these paths without what runs on this computer: whoever writes there is not to run commands here.
+
+        Raises Trouble where nothing else is wanted but that both sides have the same.
+        """
+        code = [path for path in bring if runs_here(path) and path not in self.overwritten and not self._chosen(path)]
+        if code and self.scripts:
+            raise Trouble("sync_code_there", login=self.login, names=named(code), path=shown(code[0]))
+        if code:
+            self.same = self.whole = False
+            self._warn("sync_code_there", login=self.login, names=named(code), path=shown(code[0]))
+        return [path for path in bring if path not in code]
+
+    def _chosen(self, path):
+        """Answers which side the user has chosen for a path, or None."""
+        return next((side for side, chosen in self.choices if is_below(path, chosen)), None)
 
     def _say_conflicts(self, paths):
         """Says how to choose, a line for each."""
