@@ -265,7 +265,7 @@ def test_a_contradicting_host_key_stops_the_tunnel(lab):
     _, address = lab.start_session()
     cluster = lab.cluster
     false = (
-        "ssh-keygen -q -t ed25519 -N '' -f ~/false && cp ~/.ssh/known_hosts ~/kept && "
+        "rm -f ~/false*; ssh-keygen -q -t ed25519 -N '' -f ~/false && cp ~/.ssh/known_hosts ~/kept && "
         "printf 'login.vcluster.example %s\\n' \"$(cut -d ' ' -f 1,2 ~/false.pub)\" >~/.ssh/known_hosts"
     )
     cluster.run("laptop", "alice", "bash", "-c", false, check=True)
