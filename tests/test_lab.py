@@ -241,6 +241,15 @@ def test_4_while_pending_the_reason_and_the_expected_start_are_shown_and_a_cance
     assert process.wait(20) == 1
 
 
+def test_4_what_is_awaited_takes_one_line_of_a_narrow_terminal(lab):
+    fill_both_nodes(lab.cluster)
+    line = "stty cols 40; cd lab && exec ./lab open --no-browser"
+    process = lab.cluster.spawn("laptop", "alice", "bash", "-c", line, tty=True)
+    process.wait_for(r"0:07 waiting for Slurm: job \d+ is PEN", timeout=40)
+    shown = re.findall(r"0:\d\d waiting for Slurm: job \d+ is P[^\r\n]*?(?=0:\d\d|$)", process.output)
+    assert shown and all(len(text) <= 39 for text in shown)
+
+
 def test_4_a_job_that_fails_at_its_start(lab):
     # the environment breaks between the submission and the start
     fill_both_nodes(lab.cluster)

@@ -1,5 +1,6 @@
 """What is awaited, for how long: one line at the bottom of a terminal, a line for each change where there is none."""
 
+import os
 import sys
 import time
 from datetime import datetime
@@ -24,10 +25,7 @@ class Waiting:
             return
         what = message(key, **values, time="{time}")
         if sys.stdout.isatty():
-            line = what.replace("{time}", clock(seconds)).replace("\n", " ")
-            if line != self.line:
-                print(f"\r\x1b[K{line}", end="", flush=True)
-                self.line = line
+            self._draw(what.replace("{time}", clock(seconds)).replace("\n", " "))
         elif what != self.shown:
             print(what.replace("{time}", clock(seconds)), flush=True)
         self.shown = what
@@ -39,8 +37,13 @@ class Waiting:
 
     def stand(self, key, **values):
         """Shows how things stand, on a terminal only."""
-        line = message(key, **values)
-        if sys.stdout.isatty() and line != self.line:
+        if sys.stdout.isatty():
+            self._draw(message(key, **values))
+
+    def _draw(self, line):
+        """Puts a line in the place of the last one; cut where the terminal ends, because a second one would stay."""
+        line = line[: (os.get_terminal_size(sys.stdout.fileno()).columns or 80) - 1]
+        if line != self.line:
             print(f"\r\x1b[K{line}", end="", flush=True)
             self.line = line
 
