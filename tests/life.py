@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -88,6 +89,13 @@ class Life:
         """Runs ./lab open without a browser until the page works; answers the process and the address without token."""
         process = self.lab("open", "--no-browser", *words, tty=tty)
         return process, process.wait_for(r"^ +(http://127\.0\.0\.1:\d+/lab)\s", timeout=90)[1]
+
+    def master(self) -> str:
+        """The process number of lab's shared connection on the laptop."""
+        login = f"{self.user}@{self.host}"
+        socket = f"/home/alice/.ssh/passerelle-{hashlib.sha256(login.encode()).hexdigest()[:12]}"
+        said = self.cluster.run("laptop", "alice", "ssh", "-S", socket, "-O", "check", "x").stderr
+        return re.search(r"pid=(\d+)", said)[1]
 
     def jobs(self) -> str:
         """The user's jobs that wait or run, as squeue shows them; not what is being cleared away."""

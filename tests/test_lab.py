@@ -1,6 +1,5 @@
 """`lab` on the cluster: the twelve guarantees of its design, each by its number, and what else a person expects."""
 
-import hashlib
 import json
 import re
 import signal
@@ -36,18 +35,6 @@ def url_of(life, name="lab"):
     done = life.run_lab("url", name)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-def socket_of(life):
-    """Answers the path of the shared connection's socket on the laptop."""
-    login = f"{life.user}@{life.host}"
-    return f"/home/alice/.ssh/passerelle-{hashlib.sha256(login.encode()).hexdigest()[:12]}"
-
-
-def master_of(life):
-    """Answers the process number of the shared connection, on the laptop."""
-    said = life.cluster.run("laptop", "alice", "ssh", "-S", socket_of(life), "-O", "check", "x").stderr
-    return re.search(r"pid=(\d+)", said)[1]
 
 
 def keep(process):
@@ -112,7 +99,7 @@ def test_2_control_persist_of_5_s_in_the_users_own_configuration_does_not_end_th
 
 def test_2_a_frozen_connection_is_noticed_within_30_s_and_replaced(lab):
     process, address = lab.open_session()
-    lab.cluster.run("laptop", "alice", "kill", "-STOP", master_of(lab), check=True)
+    lab.cluster.run("laptop", "alice", "kill", "-STOP", lab.master(), check=True)
     frozen = time.monotonic()
     process.wait_for("lab: The connection to student@login.vcluster.example does not react any more", timeout=30)
     assert time.monotonic() - frozen < 30
@@ -123,7 +110,7 @@ def test_2_a_frozen_connection_is_noticed_within_30_s_and_replaced(lab):
 def test_2_a_connection_that_is_frozen_before_is_replaced(lab):
     process, address = lab.open_session()
     keep(process)
-    lab.cluster.run("laptop", "alice", "kill", "-STOP", master_of(lab), check=True)
+    lab.cluster.run("laptop", "alice", "kill", "-STOP", lab.master(), check=True)
     process = lab.lab("attach", "--no-browser")
     process.wait_for("does not react any more; a new one is made", timeout=30)
     process.wait_for(re.escape(address), timeout=30)
@@ -133,14 +120,14 @@ def test_2_a_connection_that_is_frozen_before_is_replaced(lab):
 def test_2_a_dead_connection_whose_socket_stays_is_noticed_and_replaced(lab):
     process, address = lab.open_session()
     job = lab.jobs()
-    lab.cluster.run("laptop", "alice", "kill", "-KILL", master_of(lab), check=True)
+    lab.cluster.run("laptop", "alice", "kill", "-KILL", lab.master(), check=True)
     process.wait_for("The connection to student@login.vcluster.example has died; a new one is made", timeout=30)
     process.wait_for("The page works again: " + address, timeout=30)
     assert answers(lab, address) == "200"
     assert lab.jobs() == job
     # a stale socket that is found by the next lab
     keep(process)
-    lab.cluster.run("laptop", "alice", "kill", "-KILL", master_of(lab), check=True)
+    lab.cluster.run("laptop", "alice", "kill", "-KILL", lab.master(), check=True)
     process = lab.lab("attach", "--no-browser")
     process.wait_for(re.escape(address), timeout=30)
 
@@ -191,7 +178,7 @@ def test_2_a_stranger_at_the_port_is_never_sent_the_token(lab):
     assert "Port 8888 of this computer is taken; using 8889." in process.output
     token = url_of(lab).split("token=")[1]
     # and one who takes the port while the connection is away
-    lab.cluster.run("laptop", "alice", "kill", "-KILL", master_of(lab), check=True)
+    lab.cluster.run("laptop", "alice", "kill", "-KILL", lab.master(), check=True)
     second = eavesdrop(lab, 8889)
     process.wait_for(r"The page works again: http://127\.0\.0\.1:8890/lab", timeout=40)
     assert url_of(lab).startswith("http://127.0.0.1:8890/lab?token=")

@@ -307,8 +307,7 @@ def test_11_the_login_node_is_out_of_reach_before_and_after_the_login(lab):
 
 def test_11_a_frozen_connection(lab):
     assert lab.run_lab("check").returncode == 0
-    freeze = "kill -STOP $(ssh -S ~/.ssh/passerelle-* -O check x 2>&1 | tr -dc 0-9)"
-    lab.cluster.run("laptop", "alice", "bash", "-c", freeze, check=True)
+    lab.cluster.run("laptop", "alice", "kill", "-STOP", lab.master(), check=True)
     done = lab.run_lab("check", timeout=30)
     assert (done.returncode, lines_of(done)) == (
         1,

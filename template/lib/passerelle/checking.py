@@ -323,7 +323,7 @@ class Check:
     def _look_at_server(self, session, node):
         """node: as Slurm calls it."""
         self.step = "step_node"
-        tunnel = tunnel_to(session, self.connection, self.settings)
+        tunnel = tunnel_to(session, self.conversation, self.settings)
         wanted = int(self.settings.personal.get("port") or session.port)
         port, leads = (None, False) if self.connection.here else self._patiently(lambda: local_port(tunnel, wanted))
         if not leads and not self._proves_itself(tunnel):

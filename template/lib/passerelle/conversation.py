@@ -44,6 +44,11 @@ class Conversation:
         self.interrupted = signal.Signals(number).name
         self._events.put(None)
 
+    def heed(self):
+        """Raises Interrupted after a Ctrl-C."""
+        if self.interrupted:
+            raise Interrupted
+
     def open(self):
         """Opens connection and channel; raises Trouble when ssh cannot log in."""
         self.connection.open()
@@ -108,8 +113,7 @@ class Conversation:
 
     def _listen(self, seconds):
         """Waits for one line, a second at most; asks for a sign of life when it is time to."""
-        if self.interrupted:
-            raise Interrupted
+        self.heed()
         if time.monotonic() - self._pinged >= PING:
             self._pinged = time.monotonic()
             self._unanswered = self._unanswered or self._pinged
@@ -217,8 +221,7 @@ class Conversation:
         while not connection.reachable():
             self.waiting.show("waiting_for_network", login=connection.login)
             time.sleep(1)
-            if self.interrupted:
-                raise Interrupted
+            self.heed()
         self.waiting.done()
         self.open()
 

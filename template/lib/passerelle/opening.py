@@ -158,10 +158,11 @@ class Opening:
 
     def _reach(self, browse):
         """Opens the tunnel, proves it, opens the browser."""
-        self.waiting.done()
-        self.tunnel = tunnel_to(self.session, self.conversation.connection, self.settings)
+        self.waiting.restart()
+        self.tunnel = tunnel_to(self.session, self.conversation, self.settings)
         port = self.settings.personal.get("port")
         self.tunnel.lead(int(port) if port else None)
+        self.waiting.done()
         end = self.session.end
         if self.conversation.connection.here:
             say("session_here", name=self.name, node=self.session.node, end=end)

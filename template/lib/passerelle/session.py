@@ -49,17 +49,19 @@ class Session:
         return "?" if self.left is None else clock_time(str(int(time.time() + self.left)))
 
 
-def tunnel_to(session, connection, settings):
+def tunnel_to(session, conversation, settings):
     """Answers the Tunnel that fits the cluster."""
-    return (JumpTunnel if settings.facts["reach"] == "jump" and not connection.here else Tunnel)(connection, session)
+    connection = conversation.connection
+    kind = JumpTunnel if settings.facts["reach"] == "jump" and not connection.here else Tunnel
+    return kind(connection, session, conversation)
 
 
 class Tunnel:
     """A port of this computer that leads to a session's server; see lead."""
 
-    def __init__(self, connection, session):
-        """session: the server; connection: the way to its login node."""
-        self.connection, self.session = connection, session
+    def __init__(self, connection, session, conversation=None):
+        """session: the server; connection: the way to its login node; conversation: who shows what is awaited."""
+        self.connection, self.session, self.conversation = connection, session, conversation
         self.host, self.port = (session.node if connection.here else "127.0.0.1"), None
         # which port leads there, for other labs of this folder, and for the next one when this one is killed
         self.note = FOLDER / ".lab" / f"tunnel-{session.job}"
@@ -142,7 +144,15 @@ class Tunnel:
         while (shown := self._ask_for_proof(self.port)) != "proved":
             if shown == "other" or time.monotonic() - began > (SLOW if shown == "slow" else ANSWER):
                 raise Trouble("nothing_answers_here", node=self.session.node, port=self.session.port)
-            time.sleep(0.1)
+            if self.conversation:
+                self.conversation.waiting.show("waiting_for_page", node=self.session.node)
+            self._pause()
+
+    def _pause(self):
+        """Waits a moment; raises Interrupted after a Ctrl-C."""
+        time.sleep(0.1)
+        if self.conversation:
+            self.conversation.heed()
 
     def proved(self, port=None):
         """Answers whether *this* server answers at the port. The token is not sent."""
@@ -183,7 +193,7 @@ class JumpTunnel(Tunnel):
         while not listens(port):
             if self.process.poll() is not None:
                 raise Trouble("jump_failed", node=self.session.node, login=self.connection.login)
-            time.sleep(0.1)
+            self._pause()
         return True
 
     def _cancel(self, port):

@@ -47,7 +47,7 @@ def _row(words, usage):
     memory = cpu = ""
     if usage and state == "RUNNING":
         limit = re.search(r"mem=([0-9.]+[KMGT])", given)
-        memory = message("of", part=f"{usage[0]:.0f} MB", whole=f"{megabytes(limit[1]):.0f} MB" if limit else "?")
+        memory = message("of_megabytes", part=f"{usage[0]:.0f}", whole=f"{megabytes(limit[1]):.0f}" if limit else "?")
         ran = max(1, int(now) - int(start)) * int(cores)
         cpu = message("of_cores", percent=f"{100 * usage[1] / ran:.0f}", cores=cores)
     return [name, job, state, node, left, memory, cpu]
@@ -90,7 +90,7 @@ def stop(settings, conversation, name):
     session = session_of(conversation, name, job)
     stopped = conversation.ask_for("stopped", "stop", job, name)
     if session:
-        tunnel_to(session, conversation.connection, settings).close()
+        tunnel_to(session, conversation, settings).close()
     say("session_stopped" if stopped and stopped[0] else "session_was_over", name=name, job=job)
 
 
@@ -100,7 +100,7 @@ def print_url(settings, conversation, name):
     session = session_of(conversation, name, job)
     if not session:
         raise Trouble("no_server_yet", name=name)
-    tunnel = tunnel_to(session, conversation.connection, settings)
+    tunnel = tunnel_to(session, conversation, settings)
     tunnel.port = session.port if conversation.connection.here else tunnel.noted()
     if not tunnel.port or not tunnel.proved():
         raise Trouble("no_tunnel_yet", name=name)
