@@ -3,7 +3,7 @@
 # line, words separated by tabs, and answers with lines that begin with "passerelle", a tab and a word; every other line
 # is for the user's eyes. It asks Slurm 5 s after a request, then after 10, 20, 40 and every 60 s, and no more once the
 # server is up: that is seen from the session's own record (lib/session.sh).
-exec 2>&1
+exec 2>&1 8>&1
 # Slurm's times in seconds since 1970: the laptop may be in another time zone
 export SLURM_TIME_FORMAT=%s
 PREFIX=passerelle-
@@ -36,6 +36,11 @@ attend() {
   done
   # what was begun for a lab that is gone
   [[ ! $CHILD ]] || kill -TERM -- "-$CHILD" 2>/dev/null
+}
+
+# now: prints the seconds since 1970 (bash 4.4 has no EPOCHSECONDS)
+now() {
+  printf '%(%s)T\n' -1
 }
 
 answer_ping() {
@@ -77,35 +82,52 @@ answer_open() {
 open_session() {
   local name=$1 job answer
   shift
-  mkdir -p ~/.local/state/passerelle
   # two labs at once make one session
-  exec 7>~/.local/state/passerelle/lock
-  ! command -v flock >/dev/null || flock 7
-  job=$(job_called "$name")
+  (umask 077 && mkdir -p ~/.local/state/passerelle && : >>~/.local/state/passerelle/lock)
+  exec 7>>~/.local/state/passerelle/lock
+  ! command -v flock >/dev/null || flock --wait 1800 7
+  job=$(job_called "$name") || return
   if [[ $job ]]; then
     tell found "$job"
-  elif answer=$("$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-); then
-    tell submitted "${answer##* }"
+  elif answer=$("$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && [[ $answer =~ ^Submitted\ batch\ job\ ([0-9]+) ]]; then
+    tell submitted "${BASH_REMATCH[1]}"
   else
     tell failed submit_session.sh
   fi
 }
 
-# job_called NAME: prints the number of the user's oldest job of that name that has not ended
+# answer_withdraw SESSION: ends what answer_open has begun; tells the job that there is nevertheless
+answer_withdraw() {
+  local job
+  if [[ $CHILD ]]; then
+    kill -TERM -- "-$CHILD" 2>/dev/null
+    wait "$CHILD" 2>/dev/null
+    CHILD=""
+  fi
+  job=$(job_called "$1") || return
+  tell withdrawn ${job:+"$job"}
+}
+
+# job_called NAME: prints the number of the user's oldest job of that name that has not ended; false when Slurm does not
+# say, which is told
 job_called() {
-  squeue --me --noheader --states=PENDING,CONFIGURING,RUNNING,SUSPENDED --sort=i --format='%i %j' \
-    | while read -r job name; do
-      if [[ $name == "$PREFIX$1" ]]; then
-        echo "$job"
-        break
-      fi
-    done
+  local jobs job name
+  jobs=$(squeue --me --noheader --states=PENDING,CONFIGURING,RUNNING,SUSPENDED --sort=i --format='%i %j' 2>&1) || {
+    tell trouble "$jobs" >&8
+    return 1
+  }
+  while read -r job name; do
+    if [[ $name == "$PREFIX$1" ]]; then
+      echo "$job"
+      return
+    fi
+  done <<<"$jobs"
 }
 
 # answer_find NAME: tells the job of the session of that name; a session that was started by hand has its number
 answer_find() {
   local job
-  job=$(job_called "$1")
+  job=$(job_called "$1") || return
   record_of "$1"
   if [[ ! $job && $1 =~ ^[0-9]+$ && $RECORD ]]; then job=$1; fi
   tell found ${job:+"$job"}
@@ -145,7 +167,7 @@ look() {
     UP=yes
     # the address, when Slurm will end the job, and this clock, by which that is meant
     mapfile -t lines <"$RECORD"
-    tell up "$JOB" "${lines[0]}" "${lines[1]:-}" "$EPOCHSECONDS"
+    tell up "$JOB" "${lines[0]}" "${lines[1]:-}" "$(now)"
   elif [[ ! $RECORD && $UP ]]; then
     UP=""
     answer_state "$JOB"
@@ -164,10 +186,10 @@ answer_state() {
   if [[ $answer == *"Invalid job id"* || ! $answer ]]; then
     # it ended longer ago than squeue remembers; just after submission this is empty, too, which means nothing
     state=$(sacct --noheader --parsable2 --allocations --jobs="$1" --format=State)
-    [[ ! $state ]] || tell state "$1" "$EPOCHSECONDS" "${state%% *}" "$state" "" "" ""
+    [[ ! $state ]] || tell state "$1" "$(now)" "${state%% *}" "$state" "" "" ""
   elif [[ $answer == *"|"*"|"* ]]; then
     IFS='|' read -r -a words <<<"$answer"
-    tell state "$1" "$EPOCHSECONDS" "${words[0]}" "${words[1]}" "${words[2]}" "${words[3]}" "${words[4]:-}" \
+    tell state "$1" "$(now)" "${words[0]}" "${words[1]}" "${words[2]}" "${words[3]}" "${words[4]:-}" \
       "$(memory_words "$1" "${words[0]}")"
   else
     tell trouble "$answer"
@@ -195,7 +217,7 @@ answer_list() {
   records
   while IFS='|' read -r -a job; do
     if [[ ${job[8]:-} == "$PREFIX"* ]] || [[ " ${RECORDS[*]##*/} " == *" ${job[0]:-} "* ]]; then
-      tell session "$EPOCHSECONDS" "${job[@]}"
+      tell session "$(now)" "${job[@]}"
       [[ ${job[1]} != RUNNING ]] || running+=,${job[0]}
     fi
   done <<<"$jobs"

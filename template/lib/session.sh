@@ -81,8 +81,8 @@ announce_session() {
 # leave_proof TOKEN: what the server shows to anybody, and what only somebody who knows the token can have computed: so
 # lab sees that it talks to this server before it sends the token (lib/jupyter/jupyter_server_config.py)
 leave_proof() {
-  [[ ${PROOF_OF:-} != "$1" ]] || return 0
-  PROOF_OF=$1
+  [[ ${PROOF_OF-} != "of $1" ]] || return 0
+  PROOF_OF="of $1"
   PROOF=$(printf '%s' "$1" | sha256sum)
   PROOF=${PROOF%% *}
   mkdir -p "$JUPYTER_RUNTIME_DIR/proof"

@@ -4,6 +4,9 @@
 # slurm_options: sets SLURM_OPTIONS, in the order of the wiki page
 slurm_options() {
   local cores=$SETTING_cores
+  # they would win over a batch script's own lines (https://docs.alliancecan.ca/wiki/Running_jobs, 2026-02-27)
+  unset SBATCH_JOB_NAME SBATCH_TIMELIMIT SBATCH_MEM_PER_CPU SBATCH_OUTPUT SBATCH_REQUEUE SBATCH_GPUS_PER_NODE
+  [[ $SETTING_account == none ]] || unset SBATCH_ACCOUNT
   SLURM_OPTIONS=(--time="$SETTING_hours:00:00")
   if [[ $FACT_allocation == node ]]; then
     # all of a node is given, so all of it is asked for; with GPUs, the cores that come with them
@@ -14,11 +17,7 @@ slurm_options() {
   SLURM_OPTIONS+=(--ntasks=1 --cpus-per-task="$cores")
   # Slurm takes one way of asking for memory; one on the command line wins
   [[ $FACT_memory_option == none || $(given --mem=)$(given --mem-per-) ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
-  if [[ $SETTING_account != none ]]; then
-    SLURM_OPTIONS+=(--account="$SETTING_account")
-    # it would win over the script's own line (https://docs.alliancecan.ca/wiki/Running_jobs, 2026-02-27)
-    unset SBATCH_ACCOUNT
-  fi
+  [[ $SETTING_account == none ]] || SLURM_OPTIONS+=(--account="$SETTING_account")
   ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(--gpus-per-node="$(gpu_request)")
 }
 

@@ -1,7 +1,7 @@
 """lab's commands: what each takes from its line, and whom it asks to do it."""
 
 import os
-import shutil
+import re
 import sys
 from pathlib import Path
 
@@ -13,8 +13,9 @@ COMMANDS = ("open", "status", "attach", "stop", "logs", "url", "submit", "sync",
 def main(arguments):
     """Runs one command line; answers the exit status, and is the only place where a Trouble becomes one."""
     for stream in (sys.stdout, sys.stderr):
-        # a terminal that lacks a letter is no reason to end
-        stream.reconfigure(errors="replace")
+        # a terminal that lacks a letter is no reason to end, nor is one that is closed
+        if stream:
+            stream.reconfigure(errors="replace")
     try:
         return run(arguments)
     except Trouble as trouble:
@@ -88,6 +89,8 @@ def start(command):
             raise Trouble("no_slurm_here", MISUSE, cluster=settings.cluster, command=command)
         os.execv(FOLDER / "start_salloc.sh", ["start_salloc.sh"])
     need_plumbum()
+    import shutil
+
     from .connection import Connection, Here, SeparateConnections
 
     if shutil.which("sbatch"):
@@ -106,6 +109,16 @@ def start(command):
     return settings, Connection(settings.login)
 
 
+def session_name(taken, option="word"):
+    """Answers the session's name on the command line, or None; raises Trouble for what no session can be called."""
+    from .settings import read_rules
+
+    name = taken.get(option)
+    if name is not None and not re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", name):
+        raise Trouble("bad_session_name", MISUSE, name=name)
+    return name
+
+
 def need_plumbum():
     """Where plumbum is not installed, runs lab again with a Python that has it; raises Trouble when there is none."""
     try:
@@ -114,6 +127,8 @@ def need_plumbum():
         if os.environ.get("PASSERELLE_PYTHON"):
             raise Trouble("no_plumbum") from None
         # made once, as the message says; or that of Copier, which uses plumbum itself
+        import shutil
+
         found = [FOLDER / ".lab/python" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")]
         if copier := shutil.which("copier"):
             found.append(Path(copier).resolve().with_name("python.exe" if os.name == "nt" else "python"))
@@ -142,20 +157,21 @@ def converse(command):
 def lab_open(words):
     """Starts or finds a session, and stays."""
     taken = take(words, flags=["no-browser"], values=["name"], rest="options")
+    name = session_name(taken, "name")
     settings, conversation = converse("open")
     from .opening import Opening
 
-    name = taken.get("name", settings.project)
-    return Opening(settings, conversation, name).open(taken["rest"], "no-browser" not in taken)
+    return Opening(settings, conversation, name or settings.project).open(taken["rest"], "no-browser" not in taken)
 
 
 def lab_attach(words):
     """Goes to a session that is there, and stays."""
     taken = take(words, flags=["no-browser"], rest="may")
+    name = session_name(taken)
     settings, conversation = converse("attach")
     from .opening import Opening
 
-    return Opening(settings, conversation, taken.get("word", settings.project)).attach("no-browser" not in taken)
+    return Opening(settings, conversation, name or settings.project).attach("no-browser" not in taken)
 
 
 def lab_status(words):
@@ -171,30 +187,33 @@ def lab_status(words):
 def lab_stop(words):
     """Ends a session."""
     taken = take(words, rest="may")
+    name = session_name(taken)
     settings, conversation = converse("stop")
     from .sessions import stop
 
-    stop(settings, conversation, taken.get("word", settings.project))
+    stop(settings, conversation, name or settings.project)
     return 0
 
 
 def lab_logs(words):
     """Shows what a session has printed."""
     taken = take(words, flags=["follow"], rest="may")
+    name = session_name(taken)
     settings, conversation = converse("logs")
     from .sessions import show_log
 
-    show_log(conversation, taken.get("word", settings.project), "follow" in taken)
+    show_log(conversation, name or settings.project, "follow" in taken)
     return 0
 
 
 def lab_url(words):
     """Prints a session's address with its token."""
     taken = take(words, rest="may")
+    name = session_name(taken)
     settings, conversation = converse("url")
     from .sessions import print_url
 
-    print_url(settings, conversation, taken.get("word", settings.project))
+    print_url(settings, conversation, name or settings.project)
     return 0
 
 
@@ -210,10 +229,11 @@ def lab_submit(words):
 def lab_check(words):
     """Says how each step of the way to a session goes, up to the first that fails."""
     taken = take(words, rest="may")
+    name = session_name(taken)
     settings, connection = start("check")
     from .checking import Check
 
-    return Check(settings, connection, taken.get("word", settings.project)).run()
+    return Check(settings, connection, name or settings.project).run()
 
 
 def lab_sync(words):

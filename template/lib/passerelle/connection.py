@@ -141,7 +141,7 @@ class Connection:
         own = options(
             ControlMaster="no", ControlPath="none", ProxyCommand=self._way_to("%h:%p"), ExitOnForwardFailure="yes"
         )
-        command = local["ssh"]["-T", own, SAFE, forward]
+        command = local["ssh"]["-T", own, SAFE, PATIENT, forward]
         return start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
     def _way_to(self, place):

@@ -44,6 +44,12 @@ class Conversation:
         self.interrupted = signal.Signals(number).name
         self._events.put(None)
 
+    def ask_for_life(self):
+        """Asks at once for a sign of life; silence counts from now on, until there is one."""
+        self._pinged = time.monotonic()
+        self._unanswered = self._unanswered or self._pinged
+        self.ask("ping")
+
     def heed(self):
         """Raises Interrupted after a Ctrl-C."""
         if self.interrupted:
@@ -60,6 +66,8 @@ class Conversation:
         self._heard = self._pinged = time.monotonic()
         self._unanswered = self._heard
         self._greeted = False
+        # ssh may be asking for a password
+        self.waiting.quiet = self.connection.separate
         script = (FOLDER / "lib/attend.sh").read_bytes()
         self._write(script + b"\ntell hello\nattend\n")
         threading.Thread(target=self._read, args=[process], daemon=True).start()
@@ -115,9 +123,7 @@ class Conversation:
         """Waits for one line, a second at most; asks for a sign of life when it is time to."""
         self.heed()
         if time.monotonic() - self._pinged >= PING:
-            self._pinged = time.monotonic()
-            self._unanswered = self._unanswered or self._pinged
-            self.ask("ping")
+            self.ask_for_life()
         try:
             event = self._events.get(timeout=min(seconds, 1.0))
         except queue.Empty:
@@ -130,13 +136,13 @@ class Conversation:
             raise Lost
         self._heard, self._unanswered = time.monotonic(), None
         words = line.split("\t")
-        if words[0] != "passerelle":
+        if words[0] != "passerelle" or len(words) < 2:
             # before the greeting it is what startup files print
             if self._greeted:
                 self.waiting.done()
                 print(line, flush=True)
         elif words[1] == "hello":
-            self._greeted = True
+            self._greeted, self.waiting.quiet = True, False
         elif words[1] != "alive":
             self._answers.append(words[1:])
 
@@ -174,6 +180,8 @@ class Conversation:
     def repair(self):
         """After Lost: waits until the connection is there again, or makes it anew, and says which it was.
 
+        Answers whether there is a new channel, which knows nothing of what was asked before.
+
         The connection is given time to come back by itself, because a new one may ask for the second factor: TCP tries
         again at growing intervals, so as long as it has been silent, at most two minutes from when the network is back.
         Raises Trouble when ssh cannot log in, and Interrupted.
@@ -184,14 +192,14 @@ class Conversation:
         self.waiting.since = began
         if connection.separate:
             self._need_greeting()
-        back, warned = None, False
+        back, warned, again, pause, patience = None, False, 0, 1, SILENCE
         while (state := connection.state()) == "running":
             if ended:
                 self._need_greeting()
                 # the channel alone has ended
                 say("channel_lost", login=connection.login)
                 self._start()
-                return
+                return True
             if not warned:
                 warn("silent", login=connection.login, seconds=int(self.silence))
                 warned = True
@@ -204,13 +212,18 @@ class Conversation:
             if self._heard > before:
                 self.waiting.done()
                 say("connection_back", login=connection.login, time=clock(time.monotonic() - began))
-                return
-            if not connection.reachable():
-                back = None
-            elif back is None:
-                back, patience = time.monotonic(), max(SILENCE, min(120, time.monotonic() - began))
-            elif time.monotonic() - back > patience:
+                self.waiting.restart()
+                return False
+            if back is not None and time.monotonic() - back > patience:
                 break
+            if time.monotonic() >= again:
+                # sshd counts who knocks and does not log in: ever less often
+                pause = 1 if back is None else pause * 2 + 5
+                again = time.monotonic() + pause
+                if not connection.reachable():
+                    back = None
+                elif back is None:
+                    back, patience = time.monotonic(), max(SILENCE, min(120, time.monotonic() - began))
             self.waiting.show(
                 "waiting_for_network" if back is None else "waiting_for_connection", login=connection.login
             )
@@ -222,8 +235,9 @@ class Conversation:
             self.waiting.show("waiting_for_network", login=connection.login)
             time.sleep(1)
             self.heed()
-        self.waiting.done()
+        self.waiting.restart()
         self.open()
+        return True
 
     def close(self):
         """Ends the channel, and with it attend.sh; the connection stays."""

@@ -65,6 +65,10 @@ class Opening:
             return self._stay()
         except Interrupted:
             return self._keep_or_stop()
+        except Trouble as trouble:
+            if self.job and trouble.key == "no_connection":
+                say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
+            raise
         finally:
             self.waiting.done()
             browser.forget()
@@ -77,8 +81,8 @@ class Opening:
         try:
             return self.conversation.next()
         except Lost:
-            self.conversation.repair()
-            self.conversation.ask(*self.request)
+            if self.conversation.repair():
+                self.conversation.ask(*self.request)
             return None
 
     def _submit(self, options):
@@ -94,6 +98,8 @@ class Opening:
                 send_scripts(self.settings, self.conversation, words[1] == "missing")
                 self.request = (*self.request[:2], sum_of_folder(), *self.request[3:])
                 self.conversation.ask(*self.request)
+            elif words[0] == "trouble":
+                raise Trouble("slurm_says", words=words[1])
             elif words[0] == "failed":
                 # its own words stand above
                 raise Trouble("script_failed", script=words[1])
@@ -110,6 +116,8 @@ class Opening:
             words = self._answer()
             if words is None:
                 self.waiting.show("waiting_for_answer", login=self._place)
+            elif words[0] == "trouble":
+                raise Trouble("slurm_says", words=words[1])
             elif words[0] == "found":
                 if len(words) < 2 or not words[1]:
                     raise Trouble("no_session_called", name=self.name)
@@ -121,7 +129,6 @@ class Opening:
         self.request = ("follow", self.job)
         self.conversation.ask(*self.request)
         self.waiting.restart()
-        first = True
         while not self.session:
             words = self._answer()
             if words is None:
@@ -130,9 +137,8 @@ class Opening:
                 self.session = Session(words[1], self.name, *words[2:])
             elif words[0] == "state":
                 self._hear(words)
-                if self.state == "PENDING" and self.reason.startswith(HOPELESS) and self.mine and first:
+                if self.state == "PENDING" and self.reason.startswith(HOPELESS) and self.mine:
                     raise Trouble("pending_in_vain", job=self.job, reason=self.reason, name=self.name)
-                first = False
             elif words[0] == "trouble":
                 self.waiting.done()
                 warn("slurm_says", words=words[1])
@@ -170,7 +176,7 @@ class Opening:
         key = "session_ready" if self.mine else "session_attached"
         say(key, address=self.tunnel.address, node=self.session.node, end=end, name=self.name)
         if browse:
-            browser.open_browser(self.tunnel.address_with_token)
+            browser.open_browser(self.tunnel.address_with_token, self.waiting)
 
     def _stay(self):
         """Keeps tunnel and page alive until the session ends; answers the exit status."""
@@ -185,8 +191,11 @@ class Opening:
                 elif words and words[0] == "up":
                     self.session.limit(*words[3:])
                 # not while the connection is silent: that is another trouble
-                if time.monotonic() >= look and self.conversation.silence < 2:
+                if time.monotonic() >= look and not self.conversation.silence:
                     failures = 0 if self.tunnel.proved() else failures + 1
+                    if failures == 1:
+                        # the second look comes when that is answered
+                        self.conversation.ask_for_life()
                     if failures > 1:
                         self._look_after()
                     # a second look at once; where nothing helps, Slurm is asked ever less often
@@ -202,19 +211,25 @@ class Opening:
                 return 0
             left = self.session.left
             if to_come and left <= to_come[0] * 60:
+                # after a sleep of the computer it may be more than one
+                to_come = [minutes for minutes in to_come if left > minutes * 60]
                 self.waiting.done()
-                warn("time_is_short_here", name=self.name, minutes=to_come.pop(0), end=self.session.end)
+                minutes = max(0, -int(-left // 60))
+                warn("time_is_short_here", name=self.name, minutes=minutes, end=self.session.end)
             if left is not None:
                 self.waiting.stand("staying", node=self.session.node, left=hours_and_minutes(left))
 
     def _come_back(self):
         """After a lost connection: the same session on the same port."""
         self.waiting.done()
-        self.conversation.repair()
-        # it says whether the job is still there
-        self.conversation.ask("follow", self.job)
+        new = self.conversation.repair()
+        if new:
+            # it says whether the job is still there
+            self.conversation.ask("follow", self.job)
         try:
-            self.tunnel.renew()
+            # within the same connection the port is still ssh's
+            if new or not self.tunnel.proved():
+                self.tunnel.renew()
         except Trouble:
             # what became of the server is seen at the next looks
             return
@@ -254,22 +269,18 @@ class Opening:
             return 0
         try:
             done = conversation.ask_for("stopped", "stop", self.job, self.name)
-        except Lost:
+        except Trouble as trouble:
+            if trouble.key != "no_word":
+                raise
             conversation.repair()
             done = conversation.ask_for("stopped", "stop", self.job, self.name)
         say("session_stopped" if done else "session_was_over", name=self.name, job=self.job)
         return 0
 
     def _late_answer(self):
-        """Waits a moment for the number of a job that is being submitted just now; answers whether there is one."""
-        deadline = time.monotonic() + 2
-        try:
-            while not self.job and time.monotonic() < deadline:
-                words = self.conversation.next(0.2)
-                if words and words[0] in ("submitted", "found") and len(words) > 1:
-                    self.job, self.mine = words[1], words[0] == "submitted"
-        except (Lost, Interrupted):
-            pass
+        """Ends a submission that is under way; answers the job that there is nevertheless, which is not cancelled."""
+        found = self.conversation.ask_for("withdrawn", "withdraw", self.name)
+        self.job = found[0] if found else None
         return self.job
 
     def _wants_to_stop(self):

@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import http.client
+import os
 import re
+import socket
 import time
 
 from .connection import listens
@@ -52,7 +54,8 @@ class Session:
 def tunnel_to(session, conversation, settings):
     """Answers the Tunnel that fits the cluster."""
     connection = conversation.connection
-    kind = JumpTunnel if settings.facts["reach"] == "jump" and not connection.here else Tunnel
+    jump = settings.facts["reach"] == "jump"
+    kind = Unreached if jump and connection.here else JumpTunnel if jump else Tunnel
     return kind(connection, session, conversation)
 
 
@@ -85,46 +88,58 @@ class Tunnel:
             self.port = self.session.port
             self._wait_for_proof()
             return
-        first = self.noted() or wanted or self.session.port
+        left_behind = self._left_behind()
+        if left_behind:
+            self.connection.cancel(left_behind, self.session.node, self.session.port)
+        self._lead_from(left_behind or wanted or self.session.port)
+
+    def _lead_from(self, first):
+        """The first port from there on that ssh itself can take: one that somebody else has is never trusted."""
         for port in range(first, min(first + PORTS, 65536)):
-            # one that a killed lab left, or that is another lab's of this folder
-            if self.proved(port):
-                self.port = port
-                break
             if self._forward(port):
-                self.port = port
-                self._wait_for_proof()
                 break
+            self._pause()
         else:
             raise Trouble("no_free_port", first=first, last=first + PORTS - 1)
-        if self.port != first:
-            say("other_port", port=self.port, taken=first)
+        self.port = port
+        if port != first:
+            say("other_port", port=port, taken=first)
         self.note.parent.mkdir(mode=0o700, exist_ok=True)
-        self.note.write_text(f"{self.port}\n", encoding="utf-8")
-
-    def renew(self):
-        """Makes the tunnel anew on the same port, unless it works; as lead() where that port is taken by now."""
-        if self.proved():
-            return
-        if not self.connection.here:
-            self._cancel(self.port)
-            if not self._forward(self.port):
-                return self.lead()
+        self.note.write_text(f"{port} {os.getpid()}\n", encoding="utf-8")
         self._wait_for_proof()
 
+    def renew(self):
+        """Makes the tunnel anew, on the same port if it is still free."""
+        if not self.connection.here:
+            self._cancel(self.port)
+            self._lead_from(self.port)
+        else:
+            self._wait_for_proof()
+
     def noted(self):
-        """Answers the local port that leads or led to this session, or None."""
+        """Answers the local port that a running lab of this folder leads to this session, or None."""
+        port, lab = self._note()
+        return port if lab and is_running(lab) else None
+
+    def _left_behind(self):
+        """Answers the local port that a lab led there which was killed, or None."""
+        port, lab = self._note()
+        return port if lab and not is_running(lab) else None
+
+    def _note(self):
+        """Answers port and process of the last lab that led there; None for both when there was none."""
         try:
-            return int(self.note.read_text(encoding="utf-8"))
+            port, lab = map(int, self.note.read_text(encoding="utf-8").split())
+            return port, lab
         except (OSError, ValueError):
-            return None
+            return None, None
 
     def close(self):
-        """Ends the forwarding."""
-        port = self.port or self.noted()
+        """Ends this lab's own forwarding, and one that a killed lab left behind."""
+        port = self.port or self._left_behind()
         if port and not self.connection.here:
             self._cancel(port)
-        self.note.unlink(missing_ok=True)
+            self.note.unlink(missing_ok=True)
 
     def _forward(self, port):
         """Asks ssh to lead the port there; answers whether it does."""
@@ -161,8 +176,9 @@ class Tunnel:
     def _ask_for_proof(self, port):
         """Answers "proved" for this server, "other" for another one, "slow" and "none" for no answer.
 
-        The server shows a sum of its token to anybody who asks (lib/session.sh, leave_proof); nobody who does not know
-        the token can, so a stranger who listens at the port is found out.
+        The server shows a sum of its token to anybody who asks (lib/session.sh, leave_proof), so this tells whether the
+        way ends at the right server. That it begins at ssh and not at a stranger who repeats the sum is known from ssh,
+        which has taken the port itself.
         """
         proof = hashlib.sha256(self.session.token.encode()).hexdigest()
         request = http.client.HTTPConnection(self.host, port, timeout=ANSWER)
@@ -172,7 +188,8 @@ class Tunnel:
                 answer = request.getresponse()
                 shown = answer.read(100).decode("latin-1").strip()
                 return "proved" if answer.status == 200 and shown == proof else "other"
-            except TimeoutError:
+            # one and the same from Python 3.10 on
+            except (TimeoutError, socket.timeout):  # noqa: UP041
                 return "slow"
             except (OSError, http.client.HTTPException):
                 return "none"
@@ -203,3 +220,29 @@ class JumpTunnel(Tunnel):
             self.process.terminate()
             self.process.wait()
             self.process = None
+
+
+class Unreached(Tunnel):
+    """On the login node, where only ssh reaches the node: the session's record is believed."""
+
+    def lead(self, wanted=None):
+        """Does nothing."""
+        self.port = self.session.port
+
+    def renew(self):
+        """Does nothing."""
+
+    def proved(self, port=None):
+        """Answers True."""
+        return True
+
+
+def is_running(process):
+    """Answers whether there is a process of that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

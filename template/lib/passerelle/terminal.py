@@ -1,5 +1,6 @@
 """What is awaited, for how long: one line at the bottom of a terminal, a line for each change where there is none."""
 
+import contextlib
 import os
 import sys
 import time
@@ -17,11 +18,13 @@ class Waiting:
     def __init__(self):
         self.since = time.monotonic()
         self.shown = self.line = ""
+        # while somebody else asks something on the terminal
+        self.quiet = False
 
     def show(self, key, **values):
         """Says what is awaited now; {time} in the text is how long the waiting has lasted."""
         seconds = time.monotonic() - self.since
-        if seconds < PATIENCE:
+        if seconds < PATIENCE or self.quiet:
             return
         what = message(key, **values, time="{time}")
         if sys.stdout.isatty():
@@ -50,7 +53,9 @@ class Waiting:
     def done(self):
         """Takes the line back, before anything else is printed."""
         if self.line:
-            print("\r\x1b[K", end="", flush=True)
+            # the terminal may have been closed
+            with contextlib.suppress(OSError):
+                print("\r\x1b[K", end="", flush=True)
             self.line = ""
 
 
