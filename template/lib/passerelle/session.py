@@ -142,8 +142,9 @@ class Tunnel:
             self.note.unlink(missing_ok=True)
 
     def _forward(self, port):
-        """Asks ssh to lead the port there; answers whether it does."""
-        return self.connection.forward(port, self.session.node, self.session.port)
+        """Asks ssh to lead a free port there; answers whether it does."""
+        # what ssh leads there already is another lab's, and asking for the same again would succeed
+        return not listens(port) and self.connection.forward(port, self.session.node, self.session.port)
 
     def _cancel(self, port):
         """Asks ssh to lead it there no longer."""
