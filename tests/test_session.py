@@ -236,7 +236,7 @@ def test_a_server_that_is_killed_is_no_success(lab):
 
 def test_a_tunnel_to_nothing_says_so_and_ends(lab):
     done = lab.cluster.run(
-        "laptop", "alice", "lab/tunnel_ssh.sh", "http://node1.int.vcluster.example:9999/lab?token=0", timeout=60
+        "laptop", "alice", "lab/tunnel_ssh.sh", "http://node1.int.vcluster.example:9999/lab?token=0", timeout=150
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
