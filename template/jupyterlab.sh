@@ -15,6 +15,7 @@ source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
+source "$FOLDER/lib/cluster/places.sh"
 source "$FOLDER/lib/compute_node/session.sh"
 parse_options none "$@"
 load_settings

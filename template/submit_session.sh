@@ -17,7 +17,7 @@ source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
-source "$FOLDER/lib/compute_node/session.sh"
+source "$FOLDER/lib/cluster/places.sh"
 parse_options more "$@"
 load_settings
 
@@ -51,15 +51,15 @@ if [[ ! $PRINT ]]; then
   load_modules "$modules"
   # the server prints its token: what it prints is nobody else's business
   umask 077
-  mkdir -p "$(logs_folder)"
-  forget_old_logs
+  mkdir -p "$(state_folder)/logs"
+  find "$(state_folder)/logs" -name '*.log' -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
 fi
 
 batch_script() {
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
   local logs
-  logs=$(logs_folder)
+  logs=$(state_folder)/logs
   printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="$SESSION_PREFIX$name" --output="\"${logs//%/%%}/$name-%j.log\"" \
     --no-requeue ${options[@]+"${options[@]}"}
   show_command exec "$FOLDER/jupyterlab.sh"

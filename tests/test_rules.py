@@ -1,8 +1,10 @@
 """The rules of the repository that no other tool knows."""
 
 import ast
+import importlib
 import re
 import subprocess
+import sys
 
 import jinja2
 import pytest
@@ -156,6 +158,11 @@ def messages_in_python():
             if call.args and called(call) in known and (keys := keys_in(call.args[0], function)):
                 given = {keyword.arg for keyword in call.keywords}
                 said.append((name_of(path), keys, None if None in given else given, known[called(call)]))
+            said += [
+                (name_of(path), [keyword.value.value], None, set())
+                for keyword in call.keywords
+                if keyword.arg == "key" and isinstance(keyword.value, ast.Constant)
+            ]
         # those of a table
         for table in tree.body:
             for node in ast.walk(table) if isinstance(table, ast.Assign) else []:
@@ -209,8 +216,17 @@ def keys_in(node, function):
         return [key for value in node.value.values for key in keys_in(value, function)]
     if isinstance(node, ast.Name):
         assigned = [item.value for item in ast.walk(function) if isinstance(item, ast.Assign) if same(item, node)]
-        return [key for value in assigned for key in keys_in(value, function)]
+        loops = [item.iter for item in ast.walk(function) if isinstance(item, ast.For) if named_in(item.target, node)]
+        words = [item.value for loop in loops for item in ast.walk(loop) if isinstance(item, ast.Constant)]
+        return [key for value in assigned for key in keys_in(value, function)] + [
+            word for word in words if word in CATALOGUES["en"]
+        ]
     return []
+
+
+def named_in(target, name):
+    """Return whether a loop's target has that name in it."""
+    return name.id in {item.id for item in ast.walk(target) if isinstance(item, ast.Name)}
 
 
 def same(assignment, name):
@@ -254,14 +270,8 @@ def test_every_state_that_ends_a_job_has_its_hint():
 
 # --- the help of lab ------------------------------------------------------------------------------------------------
 
-COMMANDS = constant("cli", "COMMANDS")
-TAKEN = {
-    function.name.removeprefix("lab_"): {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    for function in ast.walk(PYTHON[TEMPLATE / "lib/laptop/lab/cli.py"])
-    if isinstance(function, ast.FunctionDef) and function.name.startswith("lab_")
-    for call in ast.walk(function)
-    if isinstance(call, ast.Call) and called(call) == "take"
-}
+sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
+COMMANDS = importlib.import_module("lab.cli").COMMANDS
 
 
 def lab_help(language, name):
@@ -295,15 +305,27 @@ def test_the_help_of_a_command_explains_what_it_takes_in_both_languages(command)
     assert texts[1].startswith(f"lab {command}\u00a0: ")
     assert options_in(texts[0]) == options_in(texts[1])
     assert texts[0].count(f"./lab {command}") == texts[1].count(f"./lab {command}")
-    taken = TAKEN.get(command, {"rest": "options"})
-    options = {f"--{name}" for name in [*taken.get("flags", []), *taken.get("values", [])]}
+    taken = COMMANDS[command]
+    options = {f"--{name}" for name in [*taken.flags, *taken.values]}
     for text in texts:
         assert f"  ./lab {command} --help " in text
         # sbatch's and Copier's own come as examples
         assert options <= options_in(text)
-        assert options == options_in(text) or taken.get("rest") in ("options", "both")
-        assert all(f"--{name}=" in text for name in taken.get("values", []))
-        assert bool(re.search(rf"\./lab {command} [A-Z]", text)) == (taken.get("rest") in ("one", "may", "both"))
+        assert options == options_in(text) or taken.more in ("sbatch", "copier")
+        assert all(re.search(f"--{name}[= ][A-Z]", text) for name in taken.values)
+        assert bool(re.search(rf"\./lab {command} [A-Z]", text)) == bool(taken.word)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_table_of_commands_names_a_function_that_takes_what_it_is_given(command):
+    module, function = COMMANDS[command].function.split(".")
+    (found,) = [
+        item.args.args
+        for item in PYTHON[TEMPLATE / f"lib/laptop/lab/{module}.py"].body
+        if getattr(item, "name", "") == function
+    ]
+    needs = {"channel": ["settings", "channel"], "connection": ["settings", "connection"], "": []}
+    assert [argument.arg for argument in found] == [*needs[COMMANDS[command].needs], "taken"]
 
 
 # --- French ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 # Afterwards SETTING_account is the account, LINE_account where it was set, FACT_reach a fact of the cluster;
 # a list is its words with one space between. Bash 3.2 is enough (macOS).
 
+source "$FOLDER/lib/both/limits.sh"
 source "$FOLDER/lib/both/messages.sh"
 source "$FOLDER/lib/both/options.sh"
 source "$FOLDER/lib/both/checks.sh"

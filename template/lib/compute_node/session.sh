@@ -1,9 +1,6 @@
 # shellcheck shell=bash
 # The life of one session on the compute node, for jupyterlab.sh.
 
-# how long before the time limit the session says so, in seconds
-WARNING_SECONDS=300
-
 # private_folders: Jupyter's sockets, tokens and databases off the network disk, and nothing in a read-only home
 private_folders() {
   local private=${SLURM_TMPDIR:-} writable
@@ -20,38 +17,6 @@ private_folders() {
   [[ $PRINT ]] || mkdir -p "$writable"
   run export JUPYTER_CONFIG_DIR="$writable/config" JUPYTER_DATA_DIR="$writable/data" IPYTHONDIR="$writable/ipython" \
     XDG_CACHE_HOME="$writable/cache" JUPYTER_PATH="$HOME/.local/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}"
-}
-
-# what the job of a session that runs as a batch job is called, before the session's own name
-SESSION_PREFIX=passerelle-
-
-# state_folder: prints where sessions leave their records and logs, readable by their owner alone
-state_folder() {
-  if [[ $FACT_home_on_compute == read_only ]]; then
-    printf '%s\n' "$(scratch_folder)/.passerelle"
-  else
-    printf '%s\n' "$HOME/.local/state/passerelle"
-  fi
-}
-
-# sessions_folder: where a session leaves its address for tunnel_ssh.sh and lab
-sessions_folder() {
-  printf '%s\n' "$(state_folder)/sessions"
-}
-
-# logs_folder: what a session that runs as a batch job prints
-logs_folder() {
-  printf '%s\n' "$(state_folder)/logs"
-}
-
-# forget_old_logs: those of a month ago
-forget_old_logs() {
-  find "$(logs_folder)" -name '*.log' -mtime +30 -delete 2>/dev/null || true
-}
-
-# session_record: this session's file there; its name is the job's number
-session_record() {
-  printf '%s\n' "$(sessions_folder)/$SLURM_JOB_ID"
 }
 
 # announce_session SERVER ADDRESS NODE: waits until the server (a process) answers at ADDRESS, then says how to reach it
@@ -94,7 +59,7 @@ shows_proof() {
   local line
   {
     exec 3<>"/dev/tcp/$1/$2" && printf 'GET /static/passerelle HTTP/1.0\r\n\r\n' >&3 \
-      && while IFS= read -r -t 5 line <&3 && [[ $line != "$PROOF" ]]; do :; done
+      && while IFS= read -r -t "$SERVER_ANSWER" line <&3 && [[ $line != "$PROOF" ]]; do :; done
     exec 3>&-
   } 2>/dev/null && [[ $line == "$PROOF" ]]
 }
@@ -102,7 +67,7 @@ shows_proof() {
 # leave_record URL: the session's address and, in a second line, when Slurm will end the job (seconds since 1970)
 leave_record() {
   local record
-  record=$(session_record)
+  record=$(state_folder)/sessions/$SLURM_JOB_ID
   mkdir -p "${record%/*}"
   # in one step: somebody may be waiting for it
   printf '%s\n%s\n' "$1" "$(job_end)" >"${record%/*}/.$SLURM_JOB_ID"
@@ -120,7 +85,7 @@ job_end() {
 forget_ended_sessions() {
   local running record
   running=$(squeue --me --noheader --format=%i) || return 0
-  for record in "$(sessions_folder)"/*; do
+  for record in "$(state_folder)"/sessions/*; do
     grep -qx "${record##*/}" <<<"$running" || rm -f "$record"
   done
 }
@@ -135,7 +100,7 @@ watch_the_time() {
   local end left
   end=$(job_end)
   [[ $end ]] || return 0
-  left=$((end - $(date +%s) - WARNING_SECONDS))
+  left=$((end - $(date +%s) - TIME_LIMIT_WARNING))
   # it must not outlive the server, nor hold srun's output open: the job would go on without one
   sleep "$((left > 0 ? left : 0))" >/dev/null 2>&1 &
   trap 'kill "$!"' TERM
@@ -144,14 +109,14 @@ watch_the_time() {
 
 # warn_of_time_limit: says that the end is near, and saves what a server can save
 warn_of_time_limit() {
-  say time_is_short minutes="$((WARNING_SECONDS / 60))"
+  say time_is_short minutes="$((TIME_LIMIT_WARNING / 60))"
   python "$FOLDER/lib/compute_node/checkpoints.py" "$JUPYTER_RUNTIME_DIR/jpserver-$server.json" || warn no_checkpoints
 }
 
 # end_session: leaves nothing behind but what the user saved
 end_session() {
   kill "$background" 2>/dev/null || true
-  [[ $FACT_scheduler == none ]] || rm -f "$(session_record)"
+  [[ $FACT_scheduler == none ]] || rm -f "$(state_folder)/sessions/$SLURM_JOB_ID"
   if [[ ${MADE_FOLDER:-} ]]; then rm -rf "$MADE_FOLDER"; fi
   say ended
 }

@@ -34,7 +34,7 @@ read_address() {
 answers() {
   local line=""
   {
-    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /api HTTP/1.0\r\n\r\n' >&3 && IFS= read -r -t 5 line <&3
+    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /api HTTP/1.0\r\n\r\n' >&3 && IFS= read -r -t "$SERVER_ANSWER" line <&3
     exec 3>&-
   } 2>/dev/null && [[ $line == HTTP/*" 200 "* ]]
 }

@@ -1,40 +1,73 @@
-"""Requests to attend.sh on the login node and its answers, through one held channel of the connection."""
+"""Requests to the login node and its answers, through one held channel of the connection.
+
+The other half is lib/login_node/attend.sh. What comes is data: an answer that does not have the shape it should have
+ends the command, and everything else is shown without its control characters.
+"""
 
 import contextlib
+import itertools
 import queue
+import re
+import shlex
 import signal
 import threading
 import time
 
-from .messages import FOLDER, Trouble, say, warn
+from .limits import LIMITS
+from .messages import FOLDER, Trouble, printable, say, warn
+from .paths import LEFT_OUT
 from .waiting import Waiting, clock
 
-PING = 5
-"""Seconds between two questions for a sign of life."""
-SILENCE = 10
-"""Seconds without an answer to that after which something is wrong."""
-GREETING = 20
-"""Seconds that the login node may take from the connection to the first answer (its startup files)."""
+JOB, TIME, TEXT = "[0-9]{1,12}", "[0-9]{1,11}", r"[^\t]*"
+A_TIME = f"(?:{TIME}|N/A|Unknown|)"
+SHAPES = {
+    "alive": [],
+    "folder": ["missing|other|differs|same"],
+    "file": [r"[^\t:]:[0-9]{1,18}:-?[0-9]{1,11}(?:\.[0-9]{1,12})?:[0-7]{1,6}", r"[^\t]+"],
+    "listed": ["there|missing|other", TIME],
+    "prepared": ["yes|no|no_rsync"],
+    "aside": [],
+    "submitted": [JOB],
+    "found": [f"(?:{JOB})?"],
+    "withdrawn": [f"(?:{JOB})?"],
+    "failed": [r"[a-z_]+\.sh"],
+    "done": [],
+    "trouble": [".*"],
+    "up": [TEXT, f"(?:{TIME})?", TIME],
+    "record": [TEXT, f"(?:{TIME})?", TIME],
+    "state": [JOB, TIME, "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, ".*"],
+    # now, job, state, reason, start, end, node, what Slurm has given, cores, name
+    "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[0-9]{1,7}", ".+"],
+    # step, memory, CPU time
+    "usage": [r"[0-9]+[^\t]*", r"(?:[0-9]+(?:\.[0-9]+)?[KMGT]?)?", r"(?:(?:[0-9]+-)?[0-9]+(?::[0-9]+)*(?:\.[0-9]+)?)?"],
+    "end": [],
+    "stopped": [f"(?:{JOB})?"],
+    "logged": [TEXT],
+    "step": ["[a-z]+", "[0-9]{1,3}", ".*"],
+    "node": [TEXT],
+}  # fmt: skip
+"""The kinds of answers, and what their words look like (times in seconds since 1970)."""
+_SHAPES = {kind: re.compile("\t".join(f"(?:{word})" for word in words)) for kind, words in SHAPES.items()}
 
 
 class Lost(Exception):
-    """The channel has ended, or nothing has come through it for SILENCE seconds."""
+    """The channel has ended, or nothing has come through it for LIMITS.SILENCE seconds."""
 
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C was pressed, or the terminal was closed."""
 
 
-class Conversation:
-    """One held channel. Requests and answers are lists of words; what else the login node prints is shown as it is."""
+class Channel:
+    """One held channel; see call."""
 
     def __init__(self, connection):
         self.connection = connection
         self.waiting = Waiting()
         self.interrupted = ""
         self._events = queue.SimpleQueue()
-        self._process = None
-        self._answers = []
+        self._process, self._answers = None, []
+        self._numbers = itertools.count(1)
         for name in ["SIGINT", "SIGTERM", "SIGHUP"]:
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), self._interrupt)
@@ -44,16 +77,79 @@ class Conversation:
         self.interrupted = signal.Signals(number).name
         self._events.put(None)
 
-    def ask_for_life(self):
-        """Ask at once for a sign of life; silence counts from now on, until there is one."""
-        self._pinged = time.monotonic()
-        self._unanswered = self._unanswered or self._pinged
-        self.ask("ping")
-
     def heed(self):
         """Raise Interrupted after a Ctrl-C."""
         if self.interrupted:
             raise Interrupted
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def request(self, *words):
+        """Send a request; return its number, which its answers repeat."""
+        number = str(next(self._numbers))
+        self._write("\t".join([number, *map(str, words)]).encode("utf-8", "surrogateescape") + b"\n")
+        return number
+
+    def call(self, *words, show=None, again=False, limit=None, warns=False):
+        """Send a request and yield its answers, [kind, word, ...], for as long as somebody wants them.
+
+        show: is called every second while nothing comes; without it, the login node's answer is awaited
+        again: whether it is sent again after a lost connection, which is repaired then
+        limit: seconds until the last answer wanted
+        warns: whether Slurm's trouble is only shown
+        Raises Trouble (no answer in time, a lost connection, Slurm's own trouble, ssh cannot log in), and Interrupted.
+        """
+        show = show or (lambda: self.waiting.show("waiting_for_answer", login=self.connection.login))
+        self.waiting.restart()
+        number, began = self.request(*words), time.monotonic()
+        try:
+            while True:
+                try:
+                    answer = self.next(number)
+                except Lost:
+                    if not again:
+                        raise self._no_answer() from None
+                    if self.repair():
+                        number = self.request(*words)
+                    continue
+                if answer is None:
+                    show()
+                    if limit and time.monotonic() - began > limit:
+                        raise Trouble("check_slow", login=self.connection.login)
+                elif answer[0] == "trouble" and warns:
+                    self.waiting.done()
+                    warn("slurm_says", words=answer[1])
+                elif answer[0] == "trouble":
+                    raise Trouble("slurm_says", words=answer[1])
+                else:
+                    yield answer
+        finally:
+            self.waiting.done()
+
+    def ask(self, kind, *words, **how):
+        """Send a request and return the words of its first answer of that kind; see call."""
+        return next(answer[1:] for answer in self.call(*words, **how) if answer[0] == kind)
+
+    def next(self, number=None, seconds=1.0):
+        """Return the next answer, [kind, word, ...], to the request of that number (None: to any).
+
+        Returns None when none has come within so many seconds. Raises Lost, Interrupted, and Trouble for an answer that
+        is none.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            while self._answers:
+                asked, *answer = self._answers.pop(0)
+                # what still comes of an earlier request is nobody's business
+                if number in (None, asked):
+                    return answer
+            if (left := deadline - time.monotonic()) <= 0:
+                return None
+            self._listen(left)
+            if self.silence > self._patience and self._events.empty():
+                raise Lost
+
+    # --- the channel --------------------------------------------------------------------------------------------------
 
     def open(self):
         """Open connection and channel; raises Trouble when ssh cannot log in."""
@@ -68,61 +164,28 @@ class Conversation:
         self._greeted = False
         # ssh may be asking for a password
         self.waiting.quiet = self.connection.separate
-        script = (FOLDER / "lib/login_node/attend.sh").read_bytes()
-        self._write(script + b"\ntell hello\nattend\n")
+        parts = ("both/limits.sh", "cluster/places.sh", "login_node/attend.sh", "login_node/requests.sh")
+        script = b"\n".join((FOLDER / "lib" / part).read_bytes() for part in parts)
+        left_out = " -o ".join(["-path ./personal.yml", *(f"-name {shlex.quote(name)}" for name in LEFT_OUT)])
+        self._write(script + f"\nLEFT_OUT=('(' {left_out} ')')\ntell hello\nattend\n".encode())
         threading.Thread(target=self._read, args=[process], daemon=True).start()
 
     def _read(self, process):
         """Put each line of a channel into the queue; the channel's end is an empty one."""
         for line in process.stdout:
-            self._events.put((process, line.decode("utf-8", "replace").rstrip("\r\n")))
+            self._events.put((process, line.decode("utf-8", "surrogateescape").rstrip("\r\n")))
         self._events.put((process, None))
 
     def _write(self, data):
         """Write to the channel; that it is closed is found when reading."""
-        try:
+        with contextlib.suppress(OSError):
             self._process.stdin.write(data)
             self._process.stdin.flush()
-        except OSError:
-            pass
-
-    def ask(self, *words):
-        """Send a request."""
-        self._write("\t".join(map(str, words)).encode() + b"\n")
-
-    def next(self, seconds=1.0):
-        """Return the next answer (a list of words), or None when none has come within so many seconds.
-
-        Raises Lost, and Interrupted after a Ctrl-C.
-        """
-        deadline = time.monotonic() + seconds
-        while not self._answers:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            self._listen(left)
-            if self.silence > self._patience and self._events.empty():
-                raise Lost
-        return self._answers.pop(0)
-
-    @property
-    def _patience(self):
-        """Return the seconds without an answer after which something is wrong."""
-        if self._greeted:
-            return SILENCE
-        # somebody may be typing a password
-        return float("inf") if self.connection.separate else GREETING
-
-    def _need_greeting(self):
-        """Raise Trouble when the channel has ended before its first answer: another one would, too."""
-        if not self._greeted and self._process.poll() is not None:
-            key = "no_connection" if self.connection.separate else "no_answer"
-            raise Trouble(key, login=self.connection.login)
 
     def _listen(self, seconds):
         """Wait for one line, a second at most; asks for a sign of life when it is time to."""
         self.heed()
-        if time.monotonic() - self._pinged >= PING:
+        if time.monotonic() - self._pinged >= LIMITS.PING:
             self.ask_for_life()
         try:
             event = self._events.get(timeout=min(seconds, 1.0))
@@ -135,109 +198,119 @@ class Conversation:
         if line is None:
             raise Lost
         self._heard, self._unanswered = time.monotonic(), None
-        words = line.split("\t")
-        if words[0] != "passerelle" or len(words) < 2:
-            # before the greeting it is what startup files print
-            if self._greeted:
-                self.waiting.done()
-                print(line, flush=True)
-        elif words[1] == "hello":
+        mark, *answer = line.split("\t")
+        if answer == ["0", "hello"]:
             self._greeted, self.waiting.quiet = True, False
-        elif words[1] != "alive":
-            self._answers.append(words[1:])
-
-    def ask_for(self, kind, *request):
-        """Send a request and return the words of its answer after `kind`; raises Trouble, and Interrupted."""
-        self.ask(*request)
-        while True:
-            answer = self.next_answer()
-            if answer[0] == "trouble":
-                raise Trouble("slurm_says", words=answer[1])
-            if answer[0] == kind:
-                return answer[1:]
-
-    def next_answer(self):
-        """Return the next answer, saying what is awaited; for commands that are done after a few.
-
-        Raises Trouble when none comes: nothing of such a command needs to be saved.
-        """
-        self.waiting.restart()
-        try:
-            while not (answer := self.next()):
-                self.waiting.show("waiting_for_answer", login=self.connection.login)
-        except Lost:
-            self._need_greeting()
-            raise Trouble("no_word", login=self.connection.login, seconds=int(self.silence)) from None
-        finally:
+        elif not self._greeted:
+            # startup files print it
+            return
+        elif mark != "passerelle":
             self.waiting.done()
-        return answer
+            print(printable(line), flush=True)
+        elif len(answer) < 2 or answer[1] not in _SHAPES or not _SHAPES[answer[1]].fullmatch("\t".join(answer[2:])):
+            raise Trouble("garbled", login=self.connection.login, words=line[:200])
+        elif answer[1] != "alive":
+            self._answers.append(answer)
+
+    def ask_for_life(self):
+        """Ask at once for a sign of life; silence counts from now on, until there is one."""
+        self._pinged = time.monotonic()
+        self._unanswered = self._unanswered or self._pinged
+        self.request("ping")
+
+    def forgive(self):
+        """Count silence anew: somebody else has kept the connection busy."""
+        self._pinged, self._unanswered = time.monotonic(), None
 
     @property
     def silence(self):
         """Seconds since the login node was last asked for a sign of life, and has given none."""
         return time.monotonic() - self._unanswered if self._unanswered else 0
 
+    @property
+    def _patience(self):
+        """Return the seconds without an answer after which something is wrong."""
+        if self._greeted:
+            return LIMITS.SILENCE
+        # somebody may be typing a password
+        return float("inf") if self.connection.separate else LIMITS.GREETING
+
+    def _no_answer(self):
+        """Return the Trouble of a channel that is lost and is not to be repaired."""
+        if not self._greeted and self._process.poll() is not None:
+            # it has ended before its first answer: another one would, too
+            return Trouble("no_connection" if self.connection.separate else "no_answer", login=self.connection.login)
+        return Trouble("no_word", login=self.connection.login, seconds=int(self.silence))
+
+    # --- after a lost connection --------------------------------------------------------------------------------------
+
     def repair(self):
-        """After Lost: waits until the connection is there again, or makes it anew, and say which it was.
+        """After Lost: wait until the connection is there again, or make it anew, and say which it was.
 
-        Return whether there is a new channel, which knows nothing of what was asked before.
-
-        The connection is given time to come back by itself, because a new one may ask for the second factor: TCP tries
-        again at growing intervals, so as long as it has been silent, at most two minutes from when the network is back.
-        Raises Trouble when ssh cannot log in, and Interrupted.
+        Return whether there is a new channel, which knows nothing of what was asked before. Raises Trouble when ssh
+        cannot log in, and Interrupted.
         """
         self.waiting.done()
-        began = time.monotonic() - self.silence
-        connection, ended = self.connection, self.silence < SILENCE
-        self.waiting.since = began
-        if connection.separate:
-            self._need_greeting()
-        back, warned, again, pause, patience = None, False, 0, 1, SILENCE
-        while (state := connection.state()) == "running":
-            if ended:
-                self._need_greeting()
-                # the channel alone has ended
-                say("channel_lost", login=connection.login)
-                self._start()
-                return True
-            if not warned:
-                warn("silent", login=connection.login, seconds=int(self.silence))
-                warned = True
-            before = self._heard
-            try:
-                self._listen(1)
-            except Lost:
-                ended = True
-                continue
-            if self._heard > before:
-                self.waiting.done()
-                say("connection_back", login=connection.login, time=clock(time.monotonic() - began))
-                self.waiting.restart()
+        ended = self.silence < self._patience
+        if not ended:
+            ended = self._comes_back()
+            if ended is None:
                 return False
-            if back is not None and time.monotonic() - back > patience:
-                break
-            if time.monotonic() >= again:
-                # sshd counts who knocks and does not log in: ever less often
-                pause = 1 if back is None else pause * 2 + 5
-                again = time.monotonic() + pause
-                if not connection.reachable():
-                    back = None
-                elif back is None:
-                    back, patience = time.monotonic(), max(SILENCE, min(120, time.monotonic() - began))
-            self.waiting.show(
-                "waiting_for_network" if back is None else "waiting_for_connection", login=connection.login
-            )
-        self.waiting.done()
-        warn("connection_frozen" if state == "frozen" else "connection_died", login=connection.login)
+        if ended and not self._greeted and self._process.poll() is not None:
+            raise self._no_answer()
+        state = self.connection.state()
+        if ended and state == "running":
+            # the channel alone
+            say("channel_lost", login=self.connection.login)
+            self._start()
+            return True
+        warn("connection_frozen" if state == "frozen" else "connection_died", login=self.connection.login)
         self._process.kill()
-        connection.drop()
-        while not connection.reachable():
-            self.waiting.show("waiting_for_network", login=connection.login)
+        self.connection.drop()
+        self.waiting.restart()
+        while not self.connection.reachable():
+            self.waiting.show("waiting_for_network", login=self.connection.login)
             time.sleep(1)
             self.heed()
         self.waiting.restart()
         self.open()
         return True
+
+    def _comes_back(self):
+        """Give a silent connection time to recover; return None when it has, else whether the channel has ended.
+
+        A new one may ask for the second factor. TCP tries again at growing intervals, so it is given as long as it has
+        been silent, counted from when the network is back.
+        """
+        connection = self.connection
+        began = self.waiting.since = time.monotonic() - self.silence
+        warn("silent", login=connection.login, seconds=int(self.silence))
+        back, knock, pause, patience = None, 0, 1, LIMITS.SILENCE
+        while connection.state() == "running":
+            before = self._heard
+            try:
+                self._listen(1)
+            except Lost:
+                return True
+            if self._heard > before:
+                self.waiting.done()
+                say("connection_back", login=connection.login, time=clock(time.monotonic() - began))
+                return None
+            if back is not None and time.monotonic() - back > patience:
+                break
+            if time.monotonic() >= knock:
+                # sshd counts who knocks and does not log in: ever less often
+                pause = 1 if back is None else pause * 2 + 5
+                knock = time.monotonic() + pause
+                if not connection.reachable():
+                    back = None
+                elif back is None:
+                    back = time.monotonic()
+                    patience = max(LIMITS.SILENCE, min(LIMITS.RECOVERY, back - began))
+            waits = "waiting_for_network" if back is None else "waiting_for_connection"
+            self.waiting.show(waits, login=connection.login)
+        self.waiting.done()
+        return False
 
     def close(self):
         """End the channel, and with it attend.sh; the connection stays."""

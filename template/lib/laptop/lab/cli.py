@@ -1,17 +1,17 @@
 """lab's commands: what each takes from its line, and whom it asks to do it."""
 
+import importlib
 import os
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from .messages import FOLDER, MISUSE, Trouble, message, say, show_help
 
-COMMANDS = ("open", "status", "attach", "stop", "logs", "url", "submit", "sync", "check", "update")
-
 
 def main(arguments):
-    """Run one command line; return the exit status, and is the only place where a Trouble becomes one."""
+    """Run one command line; return the exit status. It is the only place where a Trouble becomes one."""
     for stream in (sys.stdout, sys.stderr):
         # a terminal that lacks a letter is no reason to end, nor is one that is closed
         if stream:
@@ -38,44 +38,117 @@ def run(arguments):
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         show_help("lab")
         return 0 if arguments else MISUSE
-    command, words = arguments[0], arguments[1:]
-    if command not in COMMANDS:
-        raise Trouble("no_such_command", MISUSE, command=command, known=" ".join(COMMANDS))
+    name, words = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        raise Trouble("no_such_command", MISUSE, command=name, known=" ".join(COMMANDS))
     if "--help" in words or "-h" in words:
-        show_help(f"lab-{command}")
+        show_help(f"lab-{name}")
         return 0
-    return globals()[f"lab_{command}"](words)
+    command = COMMANDS[name]
+    taken = take(words, command)
+    session = session_name(taken)
+    module, function = command.function.split(".")
+    settings, connection = start(name) if command.needs else (None, None)
+    need_plumbum()
+    work = getattr(importlib.import_module(f".{module}", __package__), function)
+    if not command.needs:
+        return work(taken)
+    taken["name"] = session or settings.project
+    if command.needs == "connection":
+        return work(settings, connection, taken)
+    from .channel import Channel
+
+    channel = Channel(connection)
+    channel.open()
+    return work(settings, channel, taken) or 0
 
 
-def take(words, flags=(), values=(), rest=""):
+class Command(NamedTuple):
+    """What a command of lab is.
+
+    function: "module.function", called with the settings, an open channel (or what else it needs) and what is taken
+    flags: its options without a value; values: those with one (--name=x or --name x)
+    word: its argument, as the help calls it, in brackets where it can be left out
+    more: whose further words it takes
+    """
+
+    function: str
+    flags: tuple = ()
+    values: tuple = ()
+    word: str = ""
+    more: str = ""
+    needs: str = "channel"
+
+
+COMMANDS = {
+    "open": Command("open.open_session", flags=("no-browser",), values=("name",), more="sbatch"),
+    "status": Command("sessions.show_status"),
+    "attach": Command("open.attach", flags=("no-browser",), word="[NAME]"),
+    "stop": Command("sessions.stop", word="[NAME]"),
+    "logs": Command("sessions.show_log", flags=("follow",), word="[NAME]"),
+    "url": Command("sessions.print_url", word="[NAME]"),
+    "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch"),
+    "sync": Command("sync.sync", values=("mine", "theirs"), more="paths"),
+    "check": Command("check.check", word="[NAME]", needs="connection"),
+    "update": Command("update.update", more="copier", needs=""),
+}
+"""Every command by its name; its help is lib/texts/LANGUAGE/help/lab-NAME.txt."""
+
+
+# --- a command line ---------------------------------------------------------------------------------------------------
+
+
+def take(words, command):
     """Take a command line apart: {"no-browser": True, "name": "x", "rest": [...]}.
 
-    flags: options without a value; values: options with one (--name=x or --name x)
-    rest: "" for nothing else, "one" or "may" for one word (or none), "options" for options of sbatch,
-          "both" for a word and options of sbatch
-    Raises Trouble for anything else.
+    Raises Trouble for what the command does not take.
     """
-    taken, others = {"rest": []}, list(words)
+    if command.more in ("copier", "paths"):
+        return {"rest": words} if command.more == "copier" else {"choices": take_choices(words)}
+    taken, others, argument = {"rest": []}, list(words), command.word.strip("[]").lower()
     while others:
         word = others.pop(0)
         name, given, value = word.partition("=")
-        if word.startswith("--") and word[2:] in flags:
+        if word.startswith("--") and word[2:] in command.flags:
             taken[word[2:]] = True
-        elif word.startswith("--") and name[2:] in values:
+        elif word.startswith("--") and name[2:] in command.values:
             if not given:
                 if not others:
                     raise Trouble("value_missing", MISUSE, option=name)
                 value = others.pop(0)
             taken[name[2:]] = value
-        elif word.startswith("-") and rest in ("options", "both") and "\t" not in word and "\n" not in word:
+        elif command.more and word.startswith("-") and not {"\t", "\n"} & set(word):
             taken["rest"].append(word)
-        elif not word.startswith("-") and rest in ("one", "may", "both") and "word" not in taken:
-            taken["word"] = word
+        elif not word.startswith("-") and command.word and argument not in taken:
+            taken[argument] = word
         else:
             raise Trouble("unknown_option", MISUSE, option=word)
-    if rest in ("one", "both") and "word" not in taken:
+    if argument == command.word.lower() != "" and argument not in taken:
         raise Trouble("word_missing", MISUSE)
     return taken
+
+
+def take_choices(words):
+    """Return what `lab sync` takes: ("mine" or "theirs", path) for each path behind --mine or --theirs."""
+    from .paths import inside
+
+    option, choices = "", {}
+    for word in words:
+        name, given, path = word.partition("=")
+        if name in ("--mine", "--theirs"):
+            option = name
+            choices.setdefault(option, []).extend([path] if given else [])
+        elif option and not word.startswith("-"):
+            choices[option].append(word)
+        else:
+            raise Trouble("unknown_option", MISUSE, option=word)
+    for option, paths in choices.items():
+        if "" in (paths or [""]):
+            raise Trouble("path_missing", MISUSE, option=option)
+    return [(option[2:], inside(path)) for option, paths in choices.items() for path in paths]
+
+
+# --- what every command needs -----------------------------------------------------------------------------------------
 
 
 def start(command):
@@ -109,162 +182,32 @@ def start(command):
     return settings, Connection(settings.login)
 
 
-def session_name(taken, option="word"):
-    """Return the session's name on the command line, or None; raises Trouble for what no session can be called."""
-    from .settings import read_rules
-
-    name = taken.get(option)
-    if name is not None and not re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", name):
-        raise Trouble("bad_session_name", MISUSE, name=name)
-    return name
-
-
 def need_plumbum():
-    """Where plumbum is not installed, runs lab again with a Python that has it; raises Trouble when there is none."""
+    """Where plumbum is not installed, run lab again with a Python that has it; raises Trouble when there is none."""
     try:
         import plumbum  # noqa: F401 - only whether it is there
     except ImportError:
-        if os.environ.get("PASSERELLE_PYTHON"):
-            raise Trouble("no_plumbum") from None
-        # made once, as the message says; or that of Copier, which uses plumbum itself
         import shutil
 
-        found = [FOLDER / ".lab/python" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")]
+        # made once, as the message says; or that of Copier, which uses plumbum itself
+        python = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+        found = [FOLDER / ".lab/python" / python]
         if copier := shutil.which("copier"):
-            found.append(Path(copier).resolve().with_name("python.exe" if os.name == "nt" else "python"))
-        found = [str(path) for path in found if path.exists()]
-        uv = shutil.which("uv")
-        if found:
-            command = found[:1]
-        elif uv:
+            found.append(Path(copier).resolve().parents[1] / python)
+        command = next(([str(path)] for path in found if path.exists()), None)
+        if not command and (uv := shutil.which("uv")):
             command = [uv, "run", "--quiet", "--script"]
-        else:
+        if not command or os.environ.get("PASSERELLE_PYTHON"):
             raise Trouble("no_plumbum") from None
         os.environ["PASSERELLE_PYTHON"] = "found"
         os.execv(command[0], [*command, str(FOLDER / "lab"), *sys.argv[1:]])
 
 
-def converse(command):
-    """Return the settings, and a conversation with the login node."""
-    settings, connection = start(command)
-    from .channel import Conversation
+def session_name(taken):
+    """Return the name of a session that somebody has typed, or None; raises Trouble for what none can be called."""
+    from .settings import read_rules
 
-    conversation = Conversation(connection)
-    conversation.open()
-    return settings, conversation
-
-
-def lab_open(words):
-    """Start or finds a session, and stay."""
-    taken = take(words, flags=["no-browser"], values=["name"], rest="options")
-    name = session_name(taken, "name")
-    settings, conversation = converse("open")
-    from .open import Opening
-
-    return Opening(settings, conversation, name or settings.project).open(taken["rest"], "no-browser" not in taken)
-
-
-def lab_attach(words):
-    """Go to a session that is there, and stay."""
-    taken = take(words, flags=["no-browser"], rest="may")
-    name = session_name(taken)
-    settings, conversation = converse("attach")
-    from .open import Opening
-
-    return Opening(settings, conversation, name or settings.project).attach("no-browser" not in taken)
-
-
-def lab_status(words):
-    """Show the sessions there are."""
-    take(words)
-    _, conversation = converse("status")
-    from .sessions import show_status
-
-    show_status(conversation)
-    return 0
-
-
-def lab_stop(words):
-    """End a session."""
-    taken = take(words, rest="may")
-    name = session_name(taken)
-    settings, conversation = converse("stop")
-    from .sessions import stop
-
-    stop(settings, conversation, name or settings.project)
-    return 0
-
-
-def lab_logs(words):
-    """Show what a session has printed."""
-    taken = take(words, flags=["follow"], rest="may")
-    name = session_name(taken)
-    settings, conversation = converse("logs")
-    from .sessions import show_log
-
-    show_log(conversation, name or settings.project, "follow" in taken)
-    return 0
-
-
-def lab_url(words):
-    """Print a session's address with its token."""
-    taken = take(words, rest="may")
-    name = session_name(taken)
-    settings, conversation = converse("url")
-    from .sessions import print_url
-
-    print_url(settings, conversation, name or settings.project)
-    return 0
-
-
-def lab_submit(words):
-    """Submit a notebook as a batch job."""
-    taken = take(words, rest="both")
-    settings, conversation = converse("submit")
-    from .submit import submit
-
-    return submit(settings, conversation, taken["word"], taken["rest"])
-
-
-def lab_check(words):
-    """Say how each step of the way to a session goes, up to the first that fails."""
-    taken = take(words, rest="may")
-    name = session_name(taken)
-    settings, connection = start("check")
-    from .check import Check
-
-    return Check(settings, connection, name or settings.project).run()
-
-
-def lab_sync(words):
-    """Bring this folder and the cluster's together."""
-    from .files import inside
-
-    side, choices = "", {}
-    for word in words:
-        option, given, path = word.partition("=")
-        if option in ("--mine", "--theirs"):
-            side = option
-            choices.setdefault(side, []).extend([path] if given else [])
-        elif side and not word.startswith("-"):
-            choices[side].append(word)
-        else:
-            raise Trouble("unknown_option", MISUSE, option=word)
-    for option, paths in choices.items():
-        if "" in (paths or [""]):
-            raise Trouble("path_missing", MISUSE, option=option)
-    chosen = [(option[2:], inside(path)) for option, paths in choices.items() for path in paths]
-    settings, conversation = converse("sync")
-    if conversation.connection.here:
-        raise Trouble("not_on_your_computer", MISUSE)
-    from .sync import Sync
-
-    return Sync(settings, conversation).run(chosen)
-
-
-def lab_update(words):
-    """Bring the folder up to date with its template; further words are Copier's."""
-    need_plumbum()
-    from .update import update
-
-    return update(words)
+    name = taken.get("name")
+    if name is not None and not re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", name):
+        raise Trouble("bad_session_name", MISUSE, name=name)
+    return name

@@ -18,12 +18,9 @@ from pathlib import Path
 from plumbum import local
 from plumbum.commands import CommandNotFound
 
+from .limits import LIMITS
 from .messages import FOLDER, Trouble, say, warn
-
-PATIENCE = 4
-"""Seconds that a local answer of ssh may take: it comes from the master process, not from the cluster."""
-PERSIST = 600
-"""Seconds that the connection stays open after the last lab has ended: the next one needs no second factor then."""
+from .ports import listens
 
 
 def options(**values):
@@ -35,7 +32,7 @@ SAFE = options(
     StrictHostKeyChecking="ask", ForwardAgent="no", ForwardX11="no", PermitLocalCommand="no", RemoteCommand="none"
 )
 """Whatever ~/.ssh/config says: host keys are verified, and nothing of this computer is offered to the cluster."""
-PATIENT = options(RequestTTY="no", ConnectTimeout=15, ServerAliveInterval=30, ServerAliveCountMax=10)
+PATIENT = options(RequestTTY="no", ConnectTimeout=LIMITS.SSH_CONNECT, ServerAliveInterval=30, ServerAliveCountMax=10)
 """It may come back after minutes without network; lab itself notices the silence earlier (channel.py)."""
 
 
@@ -64,7 +61,7 @@ class Connection:
         self.start = self.ssh[
             "-N",
             "-f",
-            options(ControlMaster="auto", ControlPersist=PERSIST, ClearAllForwardings="yes"),
+            options(ControlMaster="auto", ControlPersist=LIMITS.CONNECTION_PERSISTS, ClearAllForwardings="yes"),
             SAFE,
             PATIENT,
             login,
@@ -88,10 +85,14 @@ class Connection:
         if state == "running":
             return
         say("lab_connecting", login=self.login)
-        self.socket.parent.mkdir(mode=0o700, exist_ok=True)
         # in the terminal's foreground, because it asks for passwords there; once logged in it leaves by itself
-        if self.start.popen(stdin=None, stdout=None, stderr=None).wait() != 0:
+        if self.prepare().popen(stdin=None, stdout=None, stderr=None).wait() != 0:
             raise Trouble("no_connection", login=self.login)
+
+    def prepare(self):
+        """Return the command that logs in, for which there is a place now."""
+        self.socket.parent.mkdir(mode=0o700, exist_ok=True)
+        return self.start
 
     def state(self):
         """Return "running", "frozen" or "absent"."""
@@ -118,18 +119,18 @@ class Connection:
             if words.startswith(f"ssh: {self.socket} [mux]") or f"ControlPath={self.socket} -N -f " in words:
                 os.kill(int(pid), signal.SIGKILL)
 
-    def shell(self):
-        """Start bash on the login node, within the connection, and return its process (binary pipes)."""
-        # in a session of its own, so that a Ctrl-C for lab is not one for ssh
-        return self.client[self.login, "bash", "-l", "-s"].popen(
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+    @property
+    def shell_command(self):
+        """Return the command, as a list of words, that starts bash on the login node, within the connection."""
+        return self.client[self.login, "bash", "-l", "-s"].formulate()
 
-    def run(self, *command):
-        """The same for another command; its words may need no quoting in any shell."""
-        return self.client[(self.login, *command)].popen(
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+    def shell(self):
+        """Start that bash and return its process (binary pipes)."""
+        # in a session of its own, so that a Ctrl-C for lab is not one for ssh
+        return subprocess.Popen(
+            self.shell_command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
 
     def jump(self, port, user, node, node_port):
         """Start an ssh to the node itself, through the connection, that leads a port there; return its process.
@@ -173,8 +174,8 @@ class Connection:
             settings = dict(line.split(" ", 1) for line in local["ssh"]["-G", self.login]().splitlines() if " " in line)
             if settings.get("proxyjump", "none") != "none" or settings.get("proxycommand", "none") != "none":
                 return True
-            with socket.create_connection((settings["hostname"], int(settings["port"])), PATIENCE) as probe:
-                probe.settimeout(PATIENCE)
+            with socket.create_connection((settings["hostname"], int(settings["port"])), LIMITS.SSH_ANSWER) as probe:
+                probe.settimeout(LIMITS.SSH_ANSWER)
                 return probe.recv(4) == b"SSH-"
         except OSError:
             return False
@@ -186,7 +187,7 @@ class Connection:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
         try:
-            out, error = process.communicate(timeout=PATIENCE)
+            out, error = process.communicate(timeout=LIMITS.SSH_ANSWER)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -226,13 +227,10 @@ class SeparateConnections(Connection):
         self._tunnels.clear()
 
     def shell(self):
-        """Start bash on the login node and return its process (binary pipes)."""
-        self._shell = self.run("bash", "-l", "-s")
+        """Start that bash and return its process (binary pipes)."""
+        command = self.client[self.login, "bash", "-l", "-s"]
+        self._shell = start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._shell
-
-    def run(self, *command):
-        """The same for another command."""
-        return start_unmoved(self.client[(self.login, *command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def forward(self, port, host, host_port):
         """Lead a port of this computer to host:host_port; return whether it does."""
@@ -268,13 +266,6 @@ def start_unmoved(command, **pipes):
         signal.signal(signal.SIGINT, before)
 
 
-def listens(port):
-    """Return whether anything listens at a port of this computer."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE):
-        return True
-    return False
-
-
 class Here:
     """The same on the login node itself, where nothing has to be connected or forwarded."""
 
@@ -289,12 +280,11 @@ class Here:
     def open(self):
         """Do nothing."""
 
+    drop = open
+
     def state(self):
         """Return "running"."""
         return "running"
-
-    def drop(self):
-        """Do nothing."""
 
     def reachable(self):
         """Return True."""

@@ -1,7 +1,8 @@
-"""One voice with the scripts: every text that lab shows comes from lib/texts."""
+"""One voice with the scripts: every text that lab shows comes from lib/texts/LANGUAGE."""
 
 import re
 import sys
+import unicodedata
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[3]
@@ -35,26 +36,41 @@ _catalogue = {}
 
 
 def message(key, **values):
-    """Return the text of a key of lib/texts, each {name} replaced."""
+    """Return the text of a key of lib/texts, each {name} replaced by its value, which is made printable."""
     if not _catalogue:
-        lines = (FOLDER / f"lib/texts/{language()}/messages.yml").read_text(encoding="utf-8").splitlines()
+        lines = (TEXTS / language() / "messages.yml").read_text(encoding="utf-8").splitlines()
         for line in lines:
             if line.endswith('"') and not line.startswith("#"):
                 name, text = line.split(': "', 1)
                 _catalogue[name] = text[:-1].replace("\\n", "\n")
-    return re.sub(r"\{([a-z_]+)\}", lambda name: str(values.get(name[1], name[0])), _catalogue[key])
+    return re.sub(r"\{([a-z_]+)\}", lambda name: printable(str(values.get(name[1], name[0]))), _catalogue[key])
+
+
+def printable(text):
+    r"""Return a text with its control characters spelt out (\x1b): what others have written cannot steer a terminal."""
+    if text.isprintable():
+        return text
+    # no-break spaces are no control characters, though Python calls them unprintable
+    return "".join(
+        letter if letter.isprintable() or unicodedata.category(letter) == "Zs" else spelt_out(letter) for letter in text
+    )
+
+
+def spelt_out(letter):
+    r"""Return a letter as bash, zsh and Python write its bytes: \x1b, \xe2\x80\xae."""
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
 
 
 def say(key, **values):
-    """News, on standard output."""
+    """Print news, on standard output."""
     print(message(key, **values), flush=True)
 
 
 def warn(key, **values):
-    """Trouble that ends nothing, on standard error."""
+    """Print trouble that ends nothing, on standard error."""
     print(f"lab: {message(key, **values)}", file=sys.stderr, flush=True)
 
 
 def show_help(name):
     """Print lib/texts/LANGUAGE/help/NAME.txt."""
-    print((FOLDER / f"lib/texts/{language()}/help/{name}.txt").read_text(encoding="utf-8"), end="")
+    print((TEXTS / language() / f"help/{name}.txt").read_text(encoding="utf-8"), end="")

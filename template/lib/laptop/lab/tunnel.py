@@ -1,73 +1,34 @@
-"""What is known of a session, and the way to its server: a forwarded port that is proved before the token is used."""
+"""The tunnel to a session's server: a forwarded port that is proved before the token is used."""
 
 import contextlib
 import hashlib
 import http.client
 import os
-import re
 import socket
 import time
 
-from .connection import listens
+from .limits import LIMITS
 from .messages import FOLDER, Trouble, say
-from .waiting import clock_time
-
-PORTS = 50
-"""So many local ports are tried, from the wanted one on."""
-ANSWER = 5
-"""Seconds that the server may take for a small answer."""
-SLOW = 60
-"""Seconds after which a server that takes the question and does not answer is given up."""
-_ADDRESS = re.compile(r"http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*\?token=([A-Za-z0-9._-]+))")
+from .ports import candidates, free_port, listens
 
 
-class Session:
-    """A session's server, as its record has it."""
-
-    def __init__(self, job, name, address, end="", now=""):
-        """address: with the token; end, now: when Slurm ends the job, and the cluster's time (seconds since 1970).
-
-        Raises Trouble for an address that is none.
-        """
-        found = _ADDRESS.fullmatch(address)
-        if not found:
-            raise Trouble("bad_address", address=re.sub("token=.*", "token=...", address))
-        self.job, self.name = job, name
-        self.node, self.port, self.page, self.token = found[1], int(found[2]), found[3], found[4]
-        self.limit(end, now)
-
-    def limit(self, end, now):
-        """Keep when Slurm ends the job, by this computer's clock, which also goes on while the computer sleeps."""
-        self._end = time.time() + int(end) - int(now) if end.isdigit() and now.isdigit() else None
-
-    @property
-    def left(self):
-        """Return the seconds until the time limit; None when it is not known."""
-        return None if self._end is None else self._end - time.time()
-
-    @property
-    def end(self):
-        """Return when that will be, as 14:05 by this computer's clock; "?" when it is not known."""
-        return "?" if self.left is None else clock_time(str(int(time.time() + self.left)))
-
-
-def tunnel_to(session, conversation, settings):
+def tunnel_to(session, channel, settings):
     """Return the Tunnel that fits the cluster."""
-    connection = conversation.connection
     jump = settings.facts["reach"] == "jump"
-    kind = Unreached if jump and connection.here else JumpTunnel if jump else Tunnel
-    return kind(connection, session, conversation)
+    kind = Unreached if jump and channel.connection.here else JumpTunnel if jump else Tunnel
+    return kind(session, channel, settings.personal.get("port"))
 
 
 class Tunnel:
     """A port of this computer that leads to a session's server; see lead."""
 
-    def __init__(self, connection, session, conversation=None):
-        """session: the server; connection: the way to its login node; conversation: who shows what is awaited."""
-        self.connection, self.session, self.conversation = connection, session, conversation
-        self.host, self.port = (session.node if connection.here else "127.0.0.1"), None
+    def __init__(self, session, channel, wanted=None):
+        """wanted: the local port to begin with, else the server's number."""
+        self.session, self.channel, self.connection = session, channel, channel.connection
+        self.host, self.port = (session.node if self.connection.here else "127.0.0.1"), None
         # which port leads there, for other labs of this folder, and for the next one when this one is killed
         self.note = FOLDER / ".lab" / f"tunnel-{session.job}"
+        self.first = self._left_behind() or int(wanted or session.port)
 
     @property
     def address(self):
@@ -79,28 +40,34 @@ class Tunnel:
         """Return the address with the token; not to be shown unless asked for."""
         return f"http://{self.host}:{self.port}/{self.session.page}"
 
-    def lead(self, wanted=None):
-        """Lead a local port to the server and proves it: the port of before, else `wanted`, else the server's number.
+    # --- leading ------------------------------------------------------------------------------------------------------
 
-        Raises Trouble when nothing answers, or something else does.
-        """
+    def lead(self):
+        """Lead a local port to the server and prove it. Raises Trouble when nothing answers, or something else does."""
         if self.connection.here:
             self.port = self.session.port
             self._wait_for_proof()
             return
-        left_behind = self._left_behind()
-        if left_behind:
-            self.connection.cancel(left_behind, self.session.node, self.session.port)
-        self._lead_from(left_behind or wanted or self.session.port)
+        if left_behind := self._left_behind():
+            self._cancel(left_behind)
+        self._lead_from(self.first)
+
+    def renew(self):
+        """Make the tunnel anew, on the same port if it is still free."""
+        if self.connection.here:
+            self._wait_for_proof()
+        else:
+            self._cancel(self.port)
+            self._lead_from(self.port)
 
     def _lead_from(self, first):
-        """The first port from there on that ssh itself can take: one that somebody else has is never trusted."""
-        for port in range(first, min(first + PORTS, 65536)):
+        """Take the first port from there on that ssh itself can take: one that somebody else has is never trusted."""
+        for port in candidates(first):
             if self._forward(port):
                 break
             self._pause()
         else:
-            raise Trouble("no_free_port", first=first, last=first + PORTS - 1)
+            raise self.no_free_port(first)
         self.port = port
         if port != first:
             say("other_port", port=port, taken=first)
@@ -108,13 +75,52 @@ class Tunnel:
         self.note.write_text(f"{port} {os.getpid()}\n", encoding="utf-8")
         self._wait_for_proof()
 
-    def renew(self):
-        """Make the tunnel anew, on the same port if it is still free."""
-        if not self.connection.here:
+    def no_free_port(self, first):
+        """Return the Trouble of a computer whose ports are all taken."""
+        return Trouble("no_free_port", first=first, last=candidates(first)[-1])
+
+    def close(self):
+        """End this lab's own forwarding, and one that a killed lab left behind."""
+        port = self.port or self._left_behind()
+        if port and not self.connection.here:
+            self._cancel(port)
+            self.note.unlink(missing_ok=True)
+
+    def _forward(self, port):
+        """Ask ssh to lead a free port there; return whether it does."""
+        # what ssh leads there already is another lab's, and asking for the same again would succeed
+        return not listens(port) and self.connection.forward(port, self.session.node, self.session.port)
+
+    def _cancel(self, port):
+        """Ask ssh to lead it there no longer."""
+        self.connection.cancel(port, self.session.node, self.session.port)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def look(self):
+        """Return the port that lead would take (None: all are taken), and whether it leads to the server already."""
+        noted = self.noted()
+        if noted and self.proved(noted):
+            return noted, True
+        for port in candidates(self.first):
+            if not listens(port):
+                return port, False
+            if self.proved(port):
+                return port, True
+        return None, False
+
+    @contextlib.contextmanager
+    def for_a_moment(self):
+        """Lead a port there that nobody else uses; the value is whether that worked."""
+        if self.connection.here:
+            self.port = self.session.port
+            yield True
+            return
+        self.port = free_port()
+        try:
+            yield self._forward(self.port)
+        finally:
             self._cancel(self.port)
-            self._lead_from(self.port)
-        else:
-            self._wait_for_proof()
 
     def noted(self):
         """Return the local port that a running lab of this folder leads to this session, or None."""
@@ -134,21 +140,11 @@ class Tunnel:
         except (OSError, ValueError):
             return None, None
 
-    def close(self):
-        """End this lab's own forwarding, and one that a killed lab left behind."""
-        port = self.port or self._left_behind()
-        if port and not self.connection.here:
-            self._cancel(port)
-            self.note.unlink(missing_ok=True)
+    # --- proving ------------------------------------------------------------------------------------------------------
 
-    def _forward(self, port):
-        """Ask ssh to lead a free port there; return whether it does."""
-        # what ssh leads there already is another lab's, and asking for the same again would succeed
-        return not listens(port) and self.connection.forward(port, self.session.node, self.session.port)
-
-    def _cancel(self, port):
-        """Ask ssh to lead it there no longer."""
-        self.connection.cancel(port, self.session.node, self.session.port)
+    def proved(self, port=None):
+        """Return whether *this* server answers at the port. The token is not sent."""
+        return self._ask_for_proof(port or self.port) == "proved"
 
     def _wait_for_proof(self):
         """Wait until the server shows itself at the port.
@@ -158,31 +154,26 @@ class Tunnel:
         """
         began = time.monotonic()
         while (shown := self._ask_for_proof(self.port)) != "proved":
-            if shown == "other" or time.monotonic() - began > (SLOW if shown == "slow" else ANSWER):
+            limit = LIMITS.SERVER_SLOW if shown == "slow" else LIMITS.SERVER_ANSWER
+            if shown == "other" or time.monotonic() - began > limit:
                 raise Trouble("nothing_answers_here", node=self.session.node, port=self.session.port)
-            if self.conversation:
-                self.conversation.waiting.show("waiting_for_page", node=self.session.node)
+            self.channel.waiting.show("waiting_for_page", node=self.session.node)
             self._pause()
 
     def _pause(self):
         """Wait a moment; raises Interrupted after a Ctrl-C."""
         time.sleep(0.1)
-        if self.conversation:
-            self.conversation.heed()
-
-    def proved(self, port=None):
-        """Return whether *this* server answers at the port. The token is not sent."""
-        return self._ask_for_proof(port or self.port) == "proved"
+        self.channel.heed()
 
     def _ask_for_proof(self, port):
         """Return "proved" for this server, "other" for another one, "slow" and "none" for no answer.
 
-        The server shows a sum of its token to anybody who asks (session.sh, leave_proof), so this tells whether the
+        The server shows a sum of its token to anybody who asks (leave_proof of session.sh), so this tells whether the
         way ends at the right server. That it begins at ssh and not at a stranger who repeats the sum is known from ssh,
         which has taken the port itself.
         """
         proof = hashlib.sha256(self.session.token.encode()).hexdigest()
-        request = http.client.HTTPConnection(self.host, port, timeout=ANSWER)
+        request = http.client.HTTPConnection(self.host, port, timeout=LIMITS.SERVER_ANSWER)
         with contextlib.closing(request):
             try:
                 request.request("GET", "/static/passerelle")
@@ -226,12 +217,11 @@ class JumpTunnel(Tunnel):
 class Unreached(Tunnel):
     """On the login node, where only ssh reaches the node: the session's record is believed."""
 
-    def lead(self, wanted=None):
+    def lead(self):
         """Do nothing."""
         self.port = self.session.port
 
-    def renew(self):
-        """Do nothing."""
+    renew = lead
 
     def proved(self, port=None):
         """Return True."""

@@ -6,7 +6,7 @@ from plumbum.commands import CommandNotFound
 from .messages import FOLDER, Trouble, say
 
 
-def update(options):
+def update(taken):
     """Run `copier update` in the folder; options go to Copier, which says itself what is wrong. Return its status.
 
     Raises Trouble where there is no Copier, nor uv, which brings it.
@@ -21,7 +21,7 @@ def update(options):
     try:
         # the link .copier-answers.yml, which leads there, does not exist on Windows
         with local.cwd(FOLDER):
-            copier["update", "--answers-file", "settings.yml", options] & FG
+            copier["update", "--answers-file", "settings.yml", taken["rest"]] & FG
     except ProcessExecutionError as error:
         return error.retcode
     say("updated")

@@ -6,14 +6,12 @@ import sys
 import time
 from datetime import datetime
 
+from .limits import LIMITS
 from .messages import message
-
-PATIENCE = 2
-"""After so many seconds of waiting the user is told what for."""
 
 
 class Waiting:
-    """Show what is awaited, from PATIENCE seconds on: on a terminal every second, else whenever it changes."""
+    """What is awaited, shown after LIMITS.WAITING_IS_SHOWN seconds: on a terminal every second, else at each change."""
 
     def __init__(self):
         self.since = time.monotonic()
@@ -24,7 +22,7 @@ class Waiting:
     def show(self, key, **values):
         """Say what is awaited now; {time} in the text is how long the waiting has lasted."""
         seconds = time.monotonic() - self.since
-        if seconds < PATIENCE or self.quiet:
+        if seconds < LIMITS.WAITING_IS_SHOWN or self.quiet:
             return
         what = message(key, **values, time="{time}")
         if sys.stdout.isatty():

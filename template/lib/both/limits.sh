@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# Every time limit, in seconds, with its reason: bash sources this file, lab reads it (lib/laptop/lab/limits.py).
+
+# --- ssh on the laptop ---
+# what ssh's own master process may take to answer: it needs no network for it
+SSH_ANSWER=4
+# ConnectTimeout of ssh: a far host answers within a second or two
+SSH_CONNECT=15
+# how long the connection stays open after the last lab has ended: the next one needs no second factor then
+CONNECTION_PERSISTS=600
+# what a person may take to log in; sshd's own limit is 120 as a rule (sshd_config, LoginGraceTime)
+LOGIN=180
+# what the name server may take
+LOOK_UP=10
+
+# --- the channel to the login node ---
+# between two questions for a sign of life
+PING=5
+# without an answer to that, something is wrong
+SILENCE=10
+# from the connection to the first answer: the startup files of a busy login node take their time
+GREETING=20
+# how long a silent connection may take to recover once the network is back; TCP tries again ever more seldom
+RECOVERY=120
+# a line that says what is awaited comes only after this
+WAITING_IS_SHOWN=2
+# without a byte, rsync gives up; a slow line still moves some
+RSYNC_SILENCE=60
+# what a step of `lab check` may take on the login node, and a little more on the laptop for its answer to arrive
+CHECK_STEP=60
+CHECK_ANSWER=75
+# two sessions of one name that are submitted at once: the second waits for the first, which may build an environment
+SUBMISSION=1800
+
+# --- the job ---
+# Slurm is asked this long after the submission, then after twice that, and so on up to the longest pause
+FIRST_QUERY=5
+LONGEST_PAUSE=60
+# the session's own record is looked at ten times a second for this long after something has changed
+EAGER=60
+
+# --- the server ---
+# a small answer of the server
+SERVER_ANSWER=5
+# a server that takes the question and does not answer is given up then: the node may be slow
+SERVER_SLOW=60
+# between two looks at whether the page still answers
+PAGE_LOOK=10
+# the session says so, and makes checkpoints, that long before its time limit
+TIME_LIMIT_WARNING=300
+
+# --- not times ---
+# so many ports of the laptop are tried, from the wanted one on
+LOCAL_PORTS=50
+# minutes left of a session at which lab warns; fewer than the last are too few to begin anything
+LONG_WARNING_MINUTES=15
+SHORT_WARNING_MINUTES=5
+# days that a session's log is kept
+LOG_DAYS=30

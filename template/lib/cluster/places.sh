@@ -1,0 +1,32 @@
+# shellcheck shell=bash
+# Where sessions leave their records (address, end) and logs, readable by their owner alone.
+
+# what the job of a session that runs as a batch job is called, before the session's own name
+SESSION_PREFIX=passerelle-
+# in the home, or on scratch where jobs cannot write to the home
+STATE_IN_HOME=.local/state/passerelle
+STATE_ON_SCRATCH=.passerelle
+
+# state_folder: prints the one that the cluster's facts choose
+state_folder() {
+  if [[ $FACT_home_on_compute == read_only ]]; then
+    printf '%s\n' "$(scratch_folder)/$STATE_ON_SCRATCH"
+  else
+    printf '%s\n' "$HOME/$STATE_IN_HOME"
+  fi
+}
+
+# find_state PATTERN...: sets FOUND to what fits in either place, for who does not know the cluster's facts. Listing a
+# folder makes network file systems look anew.
+find_state() {
+  local folder pattern file
+  FOUND=()
+  for folder in "$HOME/$STATE_IN_HOME" "${SCRATCH:-/nonexistent}/$STATE_ON_SCRATCH"; do
+    for pattern; do
+      # shellcheck disable=SC2231 # it is a pattern
+      for file in "$folder"/$pattern; do
+        [[ ! -r $file ]] || FOUND+=("$file")
+      done
+    done
+  done
+}

@@ -1,0 +1,149 @@
+"""Paths of the folder: what a session depends on, what would run on this computer, what stays where it is."""
+
+import contextlib
+import hashlib
+import os
+import re
+import shlex
+import unicodedata
+from pathlib import Path
+
+from .messages import FOLDER, MISUSE, Trouble, message, spelt_out
+
+STATE = FOLDER / ".lab"
+"""What lab remembers on this computer, for the user alone."""
+LEFT_OUT = (
+    ".git", ".lab", "__pycache__", ".ipynb_checkpoints", ".rsync-partial", ".nfs*", ".DS_Store", "Thumbs.db",
+    "desktop.ini",
+    # editors keep the addresses of servers there, with their tokens
+    ".idea", ".vscode", ".fleet", ".zed",
+)  # fmt: skip
+"""What stays where it is on either side, with personal.yml: history, one person's own, and what is made anew.
+
+A star stands for any end. The login node is told by channel.py.
+"""
+SCRIPTS = {"settings.yml", "lab", "lib", "plugins"}
+"""What a session depends on, with all that ends in .sh; folders with all that is in them."""
+_STARTS = tuple(name[:-1] for name in LEFT_OUT if name.endswith("*"))
+_RUNS = re.compile(
+    r"(lab|lib|plugins|shell|settings\.yml|pyproject\.toml|uv\.toml|setup\.cfg|(jupyter|ipython)[^/]*config[^/]*)(/.*)?"
+    r"|(.*/)?\.[^/]*(/.*)?"
+    r"|.*\.(sh|bash|zsh|fish|xsh|ps1|psm1|bat|cmd|com|exe|command|desktop|lnk)",
+    re.DOTALL,
+)
+
+
+def runs_here(path):
+    """Return whether a file of the folder is run on this computer, or read as configuration: dot files are.
+
+    Compared as macOS and Windows do, which take LIB/ for lib/ and drop letters that do not show.
+    """
+    letters = (letter for letter in unicodedata.normalize("NFKC", path) if unicodedata.category(letter) != "Cf")
+    return bool(_RUNS.fullmatch("".join(letters).casefold()))
+
+
+def is_script(path):
+    """Return whether a session depends on it."""
+    top = path.split("/")[0]
+    return top in SCRIPTS or (top.endswith(".sh") and not top.startswith("."))
+
+
+def is_left_out(name):
+    """Return whether a file or folder of that name stays where it is."""
+    return name in LEFT_OUT or name.startswith(_STARTS)
+
+
+def is_safe(path):
+    """Return whether a path that the login node has told stays within the folder and can be a file on both sides."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or is_left_out(part) for part in parts) or path == "personal.yml" or "\0" in path:
+        return False
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return os.name != "nt" or not set(path) & set('\\:*?"<>|')
+
+
+def is_below(path, folder):
+    """Return whether a path is this one, or in this folder."""
+    return folder in (".", path) or path.startswith(folder + "/")
+
+
+def inside(word):
+    """Return a path that somebody has typed, relative to the folder; raises Trouble for one that is not in it.
+
+    Typed relative to where the person is, or to the folder for somebody who is elsewhere.
+    """
+    here = Path.cwd()
+    start = here if here == FOLDER or FOLDER in here.parents else FOLDER
+    try:
+        return Path(os.path.normpath(start / word)).relative_to(FOLDER).as_posix()
+    except ValueError:
+        raise Trouble("sync_outside", MISUSE, path=shown(word), folder=FOLDER) from None
+
+
+def sum_of_folder():
+    """Return one sum over the scripts here, as sum_of_folder of requests.sh computes it on the login node."""
+    sums = {}
+    for path in files_here():
+        if is_script(path):
+            whole = hashlib.sha256()
+            with contextlib.suppress(OSError), open(FOLDER / path, "rb") as file:
+                while piece := file.read(1 << 20):
+                    whole.update(piece)
+            sums[path.encode("utf-8", "surrogateescape")] = whole.hexdigest()
+    text = b"".join(f"{sums[path]}  ./".encode() + path + b"\n" for path in sorted(sums))
+    return hashlib.sha256(text).hexdigest()
+
+
+def files_here(links=False):
+    """Yield the paths of this folder's files, with "/"; of links, and whatever else is no file, only if asked."""
+    for top, folders, names in os.walk(FOLDER):
+        folders[:] = [name for name in folders if not is_left_out(name)]
+        for name in names + [name for name in folders if os.path.islink(os.path.join(top, name))]:
+            path = Path(top, name)
+            relative = path.relative_to(FOLDER).as_posix()
+            regular = path.is_file() and not path.is_symlink()
+            if not is_left_out(name) and relative != "personal.yml" and (links or regular):
+                yield relative
+
+
+def unescaped(path):
+    """Return a path that requests.sh has written with backslashes."""
+    return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), path)
+
+
+def escaped(path):
+    """Return a path as requests.sh reads it."""
+    return path.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
+
+
+def shown(path):
+    """Return a path as it can be typed into a shell, on one line."""
+    if path.isprintable():
+        return shlex.quote(path)
+    letters = (letter if letter.isprintable() and letter not in "'\\" else spelt_out(letter) for letter in path)
+    return f"$'{''.join(letters)}'"
+
+
+def make_state_folder():
+    """Make .lab; git is told there to leave it alone."""
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    if not (STATE / ".gitignore").exists():
+        (STATE / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
+def named(paths):
+    """Return a few of the paths, and how many more there are."""
+    return ", ".join(map(shown, paths[:5])) + (f" (+{len(paths) - 5})" if len(paths) > 5 else "")
+
+
+def amount(size):
+    """Return a number of bytes as 512 B or 3.4 MB."""
+    units = message("units").split()
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        del units[0]
+    number = f"{size:.1f}" if isinstance(size, float) and size < 10 else f"{size:.0f}"
+    return f"{number.replace('.', message('decimal_point'))} {units[0]}"

@@ -1,0 +1,39 @@
+"""What is known of a session's server."""
+
+import re
+import time
+
+from .messages import Trouble
+from .waiting import clock_time
+
+_ADDRESS = re.compile(r"http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*\?token=([A-Za-z0-9._-]+))")
+
+
+class Session:
+    """A session's server, as its record has it."""
+
+    def __init__(self, job, name, address, end="", now=""):
+        """address: with the token; end, now: when Slurm ends the job, and the cluster's time (seconds since 1970).
+
+        Raises Trouble for an address that is none.
+        """
+        found = _ADDRESS.fullmatch(address)
+        if not found or int(found[2]) > 65535:
+            raise Trouble("bad_address", address=re.sub("token=.*", "token=...", address))
+        self.job, self.name = job, name
+        self.node, self.port, self.page, self.token = found[1], int(found[2]), found[3], found[4]
+        self.limit(end, now)
+
+    def limit(self, end, now):
+        """Keep when Slurm ends the job, by this computer's clock, which also goes on while the computer sleeps."""
+        self._end = time.time() + int(end) - int(now) if end and now else None
+
+    @property
+    def left(self):
+        """Return the seconds until the time limit; None when it is not known."""
+        return None if self._end is None else self._end - time.time()
+
+    @property
+    def end(self):
+        """Return when that will be, as 14:05 by this computer's clock; "?" when it is not known."""
+        return "?" if self.left is None else clock_time(str(int(time.time() + self.left)))

@@ -1,0 +1,92 @@
+"""What OpenSSH would do and says, for `lab check`: its settings for a host, its keys, why it could not log in."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+from plumbum import local
+from plumbum.commands import CommandNotFound, ProcessTimedOut
+
+from .limits import LIMITS
+from .messages import Trouble, message, printable
+
+MEANINGS = (
+    # the host in between (ProxyJump) has ended it, and says why itself
+    (r"Connection closed by UNKNOWN port 65535", "step_connection", "no_connection"),
+    (r"^ssh: Could not resolve hostname", "step_name", "check_no_name"),
+    (r"HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY", "step_key", "check_other_host_key"),
+    (r"^Host key verification failed", "step_key", "check_new_host_key"),
+    (r"Too many authentication failures", "step_key", "check_too_many_keys"),
+    (r"Permission denied \((?!.*(password|keyboard))", "step_key", "check_key_refused"),
+    (r"Permission denied \(", "step_connection", "check_login_refused"),
+    (r"^ssh: connect to host .*: Connection refused", "step_connection", "check_port_refused"),
+    (r"^ssh: connect to host |timed out", "step_connection", "check_unreachable"),
+    (r"Connection (closed|reset)", "step_connection", "check_closed"),
+)
+"""What OpenSSH's words mean when it could not log in (seen with 9.2): the step that fails, and what to say of it."""
+
+
+def meaning(words):
+    """Return the step that fails, and the key of what to say of it, for what ssh has said."""
+    found = ((step, key) for pattern, step, key in MEANINGS if re.search(pattern, words, re.MULTILINE))
+    return next(found, ("step_connection", "no_connection"))
+
+
+def log_in(command):
+    """Run ssh, which asks its questions at the terminal; return whether it has logged in, and what it has said.
+
+    Raises Trouble when nobody has logged in within LIMITS.LOGIN seconds.
+    """
+    process = command.popen(stdin=None, stdout=None, stderr=subprocess.PIPE)
+    words = []
+    copier = threading.Thread(target=copy_words, args=[process.stderr, words], daemon=True)
+    copier.start()
+    try:
+        status = process.wait(LIMITS.LOGIN)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        raise Trouble("check_login_slow", seconds=LIMITS.LOGIN) from None
+    # where ~/.ssh/config wants debugging, the connection keeps the pipe
+    copier.join(1)
+    return status == 0, b"".join(words).decode(errors="replace")
+
+
+def ssh_settings(login):
+    """Return ssh's settings for this host, {name: [value, ...]}; raises Trouble when it cannot read them."""
+    try:
+        status, out, error = local["ssh"]["-G", login].run(retcode=None, timeout=LIMITS.SSH_ANSWER)
+    except ProcessTimedOut:
+        raise Trouble("check_ssh_settings", words="ssh -G") from None
+    if status != 0:
+        raise Trouble("check_ssh_settings", words=error.strip().splitlines()[0] if error.strip() else "ssh -G")
+    settings = defaultdict(list)
+    for line in out.splitlines():
+        name, _, value = line.partition(" ")
+        settings[name].append(value)
+    return settings
+
+
+def offered_keys(settings):
+    """Return the keys that ssh can offer: files, and how many an agent has."""
+    keys = [name for name in settings["identityfile"] if Path(name).expanduser().exists()]
+    if settings["identitiesonly"] != ["yes"]:
+        try:
+            status, out, _ = local["ssh-add"]["-l"].run(retcode=None, timeout=LIMITS.SSH_ANSWER)
+        except (CommandNotFound, ProcessTimedOut):
+            return keys
+        if status == 0:
+            keys.append(message("check_agent", count=len(out.splitlines())))
+    return keys
+
+
+def copy_words(stream, words):
+    """Show what ssh says as it comes, and keep it."""
+    while piece := os.read(stream.fileno(), 4096):
+        words.append(piece)
+        lines = piece.decode(errors="replace").splitlines(keepends=True)
+        sys.stderr.write("".join(printable(line.rstrip("\r\n")) + line[len(line.rstrip("\r\n")) :] for line in lines))
+        sys.stderr.flush()

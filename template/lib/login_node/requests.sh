@@ -1,0 +1,257 @@
+# shellcheck shell=bash
+# What lab can ask of the login node: each answer_NAME tells its answers by attend.sh, whose other half this is.
+
+# Slurm's times in seconds since 1970: the laptop may be in another time zone
+export SLURM_TIME_FORMAT=%s
+
+# now: prints the seconds since 1970 (bash 4.4 has no EPOCHSECONDS)
+now() {
+  printf '%(%s)T\n' -1
+}
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+# find_folder NAME: sets FOLDER (NAME is a path, when lab runs here itself), and STATE: there, missing, or other where
+# something else has that name; a folder that is still on its way is ours
+find_folder() {
+  [[ $1 == /* ]] && FOLDER=$1 || FOLDER=~/$1
+  STATE=there
+  if [[ ! -e $FOLDER ]]; then
+    STATE=missing
+  elif [[ ! -d $FOLDER/.lab/incoming && (! -e $FOLDER/settings.yml || ! -d $FOLDER/lib) ]]; then
+    STATE=other
+  fi
+}
+
+# same_folder NAME SUM: is the folder here, and is it the one that lab has? What it is instead, is told.
+same_folder() {
+  find_folder "$1"
+  if [[ $STATE == there ]]; then
+    [[ $(sum_of_folder) == "$2" ]] && STATE=same || STATE=differs
+  fi
+  tell folder "$STATE"
+  [[ $STATE == same ]]
+}
+
+# sum_of_folder: one sum over what a session depends on (lib/laptop/lab/paths.py computes the same)
+sum_of_folder() {
+  cd -- "$FOLDER" && find ./settings.yml ./lab ./*.sh ./lib ./plugins "${LEFT_OUT[@]}" -prune -o -type f -print0 2>/dev/null \
+    | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d ' ' -f 1
+}
+
+# answer_files NAME: tells all files of the folder as type:size:time:mode and path, and this clock. In a path, a
+# backslash and what ends a line or a word are written as "printf %b" reads them.
+answer_files() {
+  find_folder "$1"
+  [[ $STATE != there ]] || (cd -- "$FOLDER" \
+    && find . "${LEFT_OUT[@]}" -prune -o ! -type d -printf "passerelle\t$NUMBER\tfile\t%y:%s:%T@:%m\t%P\0" 2>/dev/null \
+    | LC_ALL=C sed -z 's/\\/\\\\/g; s/\n/\\n/g; s/\r/\\r/g' | tr '\0' '\n')
+  tell listed "$STATE" "$(now)"
+}
+
+# answer_prepare NAME: makes the folder and the place where what is sent arrives
+answer_prepare() {
+  find_folder "$1"
+  if command -v rsync >/dev/null; then
+    (umask 077 && mkdir -p -- "$FOLDER/.lab/incoming") && tell prepared yes && return
+    tell prepared no
+  else
+    tell prepared no_rsync
+  fi
+}
+
+# answer_aside NAME PATH...: takes scripts out of the way that lab's folder has no more; nothing is lost
+answer_aside() {
+  local path
+  find_folder "$1"
+  for path in "${@:2}"; do
+    printf -v path %b "$path"
+    mkdir -p -- "$(dirname -- "$FOLDER/.lab/removed/$path")" && mv -f -T -- "$FOLDER/$path" "$FOLDER/.lab/removed/$path"
+  done
+  tell aside
+}
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+# answer_open FOLDER SUM SESSION OPTION...: finds the session of that name, or submits one
+answer_open() {
+  same_folder "$1" "$2" || return 0
+  begin open_session "${@:3}"
+}
+open_session() {
+  local name=$1 job answer lock=$HOME/$STATE_IN_HOME/lock
+  shift
+  # two labs at once make one session
+  (umask 077 && mkdir -p "${lock%/*}" && : >>"$lock")
+  exec 7>>"$lock"
+  ! command -v flock >/dev/null || flock --wait "$SUBMISSION" 7
+  job=$(job_called "$name") || return
+  if [[ $job ]]; then
+    tell found "$job"
+  elif answer=$("$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && [[ $answer =~ ^Submitted\ batch\ job\ ([0-9]+) ]]; then
+    tell submitted "${BASH_REMATCH[1]}"
+  else
+    tell failed submit_session.sh
+  fi
+}
+
+# answer_withdraw SESSION: ends what answer_open has begun; tells the job that there is nevertheless
+answer_withdraw() {
+  local job
+  if [[ $CHILD ]]; then
+    kill -TERM -- "-$CHILD" 2>/dev/null
+    wait "$CHILD" 2>/dev/null
+    CHILD=""
+  fi
+  job=$(job_called "$1") || return
+  tell withdrawn "$job"
+}
+
+# job_called NAME: prints the number of the user's oldest job of that name that has not ended; false when Slurm does not
+# say, which is told
+job_called() {
+  local jobs job name
+  jobs=$(squeue --me --noheader --states=PENDING,CONFIGURING,RUNNING,SUSPENDED --sort=i --format='%i %j' 2>&1) || {
+    tell trouble "${jobs//$'\n'/ }" >&8
+    return 1
+  }
+  while read -r job name; do
+    if [[ $name == "$SESSION_PREFIX$1" ]]; then
+      echo "$job"
+      return
+    fi
+  done <<<"$jobs"
+}
+
+# answer_find NAME: tells the job of the session of that name; a session that was started by hand has its number
+answer_find() {
+  local job
+  job=$(job_called "$1") || return
+  record_of "$1"
+  if [[ ! $job && $1 =~ ^[0-9]+$ && $RECORD ]]; then job=$1; fi
+  tell found "$job"
+}
+
+# record_of JOB: sets RECORD to the path of its record
+record_of() {
+  find_state "sessions/$1"
+  RECORD=${FOUND[0]:-}
+}
+
+# answer_state JOB: one query; tells state, reason, (expected) start, end, node, and what Slurm wrote about its memory
+answer_state() {
+  local answer words state
+  answer=$(squeue --noheader --jobs="$1" --states=all --format='%T|%r|%S|%e|%N' 2>&1)
+  if [[ $answer == *"Invalid job id"* || ! $answer ]]; then
+    # it ended longer ago than squeue remembers; just after submission this is empty, too, which means nothing
+    state=$(sacct --noheader --parsable2 --allocations --jobs="$1" --format=State)
+    [[ ! $state ]] || tell state "$1" "$(now)" "${state%% *}" "$state" "" "" "" ""
+  elif [[ $answer == *"|"*"|"* ]]; then
+    IFS='|' read -r -a words <<<"$answer"
+    tell state "$1" "$(now)" "${words[0]}" "${words[1]}" "${words[2]}" "${words[3]}" "${words[4]:-}" \
+      "$(memory_words "$1" "${words[0]}")"
+  else
+    tell trouble "${answer//$'\n'/ }"
+  fi
+}
+
+# memory_words JOB STATE: prints what Slurm wrote into a killed job's log about its memory; not every cluster has a state
+# for that
+memory_words() {
+  [[ $2 == FAILED || $2 == CANCELLED || $2 == OUT_OF_MEMORY ]] || return 0
+  find_state "logs/*-$1.log"
+  ((${#FOUND[@]} == 0)) \
+    || grep -a -h -m 1 -i -E '^slurmstepd.*(memory limit|oom|out of memory)' "${FOUND[@]}" | head -n 1 | tr '\t' ' '
+}
+
+# answer_list: tells every session that waits or runs: squeue once, sstat once
+answer_list() {
+  local jobs line job running=""
+  jobs=$(squeue --me --noheader --sort=i \
+    --Format='JobID:|,State:|,Reason:|,StartTime:|,EndTime:|,NodeList:|,tres-alloc:|,NumCPUs:|,Name:' 2>&1) || {
+    tell trouble "${jobs//$'\n'/ }"
+    return
+  }
+  find_state 'sessions/*'
+  while IFS='|' read -r -a job; do
+    if [[ ${job[8]:-} == "$SESSION_PREFIX"* ]] || [[ " ${FOUND[*]##*/} " == *" ${job[0]:-} "* ]]; then
+      tell session "$(now)" "${job[@]}"
+      [[ ${job[1]} != RUNNING ]] || running+=,${job[0]}
+    fi
+  done <<<"$jobs"
+  [[ ! $running ]] || sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
+    | while IFS='|' read -r -a line; do tell usage "${line[@]}"; done
+  tell end
+}
+
+# answer_stop JOB NAME: cancels that job, if it still is the session of that name
+answer_stop() {
+  local words
+  words=$(squeue --me --noheader --jobs="$1" --format=%j 2>/dev/null)
+  if [[ $words != "$SESSION_PREFIX$2" && $1 != "$2" ]]; then
+    tell stopped ""
+  elif words=$(scancel "$1" 2>&1); then
+    tell stopped "$1"
+  else
+    tell trouble "${words//$'\n'/ }"
+  fi
+}
+
+# answer_record JOB: tells the address of a session, with its token; when Slurm will end the job; and this clock, by
+# which that is meant
+answer_record() {
+  local lines=()
+  record_of "$1"
+  if [[ $RECORD ]]; then mapfile -t lines <"$RECORD"; fi
+  tell "${2:-record}" "${lines[0]:-}" "${lines[1]:-}" "$(now)"
+}
+
+# answer_log NAME [follow]: shows what the newest session of that name has printed, without its token
+answer_log() {
+  local log newest="" show=(cat)
+  find_state "logs/$1-*.log"
+  for log in ${FOUND[@]+"${FOUND[@]}"}; do
+    if [[ ${log##*/} =~ ^"$1"-[0-9]+[.]log$ && (! $newest || $log -nt $newest) ]]; then newest=$log; fi
+  done
+  if [[ $newest ]]; then
+    [[ ! ${2:-} ]] || show=(tail -n +1 -f)
+    begin show_log
+    [[ ${2:-} ]] || wait "$CHILD"
+  fi
+  tell logged "$newest"
+}
+show_log() {
+  "${show[@]}" "$newest" | sed -u 's/token=[A-Za-z0-9._-]*/token=.../g'
+}
+
+# answer_submit FOLDER SUM NOTEBOOK OPTION...: a notebook as a batch job
+answer_submit() {
+  same_folder "$1" "$2" || return 0
+  begin submit_notebook "${@:3}"
+}
+submit_notebook() {
+  if cd -- "$FOLDER" && ./submit_notebook.sh "$@"; then tell "done"; else tell failed submit_notebook.sh; fi
+}
+
+# answer_check FOLDER SUM: tells how each step of lib/login_node/check.sh went, up to the first that fails
+answer_check() {
+  same_folder "$1" "$2" || return 0
+  begin check_steps
+}
+check_steps() {
+  local step words status
+  for step in account quota modules environment; do
+    status=0
+    words=$(timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" bash "$FOLDER/lib/login_node/check.sh" "$step" 2>&1) || status=$?
+    # a command's own words may stand above ours
+    [[ $status == 0 || $words != *$'\n'* ]] || printf '%s\n' "${words%$'\n'*}"
+    words=${words##*$'\n'}
+    tell step "$step" "$status" "${words#check.sh: }"
+    ((status == 0)) || break
+  done
+}
+
+# answer_node NODE: tells what Slurm says of a node
+answer_node() {
+  tell node "$(sinfo --noheader --nodes="$1" --format=%T 2>/dev/null | head -n 1)"
+}
