@@ -249,10 +249,12 @@ class Opening:
 
     def _wants_to_stop(self):
         """Ask; no answer, and a second Ctrl-C, mean to keep it."""
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         end = self.session.end if self.session else "?"
-        print("\n" + message("keep_or_stop" if self.session else "keep_or_stop_waiting", end=end), end=" ", flush=True)
+        question = message("keep_or_stop" if self.session else "keep_or_stop_waiting", end=end)
         try:
+            # the second may come as soon as the question is there
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            print("\n" + question, end=" ", flush=True)
             answer = sys.stdin.readline().strip().lower()
         except KeyboardInterrupt:
             print()
