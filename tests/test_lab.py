@@ -15,8 +15,11 @@ LOCAL = r"http://127\.0\.0\.1:(\d+)/lab"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def in_the_meantime(queue, clock):  # noqa: F811 - fixtures
-    """What takes minutes begins now; the last tests of this file see what has become of it."""
+def in_the_meantime(request):
+    """What takes minutes begins now, if a test asks for it; the last ones of this file see what has become of it."""
+    for name in ("queue", "clock"):
+        if any(name in item.fixturenames for item in request.session.items):
+            request.getfixturevalue(name)
 
 
 @pytest.fixture
@@ -658,7 +661,7 @@ def test_submit_sends_the_notebook_and_its_result_comes_back_with_sync(lab):
 
 def test_8_warnings_come_15_and_5_minutes_before_the_end_and_the_time_limit_ends_the_wait(clock):  # noqa: F811 - a fixture
     seen = clock.wait()
-    assert "5 minutes are left" not in seen["shown"][16].replace("15 minutes", "")
+    assert "5 minutes are left" not in seen["shown"][17].replace("15 minutes", "")
     # too short for any warning, and said so from the start
     assert "minutes are left" not in seen["shown"][1]
     assert re.fullmatch(
