@@ -61,7 +61,7 @@ def tests(session):
 
 @nox.session
 def again(session):
-    """One test many times: nox -s again -- tests/test_lab.py -k NAME; its cluster stays until nox -s cluster -- down."""
+    """One test many times: nox -s again -- tests/test_lab.py -k NAME; its cluster stays: nox -s cluster -- down."""
     wanted = [*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "tests", "lint")]
     installed = Path(session.virtualenv.location, "installed")
     # asking for what is there costs seconds each time

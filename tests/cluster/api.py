@@ -35,6 +35,8 @@ MFA = "student@mfa.vcluster.example"
 """student, with alice's key and a one-time code."""
 WITH_CODE = ("env", "SSH_ASKPASS=/usr/local/bin/askpass", "SSH_ASKPASS_REQUIRE=force")
 """Put before a command on the laptop: every ssh in it gets its one-time code from alice's phone."""
+LIMIT = 180
+"""Seconds after which what is awaited is given up: many, because a machine may be slow; only a failure takes them."""
 CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|[^\n]\x08")
 """What a program sends to a terminal to colour or to move about (ECMA-48: CSI, OSC, others), or takes back."""
 
@@ -91,7 +93,7 @@ class Cluster:
     def clean(self, homes: bool = True) -> None:
         """Cancel every job and end users' processes; with `homes`, also make all homes new."""
         self.stop_spawned()
-        self._command("clean", *([] if homes else ["--keep-homes"]), timeout=120)
+        self._command("clean", *([] if homes else ["--keep-homes"]), timeout=LIMIT)
 
     # --- commands ------------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class Cluster:
         return [str(HERE / "cluster"), "exec", *(["--tty"] if tty else []), host, user, *map(str, argv)]
 
     def run(
-        self, host: str, user: str, *argv: str, input: str | None = None, timeout: float = 120, check: bool = False
+        self, host: str, user: str, *argv: str, input: str | None = None, timeout: float = LIMIT, check: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run `argv` to its end; output as text, standard input empty unless given.
 
@@ -287,7 +289,7 @@ class Process:
         with self._news:
             return self._output
 
-    def wait_for(self, pattern: str, timeout: float = 60, start: int = 0) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout: float = LIMIT, start: int = 0) -> re.Match[str]:
         """Wait until `pattern` (multi-line regular expression) is in the output from `start` on.
 
         Raises `Unexpected`, which shows all of the output, after `timeout` or when it ended without.
@@ -305,7 +307,7 @@ class Process:
                     raise Unexpected(f"{pattern!r} did not come within {timeout:g} s", self)
                 self._news.wait(left)
 
-    def wait(self, timeout: float = 60) -> int:
+    def wait(self, timeout: float = LIMIT) -> int:
         """Wait for the end; the exit status. Raises `Unexpected` after `timeout`."""
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
