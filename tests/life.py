@@ -18,6 +18,8 @@ ADDRESS = r"http://(?P<node>node[12]\.int\.vcluster\.example):(?P<port>\d+)/lab\
 KEY = "login.vcluster.example"
 CODE = "mfa.vcluster.example"
 """The login node's two names: it wants a key, or a key and a one-time code."""
+HOLD = "touch ~/reached; while [[ -e ~/held ]]; do sleep 0.05; done"
+"""A line of bash that says that it is reached, and goes no further while there is a file ~/held."""
 
 
 class Life:

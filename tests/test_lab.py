@@ -9,7 +9,7 @@ import time
 import moments
 import pytest
 from cluster.api import LIMIT
-from life import CODE, Life
+from life import CODE, HOLD, Life
 from test_session import fill_both_nodes
 from waits import clock, queries, queue  # noqa: F401 - fixtures
 
@@ -467,7 +467,6 @@ def test_10_a_contradicting_host_key_stops_every_command_before_anything_is_sent
 # --- a lab that is killed -------------------------------------------------------------------------------------------
 
 
-HOLD = "touch ~/reached; while [[ -e ~/held ]]; do sleep 0.05; done"
 HOLDS = {
     "login": (".bash_profile", f"[[ ! ${{SSH_CONNECTION:-}} ]] || {{ {HOLD}; }}\n"),
     "before sbatch": (".held/sbatch", f'#!/bin/bash\n{HOLD}\nexec /usr/bin/sbatch "$@"\n'),
