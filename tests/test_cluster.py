@@ -193,7 +193,8 @@ def test_a_signal_reaches_the_command_itself(cluster):
 
 
 def test_waiting_for_what_never_comes_ends_and_shows_the_output(cluster):
-    process = cluster.spawn("login", "student", "bash", "-c", "echo something else; sleep 60")
+    process = cluster.spawn("login", "student", "bash", "-c", "echo something else; sleep 600")
+    process.wait_for("something else")
     with pytest.raises(Unexpected, match="something else"):
         process.wait_for("^something expected$", timeout=1)
     process.stop()

@@ -496,6 +496,7 @@ def test_11_a_dead_node_no_free_port_and_too_little_time(lab):
         "then end it with ./lab stop lab and start anew with ./lab open"
     )
     steps = well_until("node", shared=True, session=f"lab is job {job}")
-    # with an asterisk as soon as Slurm has missed it, too
-    assert lines_of(done) in [[*steps, fails("node", words.format(state))] for state in ("mixed", "mixed*")]
+    # with an asterisk as soon as Slurm has missed it, too, and down some time later
+    states = ("mixed", "mixed*", "down*")
+    assert lines_of(done) in [[*steps, fails("node", words.format(state))] for state in states]
     assert done.returncode == 1

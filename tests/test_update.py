@@ -122,8 +122,8 @@ def test_an_update_keeps_what_people_changed_and_brings_what_is_new(project, cop
 
     done = copier_command("update", "--defaults", cwd=folder)
 
-    said = f"Updating to template version 2.0.0\n{SAID[before['language']]}"
-    assert (done.returncode, done.stderr.strip()) == (0, said)
+    # Copier has its own words before
+    assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (0, SAID[before["language"]])
     after = values(folder)
     assert after == {**before, **edited, "notify": "nobody", "_commit": "2.0.0"}
     nothing_is_left_to_resolve(folder)

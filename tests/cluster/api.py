@@ -35,7 +35,7 @@ MFA = "student@mfa.vcluster.example"
 """student, with alice's key and a one-time code."""
 WITH_CODE = ("env", "SSH_ASKPASS=/usr/local/bin/askpass", "SSH_ASKPASS_REQUIRE=force")
 """Put before a command on the laptop: every ssh in it gets its one-time code from alice's phone."""
-LIMIT = 180
+LIMIT = 300
 """Seconds after which what is awaited is given up: many, because a machine may be slow; only a failure takes them."""
 CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|[^\n]\x08")
 """What a program sends to a terminal to colour or to move about (ECMA-48: CSI, OSC, others), or takes back."""
