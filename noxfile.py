@@ -52,10 +52,25 @@ def lint(session):
 def tests(session):
     """All tests, those on the cluster, too, where there can be one; arguments go to pytest."""
     install(session, "tests", "lint")
-    # each worker brings up a cluster of its own, unless there is one to be used again and again
-    workers = 0 if "PASSERELLE_CLUSTER_STATE" in os.environ else 2
+    # each worker brings up a cluster of its own; a few tests, and a cluster that is there already, need one worker
+    few = any(word.startswith(("-k", "--lf", "--last-failed")) or "test_" in word for word in session.posargs)
+    workers = 0 if few or "PASSERELLE_CLUSTER_STATE" in os.environ else 2
     # in the order of the files' names: the longest, test_lab.py, is to begin early
     session.run("pytest", f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder", *session.posargs)
+
+
+@nox.session
+def again(session):
+    """One test many times: nox -s again -- tests/test_lab.py -k NAME; its cluster stays: nox -s cluster -- down."""
+    wanted = [*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "tests", "lint")]
+    installed = Path(session.virtualenv.location, "installed")
+    # asking for what is there costs seconds each time
+    if not installed.exists() or installed.read_text() != "\n".join(wanted):
+        session.install(*wanted)
+        installed.write_text("\n".join(wanted))
+    cache = os.environ.get("PASSERELLE_CLUSTER_CACHE", Path.home() / ".cache/passerelle-cluster")
+    state = os.environ.get("PASSERELLE_CLUSTER_STATE", f"{cache}/state")
+    session.run("pytest", *session.posargs, env={"PASSERELLE_CLUSTER_STATE": state})
 
 
 @nox.session(venv_backend="none")

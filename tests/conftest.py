@@ -18,6 +18,7 @@ import jinja2
 import jinja2.sandbox
 import pytest
 import yaml
+from moments import begin_at_the_time_that_is_asked_for
 from pytest_console_scripts import ScriptRunner
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -27,6 +28,8 @@ ANSWERS = Path(__file__).with_name("answers")
 # the cluster of tests/cluster, and people's lives on it; what it prepares is kept in the developer's cache
 pytest_plugins = ["cluster.fixtures", "life"]
 os.environ.setdefault("PASSERELLE_CLUSTER_CACHE", str(Path.home() / ".cache/passerelle-cluster"))
+
+begin_at_the_time_that_is_asked_for()
 
 # the same examples at every run; others with: pytest --hypothesis-profile=explore
 hypothesis.settings.register_profile("repeat", database=None, deadline=None, derandomize=True)
@@ -80,7 +83,15 @@ def plain_path(tmp_path_factory):
 @pytest.fixture(scope="session")
 def environment(own_home, plain_path):
     """The whole environment of a script that a test runs."""
-    return {"HOME": str(own_home), "PATH": str(plain_path), "USER": "prof", "LOGNAME": "prof", "LANG": "C.UTF-8"}
+    zone = {name: value for name, value in os.environ.items() if name == "TZ"}
+    return {
+        "HOME": str(own_home),
+        "PATH": str(plain_path),
+        "USER": "prof",
+        "LOGNAME": "prof",
+        "LANG": "C.UTF-8",
+        **zone,
+    }
 
 
 def git(folder, *arguments):

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cluster.api import WITH_CODE, Cluster, Process
+from cluster.api import LIMIT, WITH_CODE, Cluster, Process
 
 ADDRESS = r"http://(?P<node>node[12]\.int\.vcluster\.example):(?P<port>\d+)/lab\?token=[0-9a-f]+"
 """The address that start_salloc.sh prints."""
 KEY = "login.vcluster.example"
 CODE = "mfa.vcluster.example"
 """The login node's two names: it wants a key, or a key and a one-time code."""
+HOLD = "touch ~/reached; while [[ -e ~/held ]]; do sleep 0.05; done"
+"""A line of bash that says that it is reached, and goes no further while there is a file ~/held."""
 
 
 class Life:
@@ -48,7 +50,7 @@ class Life:
                 cluster.put(side, person, mine, name)
         cluster.write("laptop", "alice", f"{name}/personal.yml", f"user: {user}\n")
 
-    def on_login(self, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def on_login(self, command: str, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
         """Runs one line of bash in the folder on the login node."""
         return self.cluster.run(
             "login", self.user, "bash", "-c", f'cd "$1" && {command}', "-", self.name, timeout=timeout
@@ -63,7 +65,7 @@ class Life:
     def start_session(self, command: str = "./start_salloc.sh") -> tuple[Process, str]:
         """The same, until the server's address has come; answers the process and the address."""
         session = self.start(command)
-        address = session.wait_for(rf"answers at\s+({ADDRESS})", timeout=90)[1]
+        address = session.wait_for(rf"answers at\s+({ADDRESS})")[1]
         session.wait_for("ends it before")
         return session, address
 
@@ -71,13 +73,13 @@ class Life:
         """Runs a tunnel script on the laptop until the tunnel works; answers it and the address to open."""
         code = WITH_CODE if self.host == CODE else ()
         tunnel = self.cluster.spawn("laptop", "alice", *code, f"{self.name}/{script}", *words, tty=True)
-        return tunnel, tunnel.wait_for(r"The tunnel works\. Open\s+(http://\S+)", timeout=60)[1]
+        return tunnel, tunnel.wait_for(r"The tunnel works\. Open\s+(http://\S+)")[1]
 
     def lab(self, *words: str, tty: bool = True) -> Process:
         """Starts ./lab on the laptop, in the folder; in a terminal unless told otherwise."""
         return self.cluster.spawn("laptop", "alice", *self._lab(words), tty=tty)
 
-    def run_lab(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run_lab(self, *words: str, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
         """Runs ./lab on the laptop to its end, without a terminal."""
         return self.cluster.run("laptop", "alice", *self._lab(words), timeout=timeout)
 
@@ -88,7 +90,7 @@ class Life:
     def open_session(self, *words: str, tty: bool = True) -> tuple[Process, str]:
         """Runs ./lab open without a browser until the page works; answers the process and the address without token."""
         process = self.lab("open", "--no-browser", *words, tty=tty)
-        return process, process.wait_for(r"^ +(http://127\.0\.0\.1:\d+/lab)\s", timeout=90)[1]
+        return process, process.wait_for(r"^ +(http://127\.0\.0\.1:\d+/lab)\s")[1]
 
     def master(self) -> str:
         """The process number of lab's shared connection on the laptop."""
@@ -104,10 +106,13 @@ class Life:
 
 
 def press_ctrl_c_twice(process: Process) -> None:
-    """Ctrl-C as a person types it who wants the session to end."""
+    """Ctrl-C as a person types it who wants the session to end; once more where the second was too late for srun."""
+    once, twice = "one more within 1 sec to abort", "sending Ctrl-C"
+    seen = 0
     process.type("\x03")
-    process.wait_for("one more within 1 sec to abort", timeout=10)
-    process.type("\x03")
+    while (found := process.wait_for(f"{once}|{twice}", start=seen))[0] == once:
+        seen = found.end()
+        process.type("\x03")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import contextlib
 import re
 
+import moments
 import pytest
 from cluster.api import WITH_CODE
 from life import CODE, Life
@@ -17,12 +18,19 @@ WELL = {
     "account": "Slurm accepts the job, and could start it now",
     "quota": "there is room in /home/student /home/student/jupyter_py3.builds",
     "modules": "rstudio-server/4.1 python/3.11 r/4.1",
-    "environment": "/home/student/jupyter_py3 has JupyterLab 4.6.6",
+    "environment": "/home/student/jupyter_py3 has JupyterLab {version}",
     "session": "lab is job {job}",
     "node": "the server on node1.int.vcluster.example answers",
     "port": "8888 of this computer is free for it",
 }
 NO_SESSION = "--     session      none is called lab; start it with: ./lab open"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def version(cluster, built):
+    """The version of JupyterLab that is installed."""
+    done = cluster.run("login", "student", "jupyter_py3/bin/jupyter-lab", "--version", check=True)
+    WELL["environment"] = f"/home/student/jupyter_py3 has JupyterLab {done.stdout.strip()}"
 
 
 def well_until(step, shared=False, **words):
@@ -122,7 +130,8 @@ def test_11_a_session_its_server_and_its_port_and_an_open_tunnel_is_left_alone(l
     done = lab.run_lab("check")
     steps = well_until("time left", shared=True, session=f"lab is job {job}", port="8888 of this computer leads there")
     assert lines_of(done)[:-1] == steps
-    assert re.fullmatch(r"ok     time left    (59 min|1 h 00), until \d\d:\d\d", lines_of(done)[-1])
+    left = re.fullmatch(rf"ok     time left    (5\d min|1 h 00), until ({moments.SAID})", lines_of(done)[-1])
+    assert 50 <= moments.minutes_until(left[2]) <= 60
     assert (done.returncode, done.stderr) == (0, "")
     assert lab.cluster.run("laptop", "alice", *listening).stdout == before
     status = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", address.replace("/lab", "/api")]
@@ -131,11 +140,11 @@ def test_11_a_session_its_server_and_its_port_and_an_open_tunnel_is_left_alone(l
     process.type("\x03")
     process.wait_for("or .s.top")
     process.type("\r")
-    assert process.wait(20) == 0
+    assert process.wait() == 0
     before = lab.cluster.run("laptop", "alice", *listening).stdout
     assert "tunnel-" not in before
     stranger = lab.cluster.spawn("laptop", "root", "/usr/bin/python3", "-m", "http.server", "8888")
-    lab.cluster.run("laptop", "alice", "bash", "-c", "until exec 3<>/dev/tcp/localhost/8888; do :; done", timeout=10)
+    lab.cluster.run("laptop", "alice", "bash", "-c", "until exec 3<>/dev/tcp/localhost/8888; do :; done")
     taken = lab.run_lab("check", job)
     assert lines_of(taken)[-2] == "ok     port         8888 of this computer is taken; ./lab open uses 8889"
     stranger.stop()
@@ -157,7 +166,7 @@ def test_11_nothing_is_changed(lab):
 
 
 def test_11_on_the_login_node_itself(lab):
-    plumbum = "PYTHONPATH=/cvmfs/soft.vcluster.example/wheelhouse/plumbum-2.0.2-py3-none-any.whl"
+    plumbum = "PYTHONPATH=$(ls /cvmfs/soft.vcluster.example/wheelhouse/plumbum-*.whl)"
     done = lab.on_login(f"{plumbum} ./lab check")
     here = ["ok     connection   this is the login node login"]
     assert lines_of(done) == [*here, *well_until("session")[5:], NO_SESSION]
@@ -298,7 +307,7 @@ def test_11_the_login_node_is_out_of_reach_before_and_after_the_login(lab):
     assert (done.returncode, lines_of(done)) == (1, [*well_until("key"), fails("connection", UNREACHABLE)])
     assert lab.run_lab("check").returncode == 0
     with lab.cluster.network("login").cut():
-        done = lab.run_lab("check", timeout=30)
+        done = lab.run_lab("check")
     assert (done.returncode, lines_of(done)) == (
         1,
         [*well_until("connection", shared=True), fails("connection", UNREACHABLE)],
@@ -308,7 +317,7 @@ def test_11_the_login_node_is_out_of_reach_before_and_after_the_login(lab):
 def test_11_a_frozen_connection(lab):
     assert lab.run_lab("check").returncode == 0
     lab.cluster.run("laptop", "alice", "kill", "-STOP", lab.master(), check=True)
-    done = lab.run_lab("check", timeout=30)
+    done = lab.run_lab("check")
     assert (done.returncode, lines_of(done)) == (
         1,
         [well_until("key")[0], fails("connection", NO_REACTION)],
@@ -433,7 +442,7 @@ def test_11_an_environment_that_does_not_start_or_takes_for_ever(lab):
     assert lines_of(done) == [*well_until("environment", **there), fails("environment", words)]
     on_both_sides(lab, "sed -i 's/^STEP_LIMIT=60/STEP_LIMIT=3/' lib/login_node/attend.sh")
     lab.on_login("printf '#!/bin/sh\\nsleep 600\\n' >~/broken_py3/bin/python")
-    done = lab.run_lab("check", timeout=30)
+    done = lab.run_lab("check")
     words = f"{LOGIN} needs too long for this; Slurm or its file systems may be overloaded: try again later."
     assert lines_of(done) == [*well_until("environment", shared=True, **there), fails("environment", words)]
     assert done.returncode == 1
@@ -458,7 +467,7 @@ def submitted(lab, *options):
     lab.on_login(" ".join(["./submit_session.sh", *options]))
     job = lab.jobs().split()[0]
     up = f"until [[ -e ~/.local/state/passerelle/sessions/{job} ]]; do sleep 0.1; done"
-    assert lab.on_login(up, timeout=60).returncode == 0
+    assert lab.on_login(up).returncode == 0
     return job
 
 
@@ -466,13 +475,13 @@ def test_11_a_dead_node_no_free_port_and_too_little_time(lab):
     job = submitted(lab, "--time=4")
     cluster = lab.cluster
     done = lab.run_lab("check")
-    words = r"FAILS  time left    Only [34] min, until \d\d:\d\d: save your work; when it has ended, \./lab open starts a new one\."
+    words = rf"FAILS  time left    Only [1-4] min, until ({moments.SAID}): save your work; when it has ended, \./lab open starts a new one\."
     assert lines_of(done)[:-1] == well_until("time left", session=f"lab is job {job}")
-    assert re.fullmatch(words, lines_of(done)[-1])
+    assert 1 <= moments.minutes_until(re.fullmatch(words, lines_of(done)[-1])[1]) <= 4
     assert done.returncode == 1
     cluster.write("laptop", "alice", "lab/personal.yml", "user: student\nport: 65535\n")
     stranger = cluster.spawn("laptop", "root", "/usr/bin/python3", "-m", "http.server", "65535")
-    cluster.run("laptop", "alice", "bash", "-c", "until exec 3<>/dev/tcp/localhost/65535; do :; done", timeout=10)
+    cluster.run("laptop", "alice", "bash", "-c", "until exec 3<>/dev/tcp/localhost/65535; do :; done")
     done = lab.run_lab("check")
     stranger.stop()
     words = (
@@ -481,12 +490,13 @@ def test_11_a_dead_node_no_free_port_and_too_little_time(lab):
     assert lines_of(done) == [*well_until("port", shared=True, session=f"lab is job {job}"), fails("port", words)]
     assert done.returncode == 1
     with cluster.network("node1").cut():
-        done = lab.run_lab("check", timeout=60)
+        done = lab.run_lab("check")
     words = (
         "The server on node1.int.vcluster.example does not answer, and for Slurm the node is {}. See ./lab logs lab, "
         "then end it with ./lab stop lab and start anew with ./lab open"
     )
     steps = well_until("node", shared=True, session=f"lab is job {job}")
-    # with an asterisk as soon as Slurm has missed it, too
-    assert lines_of(done) in [[*steps, fails("node", words.format(state))] for state in ("mixed", "mixed*")]
+    # with an asterisk as soon as Slurm has missed it, too, and down some time later
+    states = ("mixed", "mixed*", "down*")
+    assert lines_of(done) in [[*steps, fails("node", words.format(state))] for state in states]
     assert done.returncode == 1

@@ -511,7 +511,7 @@ class Conversation:
             env={**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"},
             dimensions=(60, columns),
             encoding="utf-8",
-            timeout=20,
+            timeout=120,
         )
 
     def look(self):
@@ -527,7 +527,7 @@ class Conversation:
 
     def wait_for(self, text):
         """Looks until a text has come; answers everything since the last question began."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while text not in self.seen:
             assert time.monotonic() < deadline and self.terminal.isalive(), f"{text!r} did not come:\n{self.seen}"
             self.look()
@@ -535,7 +535,7 @@ class Conversation:
 
     def next_question(self):
         """Waits for a question that was not asked before and answers its text; None at the end."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             for text in re.findall(r"🎤 (.+?) *\n", self.seen):
                 if text not in self.asked:

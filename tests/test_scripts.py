@@ -1,7 +1,9 @@
 """The folder's scripts on a laptop and on a login node that is none: what they show, refuse and say."""
 
+import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -251,15 +253,13 @@ def test_sshuttle_takes_the_personal_name_too(make_folder, script):
 @pytest.fixture
 def taken_port():
     """A port of this computer where something listens, while the next is free."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except OSError:
-                continue
-            yield port
-            return
+    # below those that the system itself gives to others at any moment
+    for port in random.sample(range(10000, 32000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            socket.create_server(("127.0.0.1", port + 1)).close()
+            break
+    with socket.create_server(("127.0.0.1", port)):
+        yield port
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])

@@ -31,7 +31,7 @@ def notebook(*cells):
 def state(lab, job):
     """The job's end state, as sacct tells it."""
     wait = f"until s=$(sacct -nX -j {job} -o state%20) && [[ $s == *[A-Z]* && $s != *PENDING* && $s != *RUNNING* ]]; do sleep 0.5; done; echo $s"
-    return lab.on_login(wait, timeout=120).stdout.strip()
+    return lab.on_login(wait).stdout.strip()
 
 
 def test_a_notebook_runs_and_its_output_is_where_the_script_says(lab):

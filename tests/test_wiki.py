@@ -31,7 +31,7 @@ def test_the_wikis_own_salloc_line_works_with_the_environment(lab):
         "module load python; source $HOME/jupyter_py3/bin/activate; salloc --time=1:0:0 --ntasks=1 --cpus-per-task=2 "
         "--mem-per-cpu=1024M --account=def-prof srun $VIRTUAL_ENV/bin/jupyterlab.sh"
     )
-    session.wait_for(ADDRESS, timeout=90)
+    session.wait_for(ADDRESS)
 
 
 @pytest.mark.parametrize("tunnel", ["tunnel_ssh.sh", "tunnel_sshuttle.sh"])
@@ -50,7 +50,7 @@ def test_python_and_r_run_in_the_job_through(tunnel, lab):
     process.wait_for("Tunnel closed.")
     assert process.wait() == 0
     press_ctrl_c_twice(session)
-    session.wait(40)
+    session.wait()
     assert lab.jobs() == ""
 
 
@@ -67,7 +67,7 @@ def test_python_runs_in_the_job_through_a_jump_where_only_ssh_passes(idle, other
     process = idle.spawn("laptop", "alice", "lab/tunnel_ssh.sh", address, tty=True)
     process.wait_for("continue connecting")
     process.type("yes\r")
-    url = process.wait_for(r"The tunnel works\. Open\s+(http://\S+)", timeout=60)[1]
+    url = process.wait_for(r"The tunnel works\. Open\s+(http://\S+)")[1]
     assert f" {node} in job " in " " + idle.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", WHERE)["output"]
     refused = idle.run("laptop", "alice", "lab/tunnel_sshuttle.sh", address)
     assert refused.returncode == 64

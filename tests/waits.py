@@ -17,9 +17,9 @@ class Background:
     """A scenario in a thread, on a cluster of its own with the environment that was built on the first one."""
 
     def __init__(self, state, cluster, folder, scenario):
-        self.cluster, self.outcome, self.trouble = Cluster(state), None, None
-        self._from, self._folder, self._scenario = cluster, folder, scenario
-        self._up = threading.Event()
+        self.cluster, self.folder, self.outcome, self.trouble = Cluster(state), folder, None, None
+        self._from, self._scenario = cluster, scenario
+        self._prepared, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -27,28 +27,39 @@ class Background:
         try:
             try:
                 self.cluster.up()
+                self._copy_environment()
             finally:
-                self._up.set()
-            home = "cluster/home/student"
-            for name in ("jupyter_py3", "jupyter_py3.builds"):
-                source, target = (cluster.state / home for cluster in (self._from, self.cluster))
-                subprocess.run(["cp", "-a", source / name, target / name], check=True)
-            self.outcome = self._scenario(self.cluster, self._folder)
+                self._prepared.set()
+            self.outcome = self._scenario(self)
         except BaseException as trouble:  # whatever it is, the test that asks shows it
             self.trouble = trouble
 
+    def _copy_environment(self):
+        home = "cluster/home/student"
+        for name in ("jupyter_py3", "jupyter_py3.builds"):
+            source, target = (cluster.state / home for cluster in (self._from, self.cluster))
+            subprocess.run(["cp", "-a", source / name, target / name], check=True)
+
+    def let_pass(self, seconds):
+        """Waits so long, and not when all is over before."""
+        if self._ended.wait(seconds):
+            raise InterruptedError("the tests have ended before")
+
     def wait(self):
         """Answers what the scenario answers, when it is done; raises what it raised."""
-        self._thread.join(WAIT + 300)
+        self._thread.join(WAIT + 900)
         assert not self._thread.is_alive()
         if self.trouble:
             raise self.trouble
         return self.outcome
 
     def end(self):
-        """Takes the cluster down, also in the middle of the scenario."""
-        self._up.wait()
+        """Takes the cluster down, also in the middle of the scenario, whose thread ends with what it used."""
+        self._ended.set()
+        # nothing is to be written into what is being removed
+        self._prepared.wait()
         self.cluster.down()
+        self._thread.join(60)
 
 
 def in_the_background(scenario):
@@ -66,23 +77,25 @@ def in_the_background(scenario):
 # --- guarantee 5: a queue of ten minutes ----------------------------------------------------------------------------
 
 
-def queue_for_ten_minutes(cluster, folder):
+def queue_for_ten_minutes(task):
     """Answers what a lab asks of Slurm and of ssh while its job waits, and what it shows."""
-    life = Life(cluster, folder)
+    cluster = task.cluster
+    life = Life(cluster, task.folder)
     process = life.lab("open", "--no-browser", "--begin=now+2hours")
     process.wait_for("is submitted")
     before, commands = queries(cluster), commands_over_ssh(cluster)
-    clients = set()
-    for _ in range(WAIT):
+    clients, end = set(), time.monotonic() + WAIT
+    while time.monotonic() < end:
         clients |= set(cluster.run("laptop", "alice", "pgrep", "-a", "ssh").stdout.splitlines())
-        time.sleep(1)
+        task.let_pass(1)
+    asked = queries(cluster) - before
     shown = process.output
     process.stop()
-    return queries(cluster) - before, commands_over_ssh(cluster) - commands, clients, shown
+    return asked, commands_over_ssh(cluster) - commands, clients, shown
 
 
 def queries(cluster):
-    """Answers how often jobs were asked for, by Slurm's own statistics; nobody else asks on this cluster."""
+    """Answers how often jobs were asked for, by Slurm's own statistics, on a cluster where nobody else asks."""
     said = cluster.run("login", "root", "sdiag", check=True).stdout
     return sum(int(count) for count in re.findall(r"REQUEST_JOB_\w*INFO\w* +\( *\d+\) count:(\d+)", said))
 
@@ -98,28 +111,30 @@ queue = in_the_background(queue_for_ten_minutes)
 # --- guarantees 8 and 3: the time limit; two minutes without network ------------------------------------------------
 
 
-def time_limits_and_an_outage(cluster, folder):
+def time_limits_and_an_outage(task):
     """Answers what labs show whose time ends, and what becomes of a page when the network is away for two minutes."""
-    life = Life(cluster, folder, host=CODE)
+    cluster = task.cluster
+    life = Life(cluster, task.folder, host=CODE)
+    # two minutes for the server to be there before the warning
     limited = {
-        minutes: life.lab("open", "--no-browser", f"--name=of{minutes}", f"--time={minutes}") for minutes in (1, 6, 16)
+        minutes: life.lab("open", "--no-browser", f"--name=of{minutes}", f"--time={minutes}") for minutes in (1, 7, 17)
     }
-    limited[6].wait_for("lab: 5 minutes are left of the session of6 .until .*: save your work", timeout=120)
-    limited[16].wait_for("lab: 15 minutes are left of the session of16 .until .*: save your work", timeout=120)
-    timeout = limited[1].wait_for("lab: Slurm has ended job .*", timeout=200)[0]
+    limited[7].wait_for("lab: 5 minutes are left of the session of7 .until .*: save your work", timeout=300)
+    limited[17].wait_for("lab: 15 minutes are left of the session of17 .until .*: save your work", timeout=300)
+    timeout = limited[1].wait_for("lab: Slurm has ended job .*", timeout=300)[0]
     shown = {minutes: process.output for minutes, process in limited.items()}
-    for minutes in (6, 16):
+    for minutes in (7, 17):
         life.run_lab("stop", f"of{minutes}")
     process, address = life.open_session()
     jobs, accepted = life.jobs(), cluster.auth_count("student")
     with cluster.network("laptop").cut():
-        time.sleep(120)
+        task.let_pass(120)
     process.wait_for("The page works again: " + address, timeout=240)
     page = cluster.browse(life.run_lab("url").stdout.strip())
     return {
         "shown": shown,
         "timeout": timeout,
-        "status": limited[1].wait(20),
+        "status": limited[1].wait(),
         "jobs": (jobs, life.jobs()),
         "prompts": cluster.auth_count("student") - accepted,
         "output": process.output,

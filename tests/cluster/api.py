@@ -12,10 +12,12 @@ arrive as they are given. Times are in seconds.
 from __future__ import annotations
 
 import atexit
+import base64
 import json
 import os
 import re
 import signal as signals
+import struct
 import subprocess
 import tempfile
 import threading
@@ -33,6 +35,8 @@ MFA = "student@mfa.vcluster.example"
 """student, with alice's key and a one-time code."""
 WITH_CODE = ("env", "SSH_ASKPASS=/usr/local/bin/askpass", "SSH_ASKPASS_REQUIRE=force")
 """Put before a command on the laptop: every ssh in it gets its one-time code from alice's phone."""
+LIMIT = 300
+"""Seconds after which what is awaited is given up: many, because a machine may be slow; only a failure takes them."""
 CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|[^\n]\x08")
 """What a program sends to a terminal to colour or to move about (ECMA-48: CSI, OSC, others), or takes back."""
 
@@ -67,8 +71,15 @@ class Cluster:
         return None
 
     def up(self) -> None:
-        """Start it, preparing what is missing; no effect when it runs. Takes seconds once prepared."""
+        """Start it, preparing what is missing; no effect when it runs. Takes seconds once prepared.
+
+        The hosts' clocks show the time of this process (TZ).
+        """
         self._command("up", timeout=1800)
+        zone = base64.b64encode(_time_zone()).decode()
+        for pid in self.state.glob("*/pid"):
+            set_zone = "base64 -d >/etc/zone && mv /etc/zone /etc/localtime"
+            self.run(pid.parent.name, "root", "bash", "-c", set_zone, input=zone, check=True)
 
     def down(self) -> None:
         """End what `spawn` started, stop all hosts, and remove the state folder."""
@@ -82,7 +93,7 @@ class Cluster:
     def clean(self, homes: bool = True) -> None:
         """Cancel every job and end users' processes; with `homes`, also make all homes new."""
         self.stop_spawned()
-        self._command("clean", *([] if homes else ["--keep-homes"]), timeout=120)
+        self._command("clean", *([] if homes else ["--keep-homes"]), timeout=LIMIT)
 
     # --- commands ------------------------------------------------------------------------------
 
@@ -91,7 +102,7 @@ class Cluster:
         return [str(HERE / "cluster"), "exec", *(["--tty"] if tty else []), host, user, *map(str, argv)]
 
     def run(
-        self, host: str, user: str, *argv: str, input: str | None = None, timeout: float = 120, check: bool = False
+        self, host: str, user: str, *argv: str, input: str | None = None, timeout: float = LIMIT, check: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run `argv` to its end; output as text, standard input empty unless given.
 
@@ -278,7 +289,7 @@ class Process:
         with self._news:
             return self._output
 
-    def wait_for(self, pattern: str, timeout: float = 60, start: int = 0) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout: float = LIMIT, start: int = 0) -> re.Match[str]:
         """Wait until `pattern` (multi-line regular expression) is in the output from `start` on.
 
         Raises `Unexpected`, which shows all of the output, after `timeout` or when it ended without.
@@ -296,7 +307,7 @@ class Process:
                     raise Unexpected(f"{pattern!r} did not come within {timeout:g} s", self)
                 self._news.wait(left)
 
-    def wait(self, timeout: float = 60) -> int:
+    def wait(self, timeout: float = LIMIT) -> int:
         """Wait for the end; the exit status. Raises `Unexpected` after `timeout`."""
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
@@ -439,6 +450,15 @@ class Unexpected(AssertionError):
     def __init__(self, what: str, process: Process):
         # called with the output's lock held: no `process.output` here
         super().__init__(f"{what}: {' '.join(process.argv[2:])}\n--- its output:\n{process._output}")
+
+
+def _time_zone() -> bytes:
+    """This process's time zone now, as a file for /etc/localtime (RFC 9636): the hosts' clocks are to show its time."""
+    ahead = time.localtime().tm_gmtoff
+    # no transitions, one offset, its name; once as the old programs read it, once as the new
+    part = struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, 0, 1, 6) + struct.pack(">lBB6s", ahead, 0, 0, b"tests\0")
+    west = "-" if ahead > 0 else ""
+    return part + part + f"\n<tests>{west}{abs(ahead) // 3600}:{abs(ahead) // 60 % 60:02}\n".encode()
 
 
 def _children(pid: int) -> list[int]:

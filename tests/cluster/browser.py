@@ -115,7 +115,7 @@ def main() -> int:
     options.add_argument("--run", metavar="CODE")
     options.add_argument("--save", action="store_true")
     options.add_argument("--screenshot", metavar="FILE.png")
-    options.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for each step (60)")
+    options.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="for each step (120)")
     asked = options.parse_args()
 
     result: dict[str, object] = {}
