@@ -11,8 +11,8 @@ MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
     {{ question KEY NAME=VALUE ... }}       what Copier says, from questions/
 
 are replaced in the page's language. It is a warning, and so an error with --strict (but not with --quiet, which counts
-no warnings), when the page when-it-fails leaves out a message of trouble or has an entry that only points elsewhere, when
-a fact has no word of explanation, and when a page lacks its other language.
+no warnings), when the page when-it-fails leaves out a message of trouble or has an entry that only points elsewhere,
+when a fact has no word of explanation, and when a page lacks its other language.
 """
 
 import ast
@@ -236,7 +236,7 @@ def catalogue(kind, language):
 
 
 def quoted(kind, words, language):
-    """Return one text with its names filled in, as code: its first line, or as a terminal of 80 columns shows it all."""
+    """Return one text with its names filled in, as code: its first line, or all of it as 80 columns show it."""
     key, *pairs = shlex.split(words)
     values = EXAMPLES | dict(pair.split("=", 1) for pair in pairs)
     text = catalogue("question" if kind == "question" else "message", language)[key].strip("\n")
