@@ -1,6 +1,6 @@
 """Fill in, while MkDocs builds, what the template itself says; so no page can go stale.
 
-MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
+MkDocs calls on_page_markdown and on_page_content for each page (mkdocs.yml, hooks). In a page,
 
     {{ settings }}  {{ personal }}          every setting, from copier.yml, questions/ and template/lib/both/rules.yml
     {{ commands }}                          every script's --help
@@ -12,10 +12,11 @@ MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
 
 are replaced in the page's language. It is a warning, and so an error with --strict (but not with --quiet, which counts
 no warnings), when the page when-it-fails leaves out a message of trouble or has an entry that only points elsewhere,
-when a fact has no word of explanation, and when a page lacks its other language.
+when a fact has no word of explanation, when an example is cut at its right, and when a page lacks its other language.
 """
 
 import ast
+import html
 import logging
 import re
 import shlex
@@ -41,6 +42,8 @@ EXAMPLES = {
     "path": "/home/alice/jupyter_py3",
     "place": "settings.yml:9",
 }
+# what a line of code may be long
+COLUMNS = 80
 # the order in which the scripts are shown; others come after
 SCRIPTS = ["setup_env", "start_salloc", "submit_session", "jupyterlab", "tunnel_ssh", "tunnel_sshuttle"]
 # what lib/laptop/lab calls to say that something is wrong, and what else it calls with the key of a message
@@ -236,14 +239,14 @@ def catalogue(kind, language):
 
 
 def quoted(kind, words, language):
-    """Return one text with its names filled in, as code: its first line, or all of it as 80 columns show it."""
+    """Return one text with its names filled in, as code: its first line, or all of it as a terminal shows it."""
     key, *pairs = shlex.split(words)
     values = EXAMPLES | dict(pair.split("=", 1) for pair in pairs)
     text = catalogue("question" if kind == "question" else "message", language)[key].strip("\n")
     text = re.sub(r"{([a-z_]+)}", lambda match: values[match[1]], text)
     if kind != "screen":
         return f"`{text.strip().splitlines()[0]}`"
-    wrap = textwrap.TextWrapper(80, break_long_words=False, break_on_hyphens=False).wrap
+    wrap = textwrap.TextWrapper(COLUMNS, break_long_words=False, break_on_hyphens=False).wrap
     return "\n".join(["```text", *(part for line in text.splitlines() for part in wrap(line) or [""]), "```"])
 
 
@@ -308,3 +311,12 @@ def on_page_markdown(markdown, page, config, **_):
             return match[0]
 
     return re.sub(r"{{ (message|screen|question) ([^}]*) }}", filled, markdown)
+
+
+def on_page_content(content, page, **_):
+    """MkDocs' hook: warn of lines of examples that a window of 1280 pixels does not show whole."""
+    for example in re.findall(r"(?s)<pre.*?</pre>", content):
+        for line in html.unescape(re.sub("<[^>]*>", "", example)).splitlines():
+            # the scripts' helps are looked at where they are
+            if len(line) > COLUMNS and "reference/commands" not in page.file.src_uri:
+                log.warning("%s: more than %s columns: %s", page.file.src_uri, COLUMNS, line)
