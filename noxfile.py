@@ -86,6 +86,7 @@ def docs(session):
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
     # links that lead elsewhere are not followed: a test must not depend on others' servers
     session.run("linkchecker", "--no-status", "--ignore-url=sitemap", "site/index.html", "site/fr/index.html")
+    session.log("read site/index.html, in French site/fr/index.html")
 
 
 def make_folder(session, answers, folder, *options):

@@ -1,23 +1,26 @@
 """Fill in, while MkDocs builds, what the template itself says; so no page can go stale.
 
-MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
+MkDocs calls on_page_markdown and on_page_content for each page (mkdocs.yml, hooks). In a page,
 
     {{ settings }}  {{ personal }}          every setting, from copier.yml, questions/ and template/lib/both/rules.yml
     {{ commands }}                          every script's --help
     {{ lab }}                               lab's help, and that of each of its commands
     {{ overview }}  {{ clusters }}  {{ retired }}    the facts of template/plugins/clusters, with their sources
-    {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/texts
+    {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/texts: its first line
+    {{ screen KEY NAME=VALUE ... }}         all of it, as a terminal shows it
     {{ question KEY NAME=VALUE ... }}       what Copier says, from questions/
 
 are replaced in the page's language. It is a warning, and so an error with --strict (but not with --quiet, which counts
-no warnings), when the page when-it-fails leaves out a message of trouble, when a fact has no word of explanation, and
-when a page lacks its other language.
+no warnings), when the page when-it-fails leaves out a message of trouble or has an entry that only points elsewhere,
+when a fact has no word of explanation, when an example is cut at its right, and when a page lacks its other language.
 """
 
 import ast
+import html
 import logging
 import re
 import shlex
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,6 +42,8 @@ EXAMPLES = {
     "path": "/home/alice/jupyter_py3",
     "place": "settings.yml:9",
 }
+# what a line of code may be long
+COLUMNS = 80
 # the order in which the scripts are shown; others come after
 SCRIPTS = ["setup_env", "start_salloc", "submit_session", "jupyterlab", "tunnel_ssh", "tunnel_sshuttle"]
 # what lib/laptop/lab calls to say that something is wrong, and what else it calls with the key of a message
@@ -218,7 +223,7 @@ def clusters(language):
 
 
 def retired(language):
-    """Return the clusters that are no more, and what came after them."""
+    """Return the retired clusters, each with its successor."""
     lines = []
     for name, (title, introduction, values) in facts().items():
         if values["status"][0] == "retired":
@@ -234,12 +239,22 @@ def catalogue(kind, language):
 
 
 def quoted(kind, words, language):
-    """Return one text with its names filled in, as code; a text of several lines is cut at the first."""
+    """Return one text with its names filled in, as code: its first line, or all of it as a terminal shows it."""
     key, *pairs = shlex.split(words)
     values = EXAMPLES | dict(pair.split("=", 1) for pair in pairs)
-    text = catalogue(kind, language)[key].strip().split("\n")[0]
+    text = catalogue("question" if kind == "question" else "message", language)[key].strip("\n")
     text = re.sub(r"{([a-z_]+)}", lambda match: values[match[1]], text)
-    return f"`{text}`"
+    if kind != "screen":
+        return f"`{text.strip().splitlines()[0]}`"
+    wrap = textwrap.TextWrapper(COLUMNS, break_long_words=False, break_on_hyphens=False).wrap
+    return "\n".join(["```text", *(part for line in text.splitlines() for part in wrap(line) or [""]), "```"])
+
+
+def signposts(markdown):
+    """Return the entries of a page of definitions that only send the reader elsewhere, and help with nothing."""
+    entries = re.findall(r"(?m)^:   (.*(?:\n    .*)*)", markdown)
+    plain = [re.sub(r"\s+", " ", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", entry)) for entry in entries]
+    return [entry for entry in plain if re.fullmatch(r"(As|See|Comme|Voyez|Voir)\b[^.:;!?]*[.!?]?", entry)]
 
 
 def troubles():
@@ -268,7 +283,7 @@ def troubles_in(tree):
 
 
 def on_page_markdown(markdown, page, config, **_):
-    """MkDocs' hook: replaces what stands in double braces, and warns of what is left without explanation."""
+    """MkDocs' hook: replace what stands in double braces, and warn of what is left without explanation."""
     language = page.file.locale
     name = page.file.src_uri
     if language != config.plugins["i18n"].current_language:
@@ -277,6 +292,8 @@ def on_page_markdown(markdown, page, config, **_):
     if "when-it-fails" in name:
         for key in sorted(troubles() - explained):
             log.warning("%s: nothing is said about the message %s", name, key)
+        for entry in signposts(markdown):
+            log.warning("%s: an entry says nothing but “%s”", name, entry)
     if "reference/clusters" in name:
         for fact in sorted({fact for _, _, values in facts().values() for fact in values}):
             if f"`{fact}`" not in markdown:
@@ -293,4 +310,13 @@ def on_page_markdown(markdown, page, config, **_):
             log.warning("%s: %s has no %s", name, match[0], missing)
             return match[0]
 
-    return re.sub(r"{{ (message|question) ([^}]*) }}", filled, markdown)
+    return re.sub(r"{{ (message|screen|question) ([^}]*) }}", filled, markdown)
+
+
+def on_page_content(content, page, **_):
+    """MkDocs' hook: warn of lines of examples that a window of 1280 pixels does not show whole."""
+    for example in re.findall(r"(?s)<pre.*?</pre>", content):
+        for line in html.unescape(re.sub("<[^>]*>", "", example)).splitlines():
+            # the scripts' helps are looked at where they are
+            if len(line) > COLUMNS and "reference/commands" not in page.file.src_uri:
+                log.warning("%s: more than %s columns: %s", page.file.src_uri, COLUMNS, line)

@@ -358,7 +358,20 @@ def test_what_is_code_in_a_text_is_told_from_what_is_french():
     assert without_code("Un cluster : voyez plugins/kernels.") == "Un cluster : voyez Y"
 
 
-@pytest.mark.parametrize(("place", "text"), french_texts(), ids=[place for place, _ in french_texts()])
+def french_pages():
+    """Return (place, text) for every French page of the documentation, without markup, code and quoted English."""
+    found = []
+    for path in sorted((REPOSITORY / "docs").rglob("*.fr.md")):
+        text = re.sub(r"(?m)(?<=\n\n)(    .*\n+)+", "", path.read_text(encoding="utf-8"))
+        text = re.sub(r"(?m)\{\{.*?\}\}|\{ #.*?\}|\]\([^)]*\)|^!!! .*$|^:   |(?<!\*)\*[^*\n]+\*(?!\*)", "", text)
+        found.append((name_of(path), without_code(text)))
+    return found
+
+
+FRENCH = french_texts() + french_pages()
+
+
+@pytest.mark.parametrize(("place", "text"), FRENCH, ids=[place for place, _ in FRENCH])
 def test_french_is_set_as_french_is(place, text):
     nbsp = "\u00a0"
     wrong = {
@@ -382,7 +395,7 @@ ENGLISH = (
 )
 
 
-@pytest.mark.parametrize(("place", "text"), french_texts(), ids=[place for place, _ in french_texts()])
+@pytest.mark.parametrize(("place", "text"), FRENCH, ids=[place for place, _ in FRENCH])
 def test_french_has_one_word_for_one_thing(place, text):
     assert re.findall(rf"(?i)(?<![\w-])(?:{'|'.join(ENGLISH.split())})(?![\w-])", text) == []
     # a "module d'extension", for a module is something else
@@ -486,3 +499,19 @@ def test_every_file_that_the_readmes_name_is_there():
         named = re.findall(r"\./([\w.]+)", (TEMPLATE / readme).read_text(encoding="utf-8"))
         assert named
         assert [name for name in named if not (TEMPLATE / name).exists()] == [], readme
+
+
+# --- what is read where the repository lies -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_what_a_reader_of_the_repository_is_led_to_shows_as_it_is(name):
+    """The pages in docs/ are sources of a site: they have placeholders, and links that only the site has."""
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#][^)]*)\)", text) if not link.startswith("https://")]
+    for link in links:
+        target = REPOSITORY / link
+        assert target.exists(), link
+        assert "{{" not in target.read_text(encoding="utf-8"), link
+        assert not link.startswith("docs/"), link
+    assert "{{" not in text
