@@ -174,7 +174,7 @@ answer_list() {
   }
   find_state 'sessions/*'
   while IFS='|' read -r -a job; do
-    if [[ ${job[8]:-} == "$SESSION_PREFIX"* ]] || [[ " ${FOUND[*]##*/} " == *" ${job[0]:-} "* ]]; then
+    if ((${#job[@]} > 8)) && [[ ${job[8]} == "$SESSION_PREFIX"* || " ${FOUND[*]##*/} " == *" ${job[0]} "* ]]; then
       tell session "$(now)" "${job[@]}"
       [[ ${job[1]} != RUNNING ]] || running+=,${job[0]}
     fi

@@ -1,6 +1,5 @@
 """`lab check`: one line for each step of the way to the page, up to the first that fails. It changes nothing."""
 
-import queue
 import socket
 import threading
 import time
@@ -66,38 +65,6 @@ class Check:
         """There is nothing to look at, and that is no failure."""
         self._line("--", message(key, **values))
 
-    def _patiently(self, work, seconds=LIMITS.CHECK_ANSWER, late=None):
-        """Do something that may take its time, and show so; return what it returns, raise what it raises.
-
-        work: a function; after so many seconds it is given up, and the Trouble `late` raised
-        """
-        done = queue.SimpleQueue()
-
-        def run():
-            try:
-                done.put((work(), None))
-            except Exception as error:
-                done.put((None, error))
-
-        threading.Thread(target=run, daemon=True).start()
-        waiting, deadline = Waiting(), time.monotonic() + seconds
-        try:
-            while True:
-                try:
-                    answer, error = done.get(timeout=0.5)
-                    break
-                except queue.Empty:
-                    waiting.show("check_waiting", step=message(self.step))
-                if self.channel:
-                    self.channel.heed()
-                if time.monotonic() > deadline:
-                    raise late or Trouble("check_slow", login=self.login)
-        finally:
-            waiting.done()
-        if error:
-            raise error
-        return answer
-
     # --- the way to the login node --------------------------------------------------------------------------------
 
     def _look_up_name(self):
@@ -107,19 +74,24 @@ class Check:
         if {"proxyjump", "proxycommand"} & {name for name, value in self.ssh.items() if value != ["none"]}:
             self._ok("check_proxied", host=self.host)
             return
-        no_network = Trouble("check_no_network", host=self.host)
-        try:
-            found = self._patiently(lambda: socket.getaddrinfo(self.host, None), LIMITS.LOOK_UP, no_network)
-        except (socket.gaierror, UnicodeError) as error:
-            if getattr(error, "errno", None) == socket.EAI_AGAIN:
-                raise no_network from None
-            raise self._trouble("check_no_name") from None
-        self._ok("check_name", host=self.host, address=found[0][4][0])
+        found, waiting, began = [], Waiting(), time.monotonic()
+        # it cannot be told to give up
+        looker = threading.Thread(target=look_up, args=[self.host, found], daemon=True)
+        looker.start()
+        while looker.is_alive() and time.monotonic() - began < LIMITS.LOOK_UP:
+            looker.join(0.5)
+            waiting.show("check_waiting", step=message(self.step))
+        waiting.done()
+        if not found or found[0] == socket.EAI_AGAIN:
+            raise Trouble("check_no_network", host=self.host)
+        if not isinstance(found[0], str):
+            raise self._trouble("check_no_name")
+        self._ok("check_name", host=self.host, address=found[0])
 
     def _connect(self):
         """Log in, unless a connection is open."""
         self.step = "step_connection"
-        state = self._patiently(self.connection.state)
+        state = self.connection.state()
         if state == "frozen":
             raise self._trouble("check_no_reaction")
         if state == "running":
@@ -238,7 +210,7 @@ class Check:
         """node: as Slurm calls it."""
         self.step = "step_node"
         tunnel = tunnel_to(session, self.channel, self.settings)
-        port, leads = (None, False) if self.connection.here else self._patiently(tunnel.look)
+        port, leads = (None, False) if self.connection.here else tunnel.look()
         if not leads and not self._proves_itself(tunnel):
             _, state = next(self._call("node", node))
             raise Trouble("check_no_server", node=session.node, state=state or message("unknown"), name=self.name)
@@ -263,13 +235,21 @@ class Check:
 
     def _proves_itself(self, tunnel):
         """Return whether the server does before long; `lab open` has more patience."""
-
-        def proved():
-            deadline = time.monotonic() + 2 * LIMITS.SERVER_ANSWER
-            while not (found := tunnel.proved()) and time.monotonic() < deadline:
-                time.sleep(0.1)
-            return found
-
         # where a second ssh is needed, that may ask its questions
         with tunnel.for_a_moment() as leads:
-            return leads and self._patiently(proved)
+            deadline = time.monotonic() + 2 * LIMITS.SERVER_ANSWER
+            while leads and not tunnel.proved():
+                self.channel.waiting.show("check_waiting", step=message(self.step))
+                self.channel.heed()
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.1)
+            return leads
+
+
+def look_up(host, found):
+    """Put a host's address into a list, or the number of the error."""
+    try:
+        found.append(socket.getaddrinfo(host, None)[0][4][0])
+    except (socket.gaierror, UnicodeError) as error:
+        found.append(getattr(error, "errno", None))

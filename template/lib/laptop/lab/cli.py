@@ -48,7 +48,7 @@ def run(arguments):
     taken = take(words, command)
     session = session_name(taken)
     module, function = command.function.split(".")
-    settings, connection = start(name) if command.needs else (None, None)
+    settings, connection = start(name, taken.get("rest", [])) if command.needs else (None, None)
     need_plumbum()
     work = getattr(importlib.import_module(f".{module}", __package__), function)
     if not command.needs:
@@ -70,6 +70,7 @@ class Command(NamedTuple):
     flags: its options without a value; values: those with one (--name=x or --name x)
     word: its argument, as the help calls it, in brackets where it can be left out
     more: whose further words it takes
+    logins: how often ssh logs in where it cannot share a connection: for the channel, the tunnel, files either way
     """
 
     function: str
@@ -78,17 +79,18 @@ class Command(NamedTuple):
     word: str = ""
     more: str = ""
     needs: str = "channel"
+    logins: int = 1
 
 
 COMMANDS = {
-    "open": Command("open.open_session", flags=("no-browser",), values=("name",), more="sbatch"),
+    "open": Command("open.open_session", flags=("no-browser",), values=("name",), more="sbatch", logins=2),
     "status": Command("sessions.show_status"),
-    "attach": Command("open.attach", flags=("no-browser",), word="[NAME]"),
+    "attach": Command("open.attach", flags=("no-browser",), word="[NAME]", logins=2),
     "stop": Command("sessions.stop", word="[NAME]"),
     "logs": Command("sessions.show_log", flags=("follow",), word="[NAME]"),
     "url": Command("sessions.print_url", word="[NAME]"),
-    "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch"),
-    "sync": Command("sync.sync", values=("mine", "theirs"), more="paths"),
+    "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch", logins=2),
+    "sync": Command("sync.sync", values=("mine", "theirs"), more="paths", logins=3),
     "check": Command("check.check", word="[NAME]", needs="connection"),
     "update": Command("update.update", more="copier", needs=""),
 }
@@ -151,8 +153,8 @@ def take_choices(words):
 # --- what every command needs -----------------------------------------------------------------------------------------
 
 
-def start(command):
-    """Return the settings and the way to the login node, for one command."""
+def start(command, options):
+    """Return the settings and the way to the login node, for one command and its further options."""
     from . import settings as reader
 
     settings = reader.load()
@@ -160,7 +162,7 @@ def start(command):
         # this computer is the cluster
         if command != "open" or os.name == "nt":
             raise Trouble("no_slurm_here", MISUSE, cluster=settings.cluster, command=command)
-        os.execv(FOLDER / "start_salloc.sh", ["start_salloc.sh"])
+        os.execv(FOLDER / "start_salloc.sh", ["start_salloc.sh", *options])
     need_plumbum()
     import shutil
 
@@ -175,10 +177,7 @@ def start(command):
         reader.keep_user(sys.stdin.readline().strip())
         settings = reader.load()
     if os.name == "nt" or settings.personal.get("connection") == "separate":
-        # the channel, and the tunnel or the files beside it
-        return settings, SeparateConnections(
-            settings.login, 2 if command in ("open", "attach", "submit", "sync") else 1
-        )
+        return settings, SeparateConnections(settings.login, COMMANDS[command].logins)
     return settings, Connection(settings.login)
 
 

@@ -60,7 +60,8 @@ class Opening:
         except Interrupted:
             return self._keep_or_stop()
         except Trouble as trouble:
-            if self.job and trouble.key == "no_connection":
+            # what was submitted goes on; these say so themselves, or that it does not
+            if self.job and trouble.key not in ("job_ended", "pending_in_vain"):
                 say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
             raise
         finally:
