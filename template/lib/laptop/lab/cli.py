@@ -70,7 +70,7 @@ class Command(NamedTuple):
     flags: its options without a value; values: those with one (--name=x or --name x)
     word: its argument, as the help calls it, in brackets where it can be left out
     more: whose further words it takes
-    logins: how often ssh logs in where it cannot share a connection: for the channel, the tunnel, files either way
+    logins: how often ssh logs in where it cannot share a connection: for the channel, the tunnel, comparing, files either way
     """
 
     function: str
@@ -89,8 +89,8 @@ COMMANDS = {
     "stop": Command("sessions.stop", word="[NAME]"),
     "logs": Command("sessions.show_log", flags=("follow",), word="[NAME]"),
     "url": Command("sessions.print_url", word="[NAME]"),
-    "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch", logins=2),
-    "sync": Command("sync.sync", values=("mine", "theirs"), more="paths", logins=3),
+    "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch", logins=3),
+    "sync": Command("sync.sync", values=("mine", "theirs"), more="paths", logins=4),
     "check": Command("check.check", word="[NAME]", needs="connection"),
     "update": Command("update.update", more="copier", needs=""),
 }
