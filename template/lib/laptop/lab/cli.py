@@ -70,7 +70,7 @@ class Command(NamedTuple):
     flags: its options without a value; values: those with one (--name=x or --name x)
     word: its argument, as the help calls it, in brackets where it can be left out
     more: whose further words it takes
-    logins: how often ssh logs in where it cannot share a connection: for the channel, the tunnel, comparing, files either way
+    logins: how often ssh logs in where it cannot share a connection: channel, tunnel, comparison, files either way
     """
 
     function: str
