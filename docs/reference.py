@@ -128,13 +128,13 @@ def personal(language):
 
 
 def commands(language):
-    """Return every script's help: its header, or the French text."""
+    """Return every script's help: its translation, or its header, which is in English."""
     paths = [*TEMPLATE.glob("*.sh"), *TEMPLATE.glob("*.ps1")]
     parts = []
     for path in sorted(paths, key=lambda path: [*SCRIPTS, path.stem].index(path.stem)):
-        french = TEMPLATE / f"lib/texts/fr/help/{path.name}.txt"
-        if language == "fr" and french.exists():
-            text = french.read_text(encoding="utf-8")
+        translation = TEMPLATE / f"lib/texts/{language}/help/{path.name}.txt"
+        if translation.exists():
+            text = translation.read_text(encoding="utf-8")
         elif path.suffix == ".ps1":
             header = re.search(r"<#\n(.*?)#>", path.read_text(encoding="utf-8"), re.S)[1]
             text = re.sub(r"(?m)^\.[A-Z]+\n", "", header)

@@ -24,6 +24,8 @@ from pytest_console_scripts import ScriptRunner
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATE = REPOSITORY / "template"
 ANSWERS = Path(__file__).with_name("answers")
+# each is a folder of texts, and a file of questions
+LANGUAGES = sorted(path.name for path in (TEMPLATE / "lib/texts").iterdir())
 
 # the cluster of tests/cluster, and people's lives on it; what it prepares is kept in the developer's cache
 pytest_plugins = ["cluster.fixtures", "life"]

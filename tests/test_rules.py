@@ -9,7 +9,7 @@ import sys
 import jinja2
 import pytest
 import yaml
-from conftest import REPOSITORY, TEMPLATE
+from conftest import LANGUAGES, REPOSITORY, TEMPLATE
 
 SCRIPTS = sorted(path for path in TEMPLATE.rglob("*.sh"))
 CODE = sorted([TEMPLATE / "lab", *(path for kind in ["*.sh", "*.ps1", "*.py"] for path in TEMPLATE.rglob(kind))])
@@ -18,7 +18,7 @@ PYTHON = {
 }
 CATALOGUES = {
     language: yaml.safe_load((TEMPLATE / f"lib/texts/{language}/messages.yml").read_text(encoding="utf-8"))
-    for language in ["en", "fr"]
+    for language in LANGUAGES
 }
 NAMES = [
     line.split(":")[0].removesuffix("_example")
@@ -111,11 +111,16 @@ def placeholders(text):
     return set(re.findall(r"\{([a-z_]+)\}", text))
 
 
-def test_both_catalogues_say_the_same_things():
-    assert list(CATALOGUES["en"]) == list(CATALOGUES["fr"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_all_catalogues_say_the_same_things(language):
     assert list(CATALOGUES["en"]) == sorted(CATALOGUES["en"])
+    assert list(CATALOGUES[language]) == list(CATALOGUES["en"])
     for key, text in CATALOGUES["en"].items():
-        assert placeholders(text) == placeholders(CATALOGUES["fr"][key]), key
+        assert placeholders(CATALOGUES[language][key]) == placeholders(text), key
+
+
+def test_english_and_french_are_among_the_languages():
+    assert {"en", "fr"} <= set(LANGUAGES)
 
 
 @pytest.mark.parametrize("language", CATALOGUES)
@@ -284,25 +289,32 @@ def options_in(text):
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - {"--help"}
 
 
-def test_lab_has_the_same_helps_in_both_languages():
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_command_and_script_has_its_help_in_every_language(language):
     names = {"lab.txt", *(f"lab-{command}.txt" for command in COMMANDS)}
-    for language in ["en", "fr"]:
-        assert {path.name for path in (TEMPLATE / f"lib/texts/{language}/help").glob("lab*")} == names, language
+    if language != "en":
+        # a script's own header is its help in English
+        names |= {f"{path.name}.txt" for kind in ["*.sh", "*.ps1"] for path in TEMPLATE.glob(kind)}
+    assert {path.name for path in (TEMPLATE / f"lib/texts/{language}/help").iterdir()} == names
 
 
-@pytest.mark.parametrize("language", ["en", "fr"])
+# what stands after a command's name, where it is not a colon alone
+COLON = {"fr": "\u00a0: "}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_the_help_of_lab_names_every_command(language):
     text = lab_help(language, "lab")
-    assert text.startswith({"en": "lab: ", "fr": "lab\u00a0: "}[language])
+    assert text.startswith(f"lab{COLON.get(language, ': ')}")
     named = re.findall(r"(?m)^  \./lab ([a-z]+)", text)
     assert named == list(COMMANDS)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_explains_what_it_takes_in_both_languages(command):
-    texts = [lab_help(language, f"lab-{command}") for language in ["en", "fr"]]
-    assert texts[0].startswith(f"lab {command}: ")
-    assert texts[1].startswith(f"lab {command}\u00a0: ")
+def test_the_help_of_a_command_explains_what_it_takes_in_every_language(command, language):
+    texts = [lab_help("en", f"lab-{command}"), lab_help(language, f"lab-{command}")]
+    assert texts[1].startswith(f"lab {command}{COLON.get(language, ': ')}")
     assert options_in(texts[0]) == options_in(texts[1])
     assert texts[0].count(f"./lab {command}") == texts[1].count(f"./lab {command}")
     taken = COMMANDS[command]

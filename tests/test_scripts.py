@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import TEMPLATE, french, set_answer
+from conftest import LANGUAGES, TEMPLATE, french, set_answer
 
 SCRIPTS = sorted(path.name for path in TEMPLATE.glob("*.sh"))
 # a port that nothing else is likely to have taken on the developer's computer
@@ -68,11 +68,12 @@ def test_help_is_the_scripts_own_header(pristine_folder, script, name):
     assert done.stdout.startswith(f"{name}: ")
 
 
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_help_in_french_explains_the_same_options(pristine_folder, script, name):
-    done = script(pristine_folder("class") / name, "--help")
+def test_help_in_every_language_explains_the_same_options(pristine_folder, script, name, language):
+    done = script(pristine_folder("class", language=language) / name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{name}\u00a0: ")
+    assert done.stdout.startswith(f"{name}\u00a0: " if language == "fr" else f"{name}: ")
     options = re.compile(r"(?<![\w-])--[a-z][a-z=0-9:]*")
     assert sorted(options.findall(done.stdout)) == sorted(options.findall(header(name)))
     assert done.stdout.count(f"./{name}") == header(name).count(f"./{name}")

@@ -20,6 +20,9 @@ RETIRED = [name for name in CLUSTERS if FACTS[name]["status"] == "retired"]
 sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
 python_reader = importlib.import_module("lab.settings")
 RULES = python_reader.read_rules(TEMPLATE)
+PLUGINS = {
+    kind: sorted(path.stem for path in (TEMPLATE / "plugins" / kind).iterdir()) for kind in ["kernels", "extensions"]
+}
 PERSONAL = RULES["personal"].split()
 NAMES = [name for name in RULES if f"{name}_example" in RULES and name not in PERSONAL]
 LISTS = RULES["lists"].split()
@@ -396,14 +399,13 @@ REFUSALS = {
     ),
     "a kernel that is none": (
         {"kernels": "[python, cobol]"},
-        "{at}: there is no “cobol” in plugins/kernels; there is: ijulia-kernel ipython-kernel ir-kernel julia python r",
-        "{at} : il n'y a pas de « cobol » dans plugins/kernels ; il y a : "
-        "ijulia-kernel ipython-kernel ir-kernel julia python r",
+        f"{{at}}: there is no “cobol” in plugins/kernels; there is: {' '.join(PLUGINS['kernels'])}",
+        f"{{at}} : il n'y a pas de « cobol » dans plugins/kernels ; il y a : {' '.join(PLUGINS['kernels'])}",
     ),
     "an extension that is none": (
         {"extensions": "[git]"},
-        "{at}: there is no “git” in plugins/extensions; there is: lmod rstudio",
-        "{at} : il n'y a pas de « git » dans plugins/extensions ; il y a : lmod rstudio",
+        f"{{at}}: there is no “git” in plugins/extensions; there is: {' '.join(PLUGINS['extensions'])}",
+        f"{{at}} : il n'y a pas de « git » dans plugins/extensions ; il y a : {' '.join(PLUGINS['extensions'])}",
     ),
     "a cluster that is none": (
         {"cluster": "atlantis"},
@@ -588,6 +590,16 @@ def test_settings_yml_keeps_nothing_that_belongs_to_one_person(make_folder, bash
     hold_together(bash_reader, content)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("login_host", "modules_first", "pip_source")])
+def test_a_setting_that_is_missing_is_asked_for_with_its_line(make_folder, bash_reader, name):
+    folder = make_folder("least")
+    set_answer(folder, **{name: None})
+    status, _, words = bash_reader.ask("load", (folder / "settings.yml").read_bytes())
+    line = f"{name}: {RULES[f'{name}_example']}"
+    # in the language that is no longer set
+    assert (status, words.decode()) == (64, f"driver.sh: settings.yml: {name} is missing; add the line {line}\n")
+
+
 def test_a_cluster_that_asks_needs_its_answers(make_folder, bash_reader):
     folder = make_folder("other")
     set_answer(folder, login_host=None)
@@ -613,19 +625,20 @@ def test_every_example_of_the_rules_follows_its_rule():
 
 # --- the clusters' facts --------------------------------------------------------------------------------------------
 
+HOST = r"[a-z0-9-]+(\.[a-z0-9-]+)+"
 NUMBER_OR_UNKNOWN = re.compile("[1-9][0-9]*|unknown")
 VALUES = {
     "status": re.compile("in_service"),
     "scheduler": re.compile("slurm|none"),
-    "login_host": re.compile(r"[a-z-]+\.alliancecan\.ca|localhost|asked"),
-    "gpu_login_host": re.compile(r"[a-z-]+\.alliancecan\.ca"),
+    "login_host": re.compile(f"{HOST}|localhost|asked"),
+    "gpu_login_host": re.compile(HOST),
     "reach": re.compile("node|jump|local"),
-    "account_prefixes": re.compile("[a-z]{3}"),
+    "account_prefixes": re.compile("[a-z][a-z0-9]*"),
     "hours_max": NUMBER_OR_UNKNOWN,
     "interactive_hours_max": NUMBER_OR_UNKNOWN,
     "node_cores": NUMBER_OR_UNKNOWN,
     "node_memory_mb": NUMBER_OR_UNKNOWN,
-    "gpu_requests": re.compile(r"[a-z0-9_.]+:[1-9](-[1-9])?"),
+    "gpu_requests": re.compile(r"[a-z0-9_.]+:[1-9][0-9]?(-[1-9][0-9]?)?"),
     "gpu_node_cores": re.compile(r"[a-z0-9_]+:[1-9][0-9]*"),
     "gpu_node_memory_mb": re.compile(r"[a-z0-9_]+:[1-9][0-9]*"),
     "gpu_cores": re.compile("[1-9][0-9]*"),
@@ -633,11 +646,11 @@ VALUES = {
     "memory_option": re.compile("per_core|none"),
     "submit_from": re.compile("any|scratch"),
     "home_on_compute": re.compile("writable|read_only"),
-    "modules_first": re.compile("StdEnv/[0-9]{4}|asked"),
+    "modules_first": re.compile(RULES["modules_first"]),
     "pip_source": re.compile("wheelhouse|pypi|asked"),
     "internet_on_compute": re.compile("none|direct|proxy|unknown"),
-    "kernel_modules": re.compile("i(python|r|julia)-kernel"),
-    "web": re.compile("https://[a-z.]+|none"),
+    "kernel_modules": re.compile("|".join(name for name in PLUGINS["kernels"] if name.endswith("-kernel"))),
+    "web": re.compile(rf"https://{HOST}(/\S*)?|none"),
 }
 OPTIONAL = {"gpu_login_host", "gpu_cores"}
 
@@ -657,7 +670,13 @@ def test_a_clusters_facts_agree_with_each_other(name):
     if "unknown" not in (facts["hours_max"], facts["interactive_hours_max"]):
         assert facts["interactive_hours_max"] <= facts["hours_max"]
     models = [request.split(":")[0] for request in facts["gpu_requests"]]
-    assert len(models) == len(set(models)) or name == "trillium"
+    # no number of GPUs of a model is said twice
+    requests = [
+        (model, number)
+        for model, _, numbers in (request.partition(":") for request in facts["gpu_requests"])
+        for number in range(int(numbers.split("-")[0]), int(numbers.split("-")[-1]) + 1)
+    ]
+    assert len(requests) == len(set(requests))
     for numbers in ["gpu_node_cores", "gpu_node_memory_mb"]:
         described = [entry.split(":")[0] for entry in facts[numbers]]
         assert not described or all(model.startswith(tuple(described)) for model in models), numbers
@@ -709,8 +728,20 @@ def test_the_crucial_facts_are_those_of_the_sources(name):
     assert models <= {request.split(":")[0] for request in facts["gpu_requests"]}
 
 
-def test_these_are_the_clusters_in_service_and_the_two_that_stand_for_others():
-    assert set(IN_SERVICE) == {*CRUCIAL, "other", "local"}
+def test_these_are_in_service_and_the_two_that_stand_for_others():
+    assert {*CRUCIAL, "other", "local"} <= set(IN_SERVICE)
+
+
+@pytest.mark.parametrize("name", sorted(set(IN_SERVICE) - {"other", "local"}))
+def test_a_cluster_has_a_login_host_of_its_own_and_sources_with_their_dates(name):
+    hosts = [FACTS[other]["login_host"] for other in IN_SERVICE]
+    assert hosts.count(FACTS[name]["login_host"]) == 1
+    title, sources, *rest = (TEMPLATE / f"plugins/clusters/{name}.yml").read_text(encoding="utf-8").split("\n")
+    assert re.match("# [^:]+, [^:]+", title)
+    # where a line names no other source, the first one counts
+    assert re.match(r"# Facts from https://\S+ \(\d{4}-\d{2}-\d{2}\)", sources), sources
+    undated = [line for line in rest if line.startswith("# https://") and not re.search(r"\(\d{4}-\d{2}-\d{2}", line)]
+    assert undated == []
 
 
 def test_trillium_gives_gpus_by_one_or_four_on_nodes_of_their_own_login_host():

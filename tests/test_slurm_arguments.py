@@ -274,6 +274,14 @@ def around(*limits):
     return st.sampled_from(sorted({1, 2, *known, *(limit + 1 for limit in known), *(limit // 2 for limit in known)}))
 
 
+RULES = yaml.safe_load((TEMPLATE / "lib/both/rules.yml").read_text(encoding="utf-8"))
+EXAMPLES = {
+    name: RULES[f"{name}_example"]
+    for name in RULES
+    if f"{name}_example" in RULES and name not in RULES["personal"].split()
+}
+
+
 @st.composite
 def sessions(draw):
     """All answers that count for Slurm, right and nearly right."""
@@ -295,7 +303,7 @@ def sessions(draw):
         "gpus": gpus,
         "gpu_model": draw(st.sampled_from([*models * 5, *MODELS, "none"])) if gpus else "none",
     }
-    if cluster == "other":
+    if FACTS[cluster]["login_host"] == "asked":
         answers["login_host"] = "login.example.org"
     return {name: max(value, 1) if name in ("cores", "hours") else value for name, value in answers.items()}
 
@@ -311,6 +319,8 @@ def settings_file(answers):
         **{"kernels": ["python"], "extensions": [], "environment_path": "$HOME/jupyter_py3", "packages": []},
         **answers,
     }
+    # what came later
+    whole = {**{name: example for name, example in EXAMPLES.items() if name not in whole}, **whole}
     return "".join(
         f"{name}: [{', '.join(value)}]\n" if isinstance(value, list) else f"{name}: {value}\n"
         for name, value in whole.items()

@@ -328,7 +328,8 @@ def a_version_with_cedar_in_service(template):
     today = {name: (template / name).read_bytes() for name in ["copier.yml", "template/plugins/clusters/cedar.yml"]}
     edit(
         template / "copier.yml",
-        "    Cedar:\n      value: cedar\n      validator: \"{{ texts.retired | replace('{successor}', 'fir') }}\"\n",
+        "    Cedar:\n      value: cedar\n      validator: \"{% from 'questions/checks.jinja' import retired %}"
+        "{{ retired('cedar', texts) }}\"\n",
         "    Cedar: cedar\n",
     )
     fir = (template / "template/plugins/clusters/fir.yml").read_text(encoding="utf-8")

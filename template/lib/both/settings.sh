@@ -16,26 +16,37 @@ load_settings() {
   [[ -e $FOLDER/settings.yml ]] || misuse no_settings folder="$FOLDER"
   read_rules
   read_flat settings.yml SETTING check
-  local name answer known
-  for name in language project_name cluster account hours cores memory_per_core_mb gpus gpu_model python_module \
-    kernels extensions environment_path packages; do
-    answer="SETTING_$name" known="RULE_${name}_example"
-    [[ ${!answer+set} ]] || misuse missing_setting name="$name" example="$name: ${!known}"
-  done
+  need_setting cluster
   if [[ -e $FOLDER/personal.yml ]]; then read_flat personal.yml SETTING check; fi
   [[ -e $FOLDER/plugins/clusters/$SETTING_cluster.yml ]] \
     || misuse no_such_plugin place="$LINE_cluster" folder=plugins/clusters name="$SETTING_cluster" known="$(names_in plugins/clusters)"
   read_flat "plugins/clusters/$SETTING_cluster.yml" FACT
   [[ $FACT_status != retired ]] || misuse retired place="$LINE_cluster" cluster="$SETTING_cluster" successor="$FACT_successor"
-  for name in login_host pip_source modules_first; do
-    answer="SETTING_$name" known="FACT_$name"
-    [[ ${!known} != asked ]] || {
-      known="RULE_${name}_example"
-      [[ ${!answer+set} ]] || misuse missing_setting name="$name" example="$name: ${!known}"
-      printf -v "FACT_$name" '%s' "${!answer}"
-    }
-  done
+  need_settings
   check_settings
+}
+
+# need_settings: every name that has a rule is set, but for what is personal and what the cluster's facts already say
+need_settings() {
+  local name answer fact
+  for name in "${!RULE_@}"; do
+    name=${name#RULE_}
+    [[ $name == *_example && " $RULE_personal " != *" ${name%_example} "* ]] || continue
+    name=${name%_example}
+    answer="SETTING_$name" fact="FACT_$name"
+    if [[ ! ${!fact+set} ]]; then
+      need_setting "$name"
+    elif [[ ${!fact} == asked ]]; then
+      need_setting "$name"
+      printf -v "$fact" '%s' "${!answer}"
+    fi
+  done
+}
+
+# need_setting NAME: refuses a settings.yml without it
+need_setting() {
+  local answer="SETTING_$1" example="RULE_${1}_example"
+  [[ ${!answer+set} ]] || misuse missing_setting name="$1" example="$1: ${!example}"
 }
 
 # read_flat FILE PREFIX [check]: sets PREFIX_name for every line; "check" holds names and values to lib/both/rules.yml
