@@ -207,10 +207,16 @@ def test_waiting_for_what_never_comes_ends_and_shows_the_output(cluster):
 
 def test_the_standard_environment_offers_the_modules(cluster):
     offered = on_login(cluster, "module --terse avail 2>&1").stdout.split()
-    assert {"python/3.11", "r/4.1", "julia/1.10", "ipython-kernel/3.11", "ir-kernel/4.1", "ijulia-kernel/1.10"} <= set(
-        offered
-    )
-    assert {"nodejs/20", "rstudio-server/4.1"} <= set(offered)
+    assert {f"python/{cluster.python_version}", "r/4.1", "julia/1.10", "nodejs/20", "rstudio-server/4.1"} <= set(offered)
+    assert {f"ipython-kernel/{cluster.python_version}", "ir-kernel/4.1", "ijulia-kernel/1.10"} <= set(offered)
+
+
+def test_the_module_python_is_of_the_version_that_its_name_says(cluster):
+    version = cluster.python_version
+    command = f"module load python/{version}; python --version; python3 --version; python{version} --version; pip --version"
+    shown = on_login(cluster, command, check=True).stdout.splitlines()
+    assert [line.startswith(f"Python {version}.") for line in shown[:3]] == [True] * 3
+    assert shown[3].endswith(f"(python {version})")
 
 
 def test_without_modules_there_is_no_virtualenv_and_no_r(cluster):
@@ -219,20 +225,22 @@ def test_without_modules_there_is_no_virtualenv_and_no_r(cluster):
 
 def test_an_environment_is_built_from_the_wheelhouse_without_the_internet(clean):
     with clean.network("login").cut():
-        command = "module load python/3.11; virtualenv --no-download ~/env && ~/env/bin/pip install --no-index plumbum"
+        command = "module load python; virtualenv --no-download ~/env && ~/env/bin/pip install --no-index plumbum"
         assert "Successfully installed plumbum" in on_login(clean, command, check=True).stdout
 
 
 @pytest.mark.parametrize(
     ("module", "kernel", "code", "says"),
     [
-        ("ipython-kernel", "ipython-kernel-3.11", "import socket; print(socket.gethostname(), 6 * 7)", "node1 42"),
+        ("ipython-kernel", "ipython-kernel-{version}", "import socket; print(socket.gethostname(), 6 * 7)", "node1 42"),
         ("ir-kernel", "ir", 'cat(Sys.info()[["nodename"]], 6 * 7)', "node1 42"),
     ],
 )
 def test_a_kernel_module_brings_a_kernel_that_runs_in_a_job(idle, module, kernel, code, says):
     idle.write("login", "student", "cell", code)
-    python = "/cvmfs/soft.vcluster.example/software/ipython-kernel/3.11/python/bin/python"
+    version = idle.python_version
+    python = f"/cvmfs/soft.vcluster.example/software/ipython-kernel/{version}/python/bin/python"
+    kernel = kernel.format(version=version)
     command = f"module load {module}; srun -t 2 --mem=1G {python} -m jupyter_client.runapp --kernel={kernel} ~/cell"
     assert says in on_login(idle, command, check=True).stdout
 
@@ -264,7 +272,7 @@ def test_the_rstudio_stub_says_so(cluster):
 
 def test_a_notebook_in_the_browser_runs_on_the_node(clean):
     build = """
-        module load python/3.11 ir-kernel
+        module load python ir-kernel
         virtualenv --no-download ~/env
         ~/env/bin/pip install --no-index --quiet jupyterlab
         """

@@ -84,6 +84,12 @@ class Cluster:
         self.stop_spawned()
         self._command("clean", *([] if homes else ["--keep-homes"]), timeout=120)
 
+    @property
+    def python_version(self) -> str:
+        """The version of the modules python and ipython-kernel, which is the machine's: "3.11"."""
+        (module,) = (self.state / "cluster/software/modules/2023/python").iterdir()
+        return module.stem
+
     # --- commands ------------------------------------------------------------------------------
 
     def argv(self, host: str, user: str, *argv: str, tty: bool = False) -> list[str]:
