@@ -61,6 +61,13 @@ def test_a_cut_cable_is_felt_and_can_be_mended(cluster):
     assert cluster.run("laptop", "alice", "ping", "-c", "1", "-W", "5", "10.77.0.10").returncode == 0
 
 
+def test_files_go_from_the_laptop_to_the_cluster_and_back_by_rsync(clean):
+    clean.write("laptop", "alice", "there/file", "something")
+    clean.run("laptop", "alice", "rsync", "-a", "there", f"{LOGIN}:", check=True)
+    clean.run("laptop", "alice", "rsync", "-a", f"{LOGIN}:there/", "back", check=True)
+    assert clean.read("login", "student", "there/file") == clean.read("laptop", "alice", "back/file") == "something"
+
+
 # --- authentication ----------------------------------------------------------------------------
 
 
@@ -207,16 +214,19 @@ def test_waiting_for_what_never_comes_ends_and_shows_the_output(cluster):
 
 def test_the_standard_environment_offers_the_modules(cluster):
     offered = on_login(cluster, "module --terse avail 2>&1").stdout.split()
-    assert {f"python/{cluster.python_version}", "r/4.1", "julia/1.10", "nodejs/20", "rstudio-server/4.1"} <= set(offered)
-    assert {f"ipython-kernel/{cluster.python_version}", "ir-kernel/4.1", "ijulia-kernel/1.10"} <= set(offered)
+    of_the_machine = {f"{name}/{cluster.python_version}" for name in ["python", "ipython-kernel"]}
+    assert of_the_machine | {"r/4.1", "julia/1.10", "ir-kernel/4.1", "ijulia-kernel/1.10"} <= set(offered)
+    assert {"nodejs/20", "rstudio-server/4.1"} <= set(offered)
 
 
 def test_the_module_python_is_of_the_version_that_its_name_says(cluster):
     version = cluster.python_version
-    command = f"module load python/{version}; python --version; python3 --version; python{version} --version; pip --version"
-    shown = on_login(cluster, command, check=True).stdout.splitlines()
-    assert [line.startswith(f"Python {version}.") for line in shown[:3]] == [True] * 3
-    assert shown[3].endswith(f"(python {version})")
+    names = ["python", "python3", f"python{version}", "pip", "virtualenv"]
+    command = f"module load python/{version}; for name in {' '.join(names)}; do $name --version; done"
+    python, python3, exactly, pip, _ = on_login(cluster, command, check=True).stdout.splitlines()
+    assert python.startswith(f"Python {version}.")
+    assert python3 == exactly == python
+    assert pip.endswith(f"(python {version})")
 
 
 def test_without_modules_there_is_no_virtualenv_and_no_r(cluster):
