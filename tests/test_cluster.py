@@ -1,10 +1,13 @@
 """The cluster itself: that its hosts, network, Slurm and software behave as those of a real one."""
 
+import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
-from cluster.api import LOGIN, MFA, Cluster, Failed, Unexpected
+from cluster.api import HERE, LOGIN, MFA, Cluster, Failed, Unexpected
 
 pytest_plugins = ["cluster.fixtures"]
 
@@ -15,6 +18,58 @@ OUTSIDE = "http://cran.vcluster.example/src/contrib/PACKAGES"
 def on_login(cluster: Cluster, command: str, user: str = "student", **how):
     """What `user` gets who types `command` on the login node."""
     return cluster.run("login", user, "bash", "-c", command, **how)
+
+
+# --- where there can be one --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("within", "said"),
+    [
+        (["unshare", "--user"], "needs root, for namespaces and users"),
+        (
+            [
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                'mount --bind "$0" /etc/os-release; exec "$@"',
+                "ID=fedora VERSION_ID=13",
+            ],
+            "needs Debian 12 or 13, whose packages it is made of",
+        ),
+        (
+            ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/os-release; exec "$@"', "ID=debian"],
+            "needs Debian 12 or 13, whose packages it is made of",
+        ),
+        (
+            ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"],
+            "needs namespaces and mounts, which root may not make here",
+        ),
+    ],
+)
+def test_where_there_can_be_none_one_line_says_why(cluster, tmp_path, within, said):
+    release = tmp_path / "os-release"
+    release.write_text(within[-1].replace(" ", "\n"))
+    within = [str(release) if word.startswith("ID=") else word for word in within]
+    for command in (["check"], ["prepare"], ["up"]):
+        done = subprocess.run([*within, HERE / "cluster", *command], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"cluster: {said}\n")
+
+
+def test_all_tests_that_are_skipped_for_want_of_a_cluster_are_one_line(tmp_path):
+    (tmp_path / "conftest.py").write_text(
+        "from cluster.api import Cluster\nCluster.hindrance = staticmethod(lambda: 'cluster: needs root')\n"
+    )
+    (tmp_path / "test_two.py").write_text(
+        "def test_one(cluster): ...\ndef test_another(clean): ...\ndef test_third(): ...\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "cluster.fixtures", "-p", "no:cacheprovider", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert skipped == [f"SKIPPED [2] {os.path.relpath(HERE, tmp_path)}: cluster: needs root"]
+    assert re.search("1 passed, 2 skipped", done.stdout)
 
 
 # --- the network -------------------------------------------------------------------------------
