@@ -18,12 +18,12 @@ SHELL = ["template", "tests/cluster", ".ci/run"]
 
 
 def install(session, *groups):
-    """Installs Copier as the project asks for it, and dependency groups of pyproject.toml."""
+    """Install Copier as the project asks for it, and dependency groups of pyproject.toml."""
     session.install(*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, *groups))
 
 
 def shell_files():
-    """Lists the bash files of the repository: those that end in .sh, and executables with a bash shebang."""
+    """List the bash files of the repository: those that end in .sh, and executables with a bash shebang."""
     found = []
     for root in map(Path, SHELL):
         for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
@@ -66,7 +66,7 @@ def cluster(session):
 
 @nox.session
 def docs(session):
-    """Builds the documentation in site/ and follows its links; warnings are errors."""
+    """Build the documentation in site/ and follow its links; warnings are errors."""
     session.install(*nox.project.dependency_groups(PROJECT, "docs"))
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
     # links that lead elsewhere are not followed: a test must not depend on others' servers
@@ -74,7 +74,7 @@ def docs(session):
 
 
 def make_folder(session, answers, folder, *options):
-    """Makes a folder from the working tree and tests/answers/ANSWERS.yml; options go to Copier."""
+    """Make a folder from the working tree and tests/answers/ANSWERS.yml; options go to Copier."""
     install(session)
     shutil.rmtree(folder, ignore_errors=True)
     data = Path("tests/answers", f"{answers}.yml")
@@ -87,7 +87,7 @@ def make_folder(session, answers, folder, *options):
 
 @nox.session(name="try")
 def try_(session):
-    """Makes out/NAME from tests/answers/NAME.yml: nox -s try -- everything."""
+    """Make out/NAME from tests/answers/NAME.yml: nox -s try -- everything."""
     for name in session.posargs or ["least"]:
         make_folder(session, name, Path("out", name))
         session.log(f"look at out/{name}")

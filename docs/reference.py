@@ -1,12 +1,12 @@
-"""Fills in, while MkDocs builds, what the template itself says; so no page can go stale.
+"""Fill in, while MkDocs builds, what the template itself says; so no page can go stale.
 
 MkDocs calls on_page_markdown for each page (mkdocs.yml, hooks). In a page,
 
-    {{ settings }}  {{ personal }}          every setting, from copier.yml, questions/ and template/lib/rules.yml
+    {{ settings }}  {{ personal }}          every setting, from copier.yml, questions/ and template/lib/both/rules.yml
     {{ commands }}                          every script's --help
     {{ lab }}                               lab's help, and that of each of its commands
     {{ overview }}  {{ clusters }}  {{ retired }}    the facts of template/plugins/clusters, with their sources
-    {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/messages
+    {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/texts
     {{ question KEY NAME=VALUE ... }}       what Copier says, from questions/
 
 are replaced in the page's language. It is a warning, and so an error with --strict (but not with --quiet, which counts
@@ -41,29 +41,29 @@ EXAMPLES = {
 }
 # the order in which the scripts are shown; others come after
 SCRIPTS = ["setup_env", "start_salloc", "submit_session", "jupyterlab", "tunnel_ssh", "tunnel_sshuttle"]
-# what lib/passerelle calls to say that something is wrong, and what else it calls with the key of a message
+# what lib/laptop/lab calls to say that something is wrong, and what else it calls with the key of a message
 TROUBLE = ["Trouble", "SettingsError", "warn", "_warn", "_trouble", "__init__"]
 WELL = ["_ok", "_nothing", "message", "show"]
 
 
 def read(path):
-    """Answers a YAML file's content; values such as 1.10 in the facts stay words."""
+    """Return a YAML file's content; values such as 1.10 in the facts stay words."""
     return yaml.load((ROOT / path).read_text(encoding="utf-8"), yaml.BaseLoader)
 
 
 def words_of(language):
-    """Answers the words that stand around what the template says."""
+    """Return the words that stand around what the template says."""
     return read(f"docs/words/{language}.yml")
 
 
 def questions():
-    """Answers copier.yml's questions, in order, as name: definition."""
+    """Return copier.yml's questions, in order, as name: definition."""
     found = read("copier.yml")
     return {name: value for name, value in found.items() if name[0] != "_" and value.get("when") != "false"}
 
 
 def rendered(text, language):
-    """Answers a piece of copier.yml as it is for Narval in a new folder called my-project."""
+    """Return a piece of copier.yml as it is for Narval in a new folder called my-project."""
     environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
     environment.filters["regex_replace"] = lambda value, old, new: re.sub(old, new, value)
     return environment.from_string(text).render(
@@ -76,8 +76,8 @@ def rendered(text, language):
 
 
 def setting(name, definition, language):
-    """Answers one setting's heading, question and list."""
-    words, rules = words_of(language), read("template/lib/rules.yml")
+    """Return one setting's heading, question and list."""
+    words, rules = words_of(language), read("template/lib/both/rules.yml")
     texts = read(f"questions/{language}.yml")
     question = texts.get(name) or definition["help"]
     lines = [f"### {name}", "", "*" + question.replace("{limit}", "…") + "*", ""]
@@ -104,18 +104,18 @@ def setting(name, definition, language):
 
 
 def written(value):
-    """Answers a value or a list as settings.yml writes it."""
+    """Return a value or a list as settings.yml writes it."""
     return value if isinstance(value, str) else "[" + ", ".join(value) + "]"
 
 
 def settings(language):
-    """Answers every question of copier.yml."""
+    """Return every question of copier.yml."""
     return "\n\n".join(setting(name, definition, language) for name, definition in questions().items())
 
 
 def personal(language):
-    """Answers the names of personal.yml: those of lib/rules.yml that copier.yml does not ask."""
-    rules, words = read("template/lib/rules.yml"), words_of(language)
+    """Return the names of personal.yml: those of lib/both/rules.yml that copier.yml does not ask."""
+    rules, words = read("template/lib/both/rules.yml"), words_of(language)
     names = [name for name in rules if f"{name}_example" in rules and name not in questions()]
     return "\n".join(
         f"- `{name}`{words['colon']} {words['example'].lower()} `{name}: {rules[f'{name}_example']}`" for name in names
@@ -123,11 +123,11 @@ def personal(language):
 
 
 def commands(language):
-    """Answers every script's help: its header, or the French text."""
+    """Return every script's help: its header, or the French text."""
     paths = [*TEMPLATE.glob("*.sh"), *TEMPLATE.glob("*.ps1")]
     parts = []
     for path in sorted(paths, key=lambda path: [*SCRIPTS, path.stem].index(path.stem)):
-        french = TEMPLATE / f"lib/help/fr/{path.name}.txt"
+        french = TEMPLATE / f"lib/texts/fr/help/{path.name}.txt"
         if language == "fr" and french.exists():
             text = french.read_text(encoding="utf-8")
         elif path.suffix == ".ps1":
@@ -141,16 +141,17 @@ def commands(language):
 
 
 def lab(language):
-    """Answers lab's help, and its commands' in the order in which it names them."""
+    """Return lab's help, and its commands' in the order in which it names them."""
     help_of = {
-        path.stem: path.read_text(encoding="utf-8").strip() for path in TEMPLATE.glob(f"lib/help/{language}/lab*.txt")
+        path.stem: path.read_text(encoding="utf-8").strip()
+        for path in TEMPLATE.glob(f"lib/texts/{language}/help/lab*.txt")
     }
     names = ["lab", *(f"lab-{command}" for command in re.findall(r"(?m)^  \./lab ([a-z]+)", help_of["lab"]))]
     return "\n\n".join(f"### {name.replace('-', ' ')}\n\n```text\n{help_of[name]}\n```" for name in names)
 
 
 def facts():
-    """Answers {id: (title, introduction, {fact: (value, note)})} from the clusters' files and their comments."""
+    """Return {id: (title, introduction, {fact: (value, note)})} from the clusters' files and their comments."""
     found = {}
     for path in sorted((TEMPLATE / "plugins/clusters").glob("*.yml")):
         values, notes, comment, names = read(path), {}, [], []
@@ -169,7 +170,7 @@ def facts():
 
 
 def shown(value, language):
-    """Answers a fact's value for a table."""
+    """Return a fact's value for a table."""
     if value == "unknown":
         return words_of(language)["unknown"]
     if isinstance(value, list):
@@ -178,18 +179,18 @@ def shown(value, language):
 
 
 def linked(text):
-    """Answers the text with its addresses as links."""
+    """Return the text with its addresses as links."""
     return re.sub(r"(?<![./\w])((?:https://|github\.com/)[^\s,;)]*[^\s,;:.)])", in_brackets, text)
 
 
 def in_brackets(match):
-    """Answers an address as a Markdown link."""
+    """Return an address as a Markdown link."""
     address = match[1]
     return f"[{address.removeprefix('https://')}]({address if address.startswith('https') else 'https://' + address})"
 
 
 def overview(language):
-    """Answers one table of all clusters in service."""
+    """Return one table of all clusters in service."""
     words = words_of(language)
     lines = ["| " + " | ".join(words[title] for title in ["cluster", *OVERVIEW]) + " |"]
     lines.append("|---" * (len(OVERVIEW) + 1) + "|")
@@ -204,7 +205,7 @@ def overview(language):
 
 
 def clusters(language):
-    """Answers a table for each cluster: fact, value, source."""
+    """Return a table for each cluster: fact, value, source."""
     words, parts = words_of(language), []
     for name, (title, introduction, values) in facts().items():
         if values["status"][0] == "retired":
@@ -217,7 +218,7 @@ def clusters(language):
 
 
 def retired(language):
-    """Answers the clusters that are no more, and what came after them."""
+    """Return the clusters that are no more, and what came after them."""
     lines = []
     for name, (title, introduction, values) in facts().items():
         if values["status"][0] == "retired":
@@ -226,12 +227,14 @@ def retired(language):
 
 
 def catalogue(kind, language):
-    """Answers the texts of the scripts ("message") or of Copier's questions ("question")."""
-    return read({"message": "template/lib/messages/{}.yml", "question": "questions/{}.yml"}[kind].format(language))
+    """Return the texts of the scripts ("message") or of Copier's questions ("question")."""
+    return read(
+        {"message": "template/lib/texts/{}/messages.yml", "question": "questions/{}.yml"}[kind].format(language)
+    )
 
 
 def quoted(kind, words, language):
-    """Answers one text with its names filled in, as code; a text of several lines is cut at the first."""
+    """Return one text with its names filled in, as code; a text of several lines is cut at the first."""
     key, *pairs = shlex.split(words)
     values = EXAMPLES | dict(pair.split("=", 1) for pair in pairs)
     text = catalogue(kind, language)[key].strip().split("\n")[0]
@@ -240,16 +243,16 @@ def quoted(kind, words, language):
 
 
 def troubles():
-    """Answers the keys of every message that says what is wrong, as the scripts use them."""
+    """Return the keys of every message that says what is wrong, as the scripts use them."""
     code = [path.read_text(encoding="utf-8") for path in TEMPLATE.rglob("*") if path.suffix in (".sh", ".ps1")]
     used = set(re.findall(r"\b(?:die|misuse|warn|Stop-Here) '?([a-z_]+)", "\n".join(code)))
-    for path in TEMPLATE.glob("lib/passerelle/*.py"):
+    for path in TEMPLATE.glob("lib/laptop/lab/*.py"):
         used |= troubles_in(ast.parse(path.read_text(encoding="utf-8")))
     return used & set(catalogue("message", "en"))
 
 
 def troubles_in(tree):
-    """Answers those of one Python file: what it raises or warns of, and in lab's check all but what goes well."""
+    """Return those of one Python file: what it raises or warns of, and in lab's check all but what goes well."""
 
     def words(node):
         return {item.value for item in ast.walk(node) if isinstance(item, ast.Constant) and isinstance(item.value, str)}

@@ -11,11 +11,11 @@
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-source "$FOLDER/lib/settings.sh"
-source "$FOLDER/lib/login.sh"
-source "$FOLDER/lib/environment.sh"
-source "$FOLDER/lib/slurm.sh"
-source "$FOLDER/lib/session.sh"
+source "$FOLDER/lib/both/settings.sh"
+source "$FOLDER/lib/both/login.sh"
+source "$FOLDER/lib/cluster/environment.sh"
+source "$FOLDER/lib/cluster/slurm.sh"
+source "$FOLDER/lib/compute_node/session.sh"
 parse_options none "$@"
 load_settings
 complete_environment
@@ -34,7 +34,7 @@ run unset XDG_RUNTIME_DIR
 run umask 077
 private_folders
 # the folder's settings for the server; people's own in ~/.jupyter still come first
-export JUPYTER_CONFIG_PATH=$FOLDER/lib/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
+export JUPYTER_CONFIG_PATH=$FOLDER/lib/compute_node/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
 
 node=$(hostname -f)
 address=$node
@@ -56,7 +56,7 @@ fi
 # in a process group of its own, so that Ctrl-C comes here and not to the kernels
 set -m
 # the same command, sooner and surer
-python "$FOLDER/lib/jupyter/jupyter-lab.py" "${command[@]:1}" </dev/null &
+python "$FOLDER/lib/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
 server=$!
 set +m
 stopped=""

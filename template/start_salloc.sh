@@ -10,10 +10,10 @@
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-source "$FOLDER/lib/settings.sh"
-source "$FOLDER/lib/login.sh"
-source "$FOLDER/lib/environment.sh"
-source "$FOLDER/lib/slurm.sh"
+source "$FOLDER/lib/both/settings.sh"
+source "$FOLDER/lib/both/login.sh"
+source "$FOLDER/lib/cluster/environment.sh"
+source "$FOLDER/lib/cluster/slurm.sh"
 parse_options more "$@"
 load_settings
 

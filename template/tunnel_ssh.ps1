@@ -18,7 +18,7 @@ param(
 $ErrorActionPreference = 'Stop'
 Set-StrictMode -Version 2
 
-# Read-Flat: the same "name: value" lines that lib/settings.sh reads; this script needs single values only
+# Read-Flat: the same "name: value" lines that lib/both/settings.sh reads; this script needs single values only
 function Read-Flat([string] $Name) {
     $values = @{}
     $path = Join-Path $PSScriptRoot $Name
@@ -38,9 +38,9 @@ function Stop-Here([string] $Key, [hashtable] $Names = @{}) {
     exit 64
 }
 
-# Get-Message: a text of lib/messages in the language of settings.yml, its {names} filled in
+# Get-Message: a text of lib/texts in the language of settings.yml, its {names} filled in
 function Get-Message([string] $Key, [hashtable] $Names = @{}) {
-    $file = Join-Path $PSScriptRoot "lib/messages/$language.yml"
+    $file = Join-Path $PSScriptRoot "lib/texts/$language/messages.yml"
     $text = (Get-Content -Encoding UTF8 $file | Where-Object { $_.StartsWith("${Key}: ") }) -replace '^[a-z_]+: "(.*)"$', '$1'
     foreach ($name in $Names.Keys) { $text = $text.Replace("{$name}", [string] $Names[$name]) }
     $text.Replace('\n', "`n")
@@ -57,9 +57,12 @@ $addresses = @($Words | Where-Object { $_ -and $_ -ne '--print' })
 
 $language = 'en'
 $settings = Read-Flat 'settings.yml'
-if ($settings['language'] -eq 'fr') { $language = 'fr' }
+if ($settings['language'] -and (Test-Path (Join-Path $PSScriptRoot "lib/texts/$($settings['language'])"))) {
+    $language = $settings['language']
+}
 if ($Help -or $Words -contains '--help') {
-    if ($language -eq 'fr') { Get-Content -Encoding UTF8 (Join-Path $PSScriptRoot 'lib/help/fr/tunnel_ssh.ps1.txt') }
+    $translation = Join-Path $PSScriptRoot "lib/texts/$language/help/tunnel_ssh.ps1.txt"
+    if (Test-Path $translation) { Get-Content -Encoding UTF8 $translation }
     else { Get-Help -Full $PSCommandPath | Out-String | Write-Output }
     exit 0
 }

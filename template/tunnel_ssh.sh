@@ -10,8 +10,9 @@
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-source "$FOLDER/lib/settings.sh"
-source "$FOLDER/lib/login.sh"
+source "$FOLDER/lib/both/settings.sh"
+source "$FOLDER/lib/both/login.sh"
+source "$FOLDER/lib/laptop/tunnel.sh"
 parse_options more "$@"
 load_settings
 
@@ -24,7 +25,7 @@ login=$(login_name)
 if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
-  found=$(ssh "$login" bash -l -s <"$FOLDER/lib/list_sessions.sh") || die no_connection login="$login"
+  found=$(ssh "$login" bash -l -s <"$FOLDER/lib/login_node/list_sessions.sh") || die no_connection login="$login"
   found=$(sed -n 's/^passerelle-session //p' <<<"$found")
   [[ $found ]] || die no_session cluster="$SETTING_cluster"
   [[ $found != *$'\n'* ]] || die many_sessions found="$found"

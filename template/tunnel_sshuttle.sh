@@ -10,8 +10,9 @@
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-source "$FOLDER/lib/settings.sh"
-source "$FOLDER/lib/login.sh"
+source "$FOLDER/lib/both/settings.sh"
+source "$FOLDER/lib/both/login.sh"
+source "$FOLDER/lib/laptop/tunnel.sh"
 parse_options more "$@"
 load_settings
 

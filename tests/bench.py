@@ -6,7 +6,7 @@ Absolute times mean little on a machine that others use; the ratio of each pair 
 - setup_env.sh takes no longer than the wiki's commands typed one after another;
 - from the laptop to HTTP 200 through the tunnel, `lab open` takes at most 1.1 times the limit, which is the same by
   somebody who knows node, port and token beforehand and asks nobody anything, and at most 0.7 times jupyter-forward;
-  it may be less than the limit, whose server is the plain one (template/lib/jupyter/jupyter-lab.py);
+  it may be less than the limit, whose server is the plain one (template/lib/compute_node/jupyter-lab.py);
 - `lab --help` takes at most 1.5 times `import plumbum`.
 """
 

@@ -262,7 +262,7 @@ def set_answer(folder, **answers):
 
 
 class BashReader:
-    """lib/settings.sh in one bash that stays, asked again and again; starting it each time would take minutes."""
+    """lib/both/settings.sh in one bash that stays, asked again and again; starting it each time would take minutes."""
 
     # "-e" as in the scripts; a subshell for each request, which refusals end
     DRIVER = r"""
@@ -270,7 +270,7 @@ set -uo pipefail
 while IFS=$'\t' read -r FOLDER request argument; do
   (
     set -e
-    source "$FOLDER/lib/settings.sh"
+    source "$FOLDER/lib/both/settings.sh"
     case $request in
       read)
         read_rules
@@ -321,7 +321,7 @@ done
 
 @pytest.fixture(scope="session")
 def bash_reader(pristine_folder, environment, tmp_path_factory):
-    """lib/settings.sh of a folder, ready to read one settings.yml after another."""
+    """lib/both/settings.sh of a folder, ready to read one settings.yml after another."""
     where = tmp_path_factory.mktemp("reader")
     reader = BashReader(
         Path(shutil.copytree(pristine_folder("least"), where / "folder", symlinks=True)), environment, where

@@ -431,7 +431,7 @@ def test_11_an_environment_that_does_not_start_or_takes_for_ever(lab):
         "JupyterLab in /home/student/broken_py3 does not start (cannot import); build it anew: ./setup_env.sh --rebuild"
     )
     assert lines_of(done) == [*well_until("environment", **there), fails("environment", words)]
-    on_both_sides(lab, "sed -i 's/^STEP_LIMIT=60/STEP_LIMIT=3/' lib/attend.sh")
+    on_both_sides(lab, "sed -i 's/^STEP_LIMIT=60/STEP_LIMIT=3/' lib/login_node/attend.sh")
     lab.on_login("printf '#!/bin/sh\\nsleep 600\\n' >~/broken_py3/bin/python")
     done = lab.run_lab("check", timeout=30)
     words = f"{LOGIN} needs too long for this; Slurm or its file systems may be overloaded: try again later."

@@ -39,8 +39,8 @@ def test_12_help_is_shown_before_anything_is_imported_that_it_does_not_need(make
         )
         assert done.stdout.startswith("lab")
         imported = {line.split("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-        ours = {name for name in imported if name.startswith("passerelle.")}
-        assert ours == {"passerelle.commands", "passerelle.words"}
+        ours = {name for name in imported if name.startswith("lab.")}
+        assert ours == {"lab.cli", "lab.messages"}
         assert not imported & {"subprocess", "http.client", "argparse", "webbrowser", "tarfile", "socket"}
 
 
@@ -50,7 +50,7 @@ def test_each_command_has_help_in_the_users_language(make_folder, lab, language,
     folder = make_folder("least", language=language)
     status, shown, errors = lab(folder, command, "--help")
     assert (status, errors) == (0, "")
-    assert shown == (folder / f"lib/help/{language}/lab-{command}.txt").read_text(encoding="utf-8")
+    assert shown == (folder / f"lib/texts/{language}/help/lab-{command}.txt").read_text(encoding="utf-8")
     assert command in lab(folder, "--help")[1]
 
 
@@ -73,7 +73,7 @@ def test_what_is_typed_wrongly_is_one_line_and_status_64(make_folder, lab, words
 
 def test_without_a_command_there_is_help_and_status_64(make_folder, lab):
     folder = make_folder("least")
-    assert lab(folder) == (64, (folder / "lib/help/en/lab.txt").read_text(encoding="utf-8"), "")
+    assert lab(folder) == (64, (folder / "lib/texts/en/help/lab.txt").read_text(encoding="utf-8"), "")
 
 
 @pytest.mark.parametrize(

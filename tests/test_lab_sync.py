@@ -241,16 +241,16 @@ def test_all_of_one_side_can_be_chosen_at_once_and_new_results_come_nevertheless
 
 
 def test_code_that_was_changed_there_is_not_brought_unasked(agreed):
-    before = (agreed.here / "lib/passerelle/words.py").read_text()
-    agreed.write_there("lib/passerelle/words.py", "print('whoever writes here runs commands on the laptop')\n")
+    before = (agreed.here / "lib/laptop/lab/messages.py").read_text()
+    agreed.write_there("lib/laptop/lab/messages.py", "print('whoever writes here runs commands on the laptop')\n")
     agreed.write_there("result.txt", "42\n")
     done = agreed.sync()
     assert (done.returncode, done.stdout) == (1, done_line(NOTHING, (1, "3 B")))
     assert done.stderr == (
-        f"lab: lib/passerelle/words.py: changed on {LOGIN}, and run on this computer, so they are not brought unasked. Take "
-        "them: ./lab sync --theirs lib/passerelle/words.py; or send yours: ./lab sync --mine lib/passerelle/words.py\n"
+        f"lab: lib/laptop/lab/messages.py: changed on {LOGIN}, and run on this computer, so they are not brought unasked. Take "
+        "them: ./lab sync --theirs lib/laptop/lab/messages.py; or send yours: ./lab sync --mine lib/laptop/lab/messages.py\n"
     )
-    assert (agreed.here / "lib/passerelle/words.py").read_text() == before
+    assert (agreed.here / "lib/laptop/lab/messages.py").read_text() == before
     done = agreed.run_lab("open", "--no-browser")
     assert done.returncode == 1 and "so they are not brought unasked" in done.stderr
     assert agreed.sync("--mine", "lib").returncode == 0

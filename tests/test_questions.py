@@ -293,8 +293,8 @@ WRONG = {
     ),
     "a language that is none": (
         {"language": "de"},
-        "language: “de” is not possible; for example: en",
-        "language: “de” is not possible; for example: en",
+        "language: There is no “de” to choose.",
+        "language: There is no “de” to choose.",
     ),
     "a project name that YAML takes for false": (
         {"project_name": "No"},
@@ -447,7 +447,7 @@ def test_a_retired_cluster_is_refused_with_the_name_of_its_successor(
 @pytest.mark.parametrize("name", [name for name in QUESTIONS if name in read_answers("everything")] + ["login_host"])
 def test_no_answer_is_made_of_what_a_shell_or_yaml_reads_as_more(door, name, value):
     texts = TEXTS["en"]
-    example = yaml.safe_load((TEMPLATE / "lib/rules.yml").read_text(encoding="utf-8"))[f"{name}_example"]
+    example = yaml.safe_load((TEMPLATE / "lib/both/rules.yml").read_text(encoding="utf-8"))[f"{name}_example"]
     for given_value in [[value], ["python", value]] if isinstance(example, list) else [value]:
         shown = f"[{', '.join(example)}]" if isinstance(example, list) else example
         said = texts["bad_value"].replace("{value}", value).replace("{example}", str(shown))

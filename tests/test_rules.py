@@ -10,17 +10,17 @@ import yaml
 from conftest import REPOSITORY, TEMPLATE
 
 SCRIPTS = sorted(path for path in TEMPLATE.rglob("*.sh"))
-CODE = sorted(path for kind in ["*.sh", "*.ps1", "*.py", "lab"] for path in TEMPLATE.rglob(kind))
+CODE = sorted([TEMPLATE / "lab", *(path for kind in ["*.sh", "*.ps1", "*.py"] for path in TEMPLATE.rglob(kind))])
 PYTHON = {
     path: ast.parse(path.read_text(encoding="utf-8")) for path in CODE if path.suffix == ".py" or path.name == "lab"
 }
 CATALOGUES = {
-    language: yaml.safe_load((TEMPLATE / f"lib/messages/{language}.yml").read_text(encoding="utf-8"))
+    language: yaml.safe_load((TEMPLATE / f"lib/texts/{language}/messages.yml").read_text(encoding="utf-8"))
     for language in ["en", "fr"]
 }
 NAMES = [
     line.split(":")[0].removesuffix("_example")
-    for line in (TEMPLATE / "lib/rules.yml").read_text(encoding="utf-8").split("\n")
+    for line in (TEMPLATE / "lib/both/rules.yml").read_text(encoding="utf-8").split("\n")
     if re.match("[a-z_]+_example: ", line)
 ]
 
@@ -44,8 +44,8 @@ def code_of(path):
 
 
 def constant(module, name):
-    """Answers a constant of a module of lib/passerelle."""
-    for node in PYTHON[TEMPLATE / f"lib/passerelle/{module}.py"].body:
+    """Answers a constant of a module of lib/laptop/lab."""
+    for node in PYTHON[TEMPLATE / f"lib/laptop/lab/{module}.py"].body:
         if isinstance(node, ast.Assign) and node.targets[0].id == name:
             return ast.literal_eval(node.value)
     raise KeyError(name)
@@ -77,7 +77,7 @@ def test_what_is_copied_as_it_is_has_no_jinja(path):
     "path",
     [
         *sorted((TEMPLATE / "plugins").glob("*/*.*")),
-        TEMPLATE / "lib/rules.yml",
+        TEMPLATE / "lib/both/rules.yml",
         *sorted(REPOSITORY.glob("questions/*.yml")),
     ],
     ids=name_of,
@@ -119,7 +119,7 @@ def test_both_catalogues_say_the_same_things():
 @pytest.mark.parametrize("language", CATALOGUES)
 def test_bash_reads_from_a_catalogue_what_yaml_reads(pristine_folder, environment, language):
     folder = pristine_folder("least", language=language)
-    ask = 'FOLDER=$1; shift; source "$FOLDER/lib/messages.sh"; for key; do message "$key"; printf "\\0"; done'
+    ask = 'FOLDER=$1; shift; source "$FOLDER/lib/both/messages.sh"; for key; do message "$key"; printf "\\0"; done'
     keys = list(CATALOGUES[language])
     done = subprocess.run(
         ["bash", "-c", ask, "bash", str(folder), *keys],
@@ -248,16 +248,16 @@ def test_no_message_is_left_that_nobody_says():
 
 def test_every_state_that_ends_a_job_has_its_hint():
     assert {key for key in CATALOGUES["en"] if key.startswith("hint_")} == {
-        f"hint_{state.lower()}" for state in constant("opening", "ENDED")
+        f"hint_{state.lower()}" for state in constant("open", "ENDED")
     }
 
 
 # --- the help of lab ------------------------------------------------------------------------------------------------
 
-COMMANDS = constant("commands", "COMMANDS")
+COMMANDS = constant("cli", "COMMANDS")
 TAKEN = {
     function.name.removeprefix("lab_"): {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    for function in ast.walk(PYTHON[TEMPLATE / "lib/passerelle/commands.py"])
+    for function in ast.walk(PYTHON[TEMPLATE / "lib/laptop/lab/cli.py"])
     if isinstance(function, ast.FunctionDef) and function.name.startswith("lab_")
     for call in ast.walk(function)
     if isinstance(call, ast.Call) and called(call) == "take"
@@ -266,7 +266,7 @@ TAKEN = {
 
 def lab_help(language, name):
     """Answers one help of lab."""
-    return (TEMPLATE / f"lib/help/{language}/{name}.txt").read_text(encoding="utf-8")
+    return (TEMPLATE / f"lib/texts/{language}/help/{name}.txt").read_text(encoding="utf-8")
 
 
 def options_in(text):
@@ -277,7 +277,7 @@ def options_in(text):
 def test_lab_has_the_same_helps_in_both_languages():
     names = {"lab.txt", *(f"lab-{command}.txt" for command in COMMANDS)}
     for language in ["en", "fr"]:
-        assert {path.name for path in (TEMPLATE / f"lib/help/{language}").glob("lab*")} == names, language
+        assert {path.name for path in (TEMPLATE / f"lib/texts/{language}/help").glob("lab*")} == names, language
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
@@ -311,10 +311,10 @@ def test_the_help_of_a_command_explains_what_it_takes_in_both_languages(command)
 
 def french_texts():
     """Answers (place, text) for every French text of the template and its questions, without what is code in it."""
-    texts = [(f"lib/messages/fr.yml: {key}", text) for key, text in CATALOGUES["fr"].items()]
+    texts = [(f"lib/texts/fr/messages.yml: {key}", text) for key, text in CATALOGUES["fr"].items()]
     questions = yaml.safe_load((REPOSITORY / "questions/fr.yml").read_text(encoding="utf-8"))
     texts += [(f"questions/fr.yml: {key}", text) for key, text in questions.items()]
-    for path in [*sorted((TEMPLATE / "lib/help/fr").iterdir()), TEMPLATE / "LISEZMOI.md"]:
+    for path in [*sorted((TEMPLATE / "lib/texts/fr/help").iterdir()), TEMPLATE / "LISEZMOI.md"]:
         texts.append((name_of(path), path.read_text(encoding="utf-8")))
     return [(place, without_code(text)) for place, text in texts]
 
@@ -412,10 +412,12 @@ NEWER_THAN_BASH_3_2 = {
     r"shopt -s (?!inherit_errexit 2>/dev/null)": "shopt -s globstar",
     r"\bprintf -v \S*\[": "printf -v list[0] x",
 }
+# a folder's name says where its files run
 ON_THE_LAPTOP = [
-    "tunnel_ssh.sh",
-    "tunnel_sshuttle.sh",
-    *(f"lib/{name}.sh" for name in ["settings", "messages", "command", "login"]),
+    *sorted(path.name for path in TEMPLATE.glob("tunnel_*.sh")),
+    *sorted(
+        str(path.relative_to(TEMPLATE)) for side in ["both", "laptop"] for path in TEMPLATE.glob(f"lib/{side}/*.sh")
+    ),
 ]
 
 
@@ -431,7 +433,7 @@ def test_what_runs_on_a_laptop_is_all_looked_at():
     for _ in range(4):
         for name in list(sourced):
             sourced |= set(
-                re.findall(r'source "\$FOLDER/(lib/\w+\.sh)"', (TEMPLATE / name).read_text(encoding="utf-8"))
+                re.findall(r'source "\$FOLDER/(lib/\w+/\w+\.sh)"', (TEMPLATE / name).read_text(encoding="utf-8"))
             )
     assert sourced == set(ON_THE_LAPTOP)
 
@@ -443,7 +445,7 @@ def test_what_is_newer_than_bash_3_2_would_be_found(pattern, example):
 
 def test_plugins_define_what_the_scripts_call_and_nothing_misspelt(environment):
     contract = set(
-        re.findall(r"(?m)^  (plugin_\w+)\(\) \{", (TEMPLATE / "lib/environment.sh").read_text(encoding="utf-8"))
+        re.findall(r"(?m)^  (plugin_\w+)\(\) \{", (TEMPLATE / "lib/cluster/environment.sh").read_text(encoding="utf-8"))
     )
     assert len(contract) >= 6
     for path in sorted((TEMPLATE / "plugins").glob("*/*.sh")):

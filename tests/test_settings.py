@@ -17,8 +17,8 @@ FACTS = {
 IN_SERVICE = [name for name in CLUSTERS if FACTS[name]["status"] == "in_service"]
 RETIRED = [name for name in CLUSTERS if FACTS[name]["status"] == "retired"]
 
-sys.path.insert(0, str(TEMPLATE / "lib"))
-python_reader = importlib.import_module("passerelle.settings")
+sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
+python_reader = importlib.import_module("lab.settings")
 RULES = python_reader.read_rules(TEMPLATE)
 PERSONAL = RULES["personal"].split()
 NAMES = [name for name in RULES if f"{name}_example" in RULES and name not in PERSONAL]
@@ -381,13 +381,13 @@ REFUSALS = {
     ),
     "a name that is none": (
         {"memory": "1024"},
-        "{at}: no setting is called “memory”; the names are in lib/rules.yml",
-        "{at} : aucun réglage ne s'appelle « memory » ; les noms sont dans lib/rules.yml",
+        "{at}: no setting is called “memory”; the names are in lib/both/rules.yml",
+        "{at} : aucun réglage ne s'appelle « memory » ; les noms sont dans lib/both/rules.yml",
     ),
     "a name of the list of rules": (
         {"lists": "[kernels]"},
-        "{at}: no setting is called “lists”; the names are in lib/rules.yml",
-        "{at} : aucun réglage ne s'appelle « lists » ; les noms sont dans lib/rules.yml",
+        "{at}: no setting is called “lists”; the names are in lib/both/rules.yml",
+        "{at} : aucun réglage ne s'appelle « lists » ; les noms sont dans lib/both/rules.yml",
     ),
     "a line that is missing": (
         {"cores": None},
@@ -557,7 +557,7 @@ def test_what_belongs_to_one_person_is_read_from_personal_yml(make_folder, bash_
         ("ssh_host: a/b", "“a/b” is not possible here; write for example ssh_host: narval"),
         ("port: 80", "“80” is not possible here; write for example port: 8890"),
         ("port: 99999", "“99999” is not possible here; write for example port: 8890"),
-        ("name: alice", "no setting is called “name”; the names are in lib/rules.yml"),
+        ("name: alice", "no setting is called “name”; the names are in lib/both/rules.yml"),
     ],
 )
 def test_what_is_wrong_in_personal_yml_is_said_with_its_place(make_folder, script, line, words):

@@ -27,7 +27,7 @@ def a_newer_version(template):
         '\nnotify:\n  type: str\n  help: "Whom shall Slurm write to?"\n  default: nobody\n\n# computed\n',
     )
     edit(template / "template/settings.yml.jinja", "\npackages: ", "\nnotify: {{ notify }}\npackages: ")
-    with (template / "template/lib/rules.yml").open("a") as rules:
+    with (template / "template/lib/both/rules.yml").open("a") as rules:
         rules.write("notify: ([a-z]+)\nnotify_example: nobody\n")
     edit(template / "template/start_salloc.sh", "set -euo pipefail\n", "# new in 2.0.0\nset -euo pipefail\n")
     edit(template / "template/plugins/clusters/narval.yml", "node_cores: 64\n", "node_cores: 72\n")
@@ -42,7 +42,7 @@ SAID = {
         "copiez-le là-bas et exécutez de nouveau ./setup_env.sh."
     ),
 }
-CHANGED = {"settings.yml", "start_salloc.sh", "lib/rules.yml", "plugins/clusters/narval.yml"}
+CHANGED = {"settings.yml", "start_salloc.sh", "lib/both/rules.yml", "plugins/clusters/narval.yml"}
 
 
 @pytest.fixture(scope="session")

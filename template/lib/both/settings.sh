@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# Reads settings.yml, personal.yml and the cluster's facts: "name: value" or "name: [a, b]", one a line.
+# Any other line is refused with file, line and what to write instead, and nothing read here is ever run as code.
+# Afterwards SETTING_account is the account, LINE_account where it was set, FACT_reach a fact of the cluster;
+# a list is its words with one space between. Bash 3.2 is enough (macOS).
+
+source "$FOLDER/lib/both/messages.sh"
+source "$FOLDER/lib/both/options.sh"
+source "$FOLDER/lib/both/checks.sh"
+
+# load_settings: reads everything and checks it, once, before a script does anything else
+load_settings() {
+  # nothing of these counts but what the files say
+  unset "${!SETTING_@}" "${!FACT_@}" "${!LINE_@}" "${!RULE_@}" MADE_FOLDER PACKAGES_FROM
+  [[ -e $FOLDER/settings.yml ]] || misuse no_settings folder="$FOLDER"
+  read_rules
+  read_flat settings.yml SETTING check
+  local name answer known
+  for name in language project_name cluster account hours cores memory_per_core_mb gpus gpu_model python_module \
+    kernels extensions environment_path packages; do
+    answer="SETTING_$name" known="RULE_${name}_example"
+    [[ ${!answer+set} ]] || misuse missing_setting name="$name" example="$name: ${!known}"
+  done
+  if [[ -e $FOLDER/personal.yml ]]; then read_flat personal.yml SETTING check; fi
+  [[ -e $FOLDER/plugins/clusters/$SETTING_cluster.yml ]] \
+    || misuse no_such_plugin place="$LINE_cluster" folder=plugins/clusters name="$SETTING_cluster" known="$(names_in plugins/clusters)"
+  read_flat "plugins/clusters/$SETTING_cluster.yml" FACT
+  [[ $FACT_status != retired ]] || misuse retired place="$LINE_cluster" cluster="$SETTING_cluster" successor="$FACT_successor"
+  for name in login_host pip_source modules_first; do
+    answer="SETTING_$name" known="FACT_$name"
+    [[ ${!known} != asked ]] || {
+      known="RULE_${name}_example"
+      [[ ${!answer+set} ]] || misuse missing_setting name="$name" example="$name: ${!known}"
+      printf -v "FACT_$name" '%s' "${!answer}"
+    }
+  done
+  check_settings
+}
+
+# read_flat FILE PREFIX [check]: sets PREFIX_name for every line; "check" holds names and values to lib/both/rules.yml
+read_flat() {
+  # in other locales [a-z] may include é
+  local LC_ALL=C
+  local file=$1 prefix=$2 check=${3:-} line number=0 name value many example seen=" "
+  local own='^_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *$'
+  local word='[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*' end=' *( #.*)?$'
+  local one="^([a-z][a-z0-9_]*): +($word)$end" list="^([a-z][a-z0-9_]*): +\[ *(($word)( *, *$word)*)? *\]$end"
+  while IFS= read -r line || [[ $line ]]; do
+    number=$((number + 1))
+    line=${line%$'\r'}
+    check_characters "$line" || misuse strange_character place="$file:$number"
+    # names with an underscore in front are Copier's own
+    [[ $line =~ ^\ *(#.*)?$ || $line =~ $own ]] && continue
+    many=""
+    if [[ $line =~ $list ]]; then
+      many=yes
+    elif [[ ! $line =~ $one ]]; then
+      name=${line%%:*}
+      example="RULE_${name}_example"
+      [[ $name =~ ^[a-z][a-z0-9_]*$ && ${!example+set} ]] || {
+        name=account
+        [[ $file != personal.yml ]] || name=user
+        example="RULE_${name}_example"
+      }
+      misuse unreadable_line place="$file:$number" text="$line" example="$name: ${!example}"
+    fi
+    name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
+    if [[ $many ]]; then
+      value=${value//,/ }
+      while [[ $value == *"  "* ]]; do value=${value//  / }; done
+      value=${value% }
+    fi
+    [[ $seen != *" $name "* ]] || misuse set_twice place="$file:$number" name="$name"
+    seen+="$name "
+    if [[ $check ]]; then check_value "$file:$number" "$name" "$value" "$many"; fi
+    printf -v "${prefix}_$name" '%s' "$value"
+    printf -v "LINE_$name" '%s' "$file:$number"
+  done <"$FOLDER/$file"
+  # which read drops without a word
+  (($(tr -dc '\000' <"$FOLDER/$file" | wc -c) == 0)) || misuse strange_character place="$file"
+}
+
+# check_characters LINE: false for what YAML refuses or takes for the end of a line, even in a comment
+check_characters() {
+  [[ $1 == *[$'\001'-$'\010'$'\013'-$'\037'$'\177'-$'\377']* ]] || return 0
+  [[ $1 != *[$'\001'-$'\010'$'\013'-$'\037'$'\177']* ]] \
+    && [[ $1 != *$'\302'[$'\200'-$'\237']* && $1 != *$'\342\200'[$'\250\251']* && $1 != *$'\357\277'[$'\276\277']* && $1 != *$'\364'[$'\220'-$'\277']* && $1 != *[$'\365'-$'\377']* ]] \
+    && printf '%s' "$1" | iconv -f UTF-8 -t UTF-8 >/dev/null 2>&1
+}
+
+# read_rules: RULE_account is the expression, RULE_account_example the example of lib/both/rules.yml
+read_rules() {
+  local line
+  while IFS= read -r line; do
+    if [[ $line == [a-z]* ]]; then printf -v "RULE_${line%%:*}" '%s' "${line#*: }"; fi
+  done <"$FOLDER/lib/both/rules.yml"
+}
+
+# check_value PLACE NAME VALUE MANY: refuses what lib/both/rules.yml does not allow; MANY is empty for a single value
+check_value() {
+  local place=$1 name=$2 value=$3 many=$4 list="" item
+  local rule="RULE_$2" example="RULE_${2}_example" items=("$3")
+  # YAML 1.1 reads these words as true, false or nothing
+  local yaml_word='^([Yy][Ee][Ss]|[Nn][Oo]|[YyNn]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Oo][Nn]|[Oo][Ff][Ff]|[Nn][Uu][Ll][Ll])$'
+  [[ ${!example+set} ]] || misuse no_such_setting place="$place" name="$name"
+  # what belongs to one person is not the project's, and the other way round
+  [[ " $RULE_personal " == *" $name "* ]] && item=personal.yml || item=settings.yml
+  [[ ${place%%:*} == "$item" ]] || misuse wrong_file place="$place" name="$name" file="$item"
+  if [[ " $RULE_lists " == *" $name "* ]]; then list=yes; fi
+  [[ $many == "$list" ]] || misuse bad_value place="$place" value="$value" example="$name: ${!example}"
+  [[ ! $many ]] || IFS=' ' read -r -a items <<<"$value"
+  for item in ${items[@]+"${items[@]}"}; do
+    if [[ ! $item =~ ^${!rule}$ || $item =~ $yaml_word ]]; then
+      misuse bad_value place="$place" value="$item" example="$name: ${!example}"
+    fi
+  done
+}
+
+# names_in FOLDER: the ids there are, for a message
+names_in() {
+  local file names=""
+  for file in "$FOLDER/$1"/*; do
+    file=${file##*/}
+    names+=" ${file%.*}"
+  done
+  printf '%s\n' "${names# }"
+}

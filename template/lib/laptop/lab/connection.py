@@ -1,0 +1,307 @@
+"""The one ssh connection that lab works through: opened once, shared with every other lab, replaced when it is dead.
+
+It is OpenSSH's own shared connection (ControlMaster) under a socket of lab's. What OpenSSH does in trouble was measured
+with 9.2: a frozen master hangs every command for ever, "-O check" says "running" on a dead TCP connection, a client
+that finds no master logs in by itself. So each call here has a time-out of its own, and only the first client logs in.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from plumbum import local
+from plumbum.commands import CommandNotFound
+
+from .messages import FOLDER, Trouble, say, warn
+
+PATIENCE = 4
+"""Seconds that a local answer of ssh may take: it comes from the master process, not from the cluster."""
+PERSIST = 600
+"""Seconds that the connection stays open after the last lab has ended: the next one needs no second factor then."""
+
+
+def options(**values):
+    """Return the words that set options of ssh_config(5)."""
+    return [word for name, value in values.items() for word in ("-o", f"{name}={value}")]
+
+
+SAFE = options(
+    StrictHostKeyChecking="ask", ForwardAgent="no", ForwardX11="no", PermitLocalCommand="no", RemoteCommand="none"
+)
+"""Whatever ~/.ssh/config says: host keys are verified, and nothing of this computer is offered to the cluster."""
+PATIENT = options(RequestTTY="no", ConnectTimeout=15, ServerAliveInterval=30, ServerAliveCountMax=10)
+"""It may come back after minutes without network; lab itself notices the silence earlier (channel.py)."""
+
+
+class Connection:
+    """The way to the login node from another computer."""
+
+    here = False
+    # whether each channel logs in by itself, and may have to wait for somebody to type
+    separate = False
+
+    def __init__(self, login):
+        """login: whom ssh logs in where, such as alice@narval.alliancecan.ca or a name of ~/.ssh/config.
+
+        Raises Trouble where there is no ssh.
+        """
+        self.login = login
+        # short, because a socket's path is limited to some hundred characters
+        name = "passerelle-" + hashlib.sha256(login.encode()).hexdigest()[:12]
+        self.socket = Path.home() / ".ssh" / name
+        try:
+            ssh = local["ssh"]
+        except CommandNotFound:
+            raise Trouble("no_ssh") from None
+        self.ssh = ssh[options(ControlPath=self.socket)]
+        # no forwarding of the user's own is to take a port away
+        self.start = self.ssh[
+            "-N",
+            "-f",
+            options(ControlMaster="auto", ControlPersist=PERSIST, ClearAllForwardings="yes"),
+            SAFE,
+            PATIENT,
+            login,
+        ]
+        # clients of that connection alone: where it is gone they fail, and do not log in
+        self.client = self.ssh["-T", options(ControlMaster="no", ProxyJump="none", ProxyCommand="false"), SAFE]
+
+    def folder(self, settings):
+        """Return where on the login node the project's folder is, below the home."""
+        return settings.project
+
+    def open(self):
+        """Open the connection unless it is open; ssh may ask its questions at the terminal.
+
+        Raises Trouble when ssh could not log in; its own words are on the terminal then.
+        """
+        state = self.state()
+        if state == "frozen":
+            warn("connection_frozen", login=self.login)
+            self.drop()
+        if state == "running":
+            return
+        say("lab_connecting", login=self.login)
+        self.socket.parent.mkdir(mode=0o700, exist_ok=True)
+        # in the terminal's foreground, because it asks for passwords there; once logged in it leaves by itself
+        if self.start.popen(stdin=None, stdout=None, stderr=None).wait() != 0:
+            raise Trouble("no_connection", login=self.login)
+
+    def state(self):
+        """Return "running", "frozen" or "absent"."""
+        if not self.socket.exists():
+            return "absent"
+        try:
+            return "running" if self._control("check").returncode == 0 else "absent"
+        except subprocess.TimeoutExpired:
+            return "frozen"
+
+    def drop(self):
+        """End the connection, also one that is frozen or leads nowhere."""
+        try:
+            self._control("exit")
+        except subprocess.TimeoutExpired:
+            self._kill_master()
+        # a master that could not log out any more leaves it
+        self.socket.unlink(missing_ok=True)
+
+    def _kill_master(self):
+        """Kill the process behind the socket, which has it in its arguments or in the title it gives itself."""
+        for line in local["ps"]["-A", "-ww", "-o", "pid=,args="]().splitlines():
+            pid, words = line.split(None, 1)
+            if words.startswith(f"ssh: {self.socket} [mux]") or f"ControlPath={self.socket} -N -f " in words:
+                os.kill(int(pid), signal.SIGKILL)
+
+    def shell(self):
+        """Start bash on the login node, within the connection, and return its process (binary pipes)."""
+        # in a session of its own, so that a Ctrl-C for lab is not one for ssh
+        return self.client[self.login, "bash", "-l", "-s"].popen(
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def run(self, *command):
+        """The same for another command; its words may need no quoting in any shell."""
+        return self.client[(self.login, *command)].popen(
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def jump(self, port, user, node, node_port):
+        """Start an ssh to the node itself, through the connection, that leads a port there; return its process.
+
+        For clusters where only ssh passes between the nodes (https://docs.alliancecan.ca/wiki/VNC). It ends with its
+        standard input, so that it does not outlive lab; it may ask for the node's key at the terminal.
+        """
+        forward = ["-L", f"127.0.0.1:{port}:localhost:{node_port}", f"{user}@{node}", "cat"]
+        own = options(
+            ControlMaster="no", ControlPath="none", ProxyCommand=self._way_to("%h:%p"), ExitOnForwardFailure="yes"
+        )
+        command = local["ssh"]["-T", own, SAFE, PATIENT, forward]
+        return start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+    def _way_to(self, place):
+        """Return the ssh command line that leads its input and output to host:port, as the login node reaches it."""
+        return f"ssh -o ControlPath={self.socket} -o ControlMaster=no -o ProxyCommand=false -W {place} {self.login}"
+
+    @property
+    def user(self):
+        """Return the user's name on the cluster."""
+        if "@" in self.login:
+            return self.login.split("@")[0]
+        return re.search(r"(?m)^user (.*)$", local["ssh"]["-G", self.login]())[1]
+
+    def forward(self, port, host, host_port):
+        """Lead a port of this computer to host:host_port, as the login node reaches it; return whether it does."""
+        try:
+            return self._control("forward", "-L", f"127.0.0.1:{port}:{host}:{host_port}").returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def cancel(self, port, host, host_port):
+        """End such a forwarding, if there is one."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._control("cancel", "-L", f"127.0.0.1:{port}:{host}:{host_port}")
+
+    def reachable(self):
+        """Return whether the login node's sshd says its name to this computer now; logs nobody in."""
+        try:
+            settings = dict(line.split(" ", 1) for line in local["ssh"]["-G", self.login]().splitlines() if " " in line)
+            if settings.get("proxyjump", "none") != "none" or settings.get("proxycommand", "none") != "none":
+                return True
+            with socket.create_connection((settings["hostname"], int(settings["port"])), PATIENCE) as probe:
+                probe.settimeout(PATIENCE)
+                return probe.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def _control(self, request, *words):
+        """One request to the master; return the finished process. Raises TimeoutExpired when it does not answer."""
+        command = self.ssh[("-O", request, *words, self.login)]
+        process = command.popen(
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        try:
+            out, error = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(request, process.returncode, out.decode(), error.decode())
+
+
+class SeparateConnections(Connection):
+    """The same where ssh cannot share a connection (native Windows, or "connection: separate" in personal.yml).
+
+    Each process logs in by itself, so that ssh asks more often; that is said beforehand.
+    """
+
+    separate = True
+
+    def __init__(self, login, prompts):
+        """prompts: how often ssh will log in for this command."""
+        super().__init__(login)
+        self.prompts, self._shell, self._tunnels = prompts, None, {}
+        self.ssh = local["ssh"][options(ControlMaster="no", ControlPath="none"), SAFE, PATIENT]
+        self.client = self.ssh["-T", options(ClearAllForwardings="yes")]
+
+    def open(self):
+        """Say how often ssh will ask; the logins come later."""
+        say("separate_connections", login=self.login, number=self.prompts)
+
+    def state(self):
+        """Return "running" while the last shell runs, else "absent"."""
+        return "running" if self._shell and self._shell.poll() is None else "absent"
+
+    def drop(self):
+        """End whatever was started."""
+        for process in [self._shell, *self._tunnels.values()]:
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+        self._tunnels.clear()
+
+    def shell(self):
+        """Start bash on the login node and return its process (binary pipes)."""
+        self._shell = self.run("bash", "-l", "-s")
+        return self._shell
+
+    def run(self, *command):
+        """The same for another command."""
+        return start_unmoved(self.client[(self.login, *command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def forward(self, port, host, host_port):
+        """Lead a port of this computer to host:host_port; return whether it does."""
+        if listens(port):
+            return False
+        target = ["-L", f"127.0.0.1:{port}:{host}:{host_port}", self.login]
+        process = start_unmoved(self.ssh["-N", options(ExitOnForwardFailure="yes"), target], stdin=subprocess.DEVNULL)
+        self._tunnels[port] = process
+        while process.poll() is None and not listens(port):
+            time.sleep(0.1)
+        return process.poll() is None
+
+    def cancel(self, port, host, host_port):
+        """End such a forwarding, if there is one."""
+        process = self._tunnels.pop(port, None)
+        if process:
+            process.terminate()
+            process.wait()
+
+    def _way_to(self, place):
+        """Return the ssh command line that leads its input and output to host:port, as the login node reaches it."""
+        return f"ssh -o ControlMaster=no -o ControlPath=none -o StrictHostKeyChecking=ask -W {place} {self.login}"
+
+
+def start_unmoved(command, **pipes):
+    """Start a process that a Ctrl-C for lab does not reach, and that can ask its questions at the terminal."""
+    if os.name == "nt":
+        return command.popen(creationflags=subprocess.CREATE_NEW_PROCESS_GROUP, stderr=None, **pipes)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return command.popen(stderr=None, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def listens(port):
+    """Return whether anything listens at a port of this computer."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE):
+        return True
+    return False
+
+
+class Here:
+    """The same on the login node itself, where nothing has to be connected or forwarded."""
+
+    here = True
+    separate = False
+    login = os.uname().nodename if hasattr(os, "uname") else "localhost"
+
+    def folder(self, settings):
+        """Return where the project's folder is."""
+        return FOLDER
+
+    def open(self):
+        """Do nothing."""
+
+    def state(self):
+        """Return "running"."""
+        return "running"
+
+    def drop(self):
+        """Do nothing."""
+
+    def reachable(self):
+        """Return True."""
+        return True
+
+    def shell(self):
+        """Start bash and return its process (binary pipes)."""
+        return local["bash"]["-l", "-s"].popen(
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )

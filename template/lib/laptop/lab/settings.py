@@ -1,0 +1,172 @@
+"""Read the folder's flat YAML files as lib/both/settings.sh does: ``name: value`` or ``name: [a, b]``, one a line."""
+
+import re
+
+from .messages import FOLDER, MISUSE, Trouble
+
+_WORD = r"[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*"
+_ONE = re.compile(rf"([a-z][a-z0-9_]*): +({_WORD}) *( #.*)?")
+_LIST = re.compile(rf"([a-z][a-z0-9_]*): +\[ *({_WORD}(?: *, *{_WORD})*)? *\] *( #.*)?")
+# Copier's own lines have an underscore in front
+_IGNORED = re.compile(r""" *(#.*)?|_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *""")
+# YAML 1.1 reads these words as true, false or nothing
+_YAML_WORDS = {"yes", "no", "y", "n", "true", "false", "on", "off", "null"}
+# what YAML refuses or takes for the end of a line, even in a comment
+_STRANGE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+
+
+class SettingsError(Trouble):
+    """A line that cannot be read; the text says which file and line, and what to write instead."""
+
+    def __init__(self, key, **values):
+        super().__init__(key, MISUSE, **values)
+
+
+def read_rules(folder=FOLDER):
+    """Return lib/both/rules.yml as a dictionary: a name's regular expression, NAME_example, and "lists".
+
+    Raises OSError when the file is not there.
+    """
+    lines = (folder / "lib/both/rules.yml").read_text(encoding="utf-8").splitlines()
+    return dict(line.split(": ", 1) for line in lines if line[:1].isalpha())
+
+
+def read_flat(path, rules=None):
+    """Return the names and values of one file; every value is a string or a list of strings.
+
+    path: settings.yml, personal.yml or a file of plugins/clusters
+    rules: what read_rules() answers, to hold names and values to it; None for a file of facts
+    Raises SettingsError for the first line that bash would refuse, too, and OSError when there is no such file.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError("strange_character", place=path.name) from None
+    values = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        place = f"{path.name}:{number}"
+        line = line.removesuffix("\r")
+        if _STRANGE.search(line):
+            raise SettingsError("strange_character", place=place)
+        if _IGNORED.fullmatch(line):
+            continue
+        if match := _LIST.fullmatch(line):
+            name, value = match[1], re.split(r" *, *", match[2]) if match[2] else []
+        elif match := _ONE.fullmatch(line):
+            name, value = match[1], match[2]
+        else:
+            raise SettingsError("unreadable_line", place=place, text=line, example=_example(path.name, line, rules))
+        if name in values:
+            raise SettingsError("set_twice", place=place, name=name)
+        if rules is not None:
+            _check(place, name, value, rules)
+        values[name] = value
+    return values
+
+
+def _example(file, line, rules):
+    """Return a right line to write instead of one that cannot be read."""
+    rules = rules or read_rules()
+    name = line.split(":")[0]
+    if f"{name}_example" not in rules:
+        name = "user" if file == "personal.yml" else "account"
+    return f"{name}: {rules[f'{name}_example']}"
+
+
+def _check(place, name, value, rules):
+    """Raise SettingsError unless lib/both/rules.yml allows the value."""
+    if f"{name}_example" not in rules:
+        raise SettingsError("no_such_setting", place=place, name=name)
+    file = "personal.yml" if name in rules["personal"].split() else "settings.yml"
+    if place.split(":")[0] != file:
+        raise SettingsError("wrong_file", place=place, name=name, file=file)
+    many = isinstance(value, list)
+    items = value if many else [value]
+    wrong = [item for item in items if not re.fullmatch(rules[name], item) or item.lower() in _YAML_WORDS]
+    if many != (name in rules["lists"].split()):
+        wrong = [" ".join(items)]
+    if wrong:
+        raise SettingsError("bad_value", place=place, value=wrong[0], example=f"{name}: {rules[f'{name}_example']}")
+
+
+class Settings:
+    """The answers of settings.yml and personal.yml, with the cluster's facts; see load."""
+
+    def __init__(self, answers, personal, facts):
+        self.answers, self.personal, self.facts = answers, personal, facts
+
+    @property
+    def cluster(self):
+        """Return the cluster's id."""
+        return self.answers["cluster"]
+
+    @property
+    def project(self):
+        """Return the project's name: the folder's name on the cluster, and the first session's."""
+        return self.answers["project_name"]
+
+    @property
+    def login(self):
+        """Return whom ssh logs in where, as login_name of login.sh; None when the user's name is not known."""
+        host = self.facts["login_host"]
+        if self.answers["gpus"] != "0":
+            host = self.facts.get("gpu_login_host", host)
+        user = self.personal.get("user")
+        return self.personal.get("ssh_host") or (f"{user}@{host}" if user else None)
+
+
+def load(folder=FOLDER):
+    """Return the folder's Settings.
+
+    Only what lab itself needs is checked here; the scripts on the cluster hold the rest against its facts.
+    Raises SettingsError for the first line that cannot be read, and for what is missing.
+    """
+    rules = read_rules(folder)
+    if not (folder / "settings.yml").exists():
+        raise SettingsError("no_settings", folder=folder)
+    answers = read_flat(folder / "settings.yml", rules)
+    personal = folder / "personal.yml"
+    personal = read_flat(personal, rules) if personal.exists() else {}
+    for name in ["project_name", "cluster", "gpus"]:
+        _need(name, answers, rules)
+    plugin = folder / f"plugins/clusters/{answers['cluster']}.yml"
+    if not plugin.exists():
+        known = " ".join(sorted(path.stem for path in plugin.parent.glob("*.yml")))
+        raise SettingsError(
+            "no_such_plugin",
+            place=_place(folder, "cluster"),
+            folder="plugins/clusters",
+            name=answers["cluster"],
+            known=known,
+        )
+    facts = read_flat(plugin)
+    if facts["status"] == "retired":
+        raise SettingsError(
+            "retired", place=_place(folder, "cluster"), cluster=answers["cluster"], successor=facts["successor"]
+        )
+    for name in [name for name, value in facts.items() if value == "asked"]:
+        facts[name] = _need(name, answers, rules)
+    return Settings(answers, personal, facts)
+
+
+def _need(name, answers, rules):
+    """Return the value of a name that has to be in settings.yml."""
+    if name not in answers:
+        raise SettingsError("missing_setting", name=name, example=f"{name}: {rules[f'{name}_example']}")
+    return answers[name]
+
+
+def _place(folder, name):
+    """Return where in settings.yml a name is set."""
+    lines = (folder / "settings.yml").read_text(encoding="utf-8").splitlines()
+    return f"settings.yml:{[line.split(':')[0] for line in lines].index(name) + 1}"
+
+
+def keep_user(name, folder=FOLDER):
+    """Keep the user's name on the cluster in personal.yml, which git ignores; raises SettingsError for a bad one."""
+    _check("personal.yml", "user", name, read_rules(folder))
+    path = folder / "personal.yml"
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    if before and not before.endswith("\n"):
+        before += "\n"
+    path.write_text(f"{before}user: {name}\n", encoding="utf-8")

@@ -1,0 +1,80 @@
+"""What is awaited, for how long: one line at the bottom of a terminal, a line for each change where there is none."""
+
+import contextlib
+import os
+import sys
+import time
+from datetime import datetime
+
+from .messages import message
+
+PATIENCE = 2
+"""After so many seconds of waiting the user is told what for."""
+
+
+class Waiting:
+    """Show what is awaited, from PATIENCE seconds on: on a terminal every second, else whenever it changes."""
+
+    def __init__(self):
+        self.since = time.monotonic()
+        self.shown = self.line = ""
+        # while somebody else asks something on the terminal
+        self.quiet = False
+
+    def show(self, key, **values):
+        """Say what is awaited now; {time} in the text is how long the waiting has lasted."""
+        seconds = time.monotonic() - self.since
+        if seconds < PATIENCE or self.quiet:
+            return
+        what = message(key, **values, time="{time}")
+        if sys.stdout.isatty():
+            self._draw(what.replace("{time}", clock(seconds)).replace("\n", " "))
+        elif what != self.shown:
+            print(what.replace("{time}", clock(seconds)), flush=True)
+        self.shown = what
+
+    def restart(self):
+        """From now on something else is awaited."""
+        self.done()
+        self.since, self.shown = time.monotonic(), ""
+
+    def stand(self, key, **values):
+        """Show how things stand, on a terminal only."""
+        if sys.stdout.isatty():
+            self._draw(message(key, **values))
+
+    def _draw(self, line):
+        """Put a line in the place of the last one; cut where the terminal ends, because a second one would stay."""
+        line = line[: (os.get_terminal_size(sys.stdout.fileno()).columns or 80) - 1]
+        if line != self.line:
+            print(f"\r\x1b[K{line}", end="", flush=True)
+            self.line = line
+
+    def done(self):
+        """Take the line back, before anything else is printed."""
+        if self.line:
+            # the terminal may have been closed
+            with contextlib.suppress(OSError):
+                print("\r\x1b[K", end="", flush=True)
+            self.line = ""
+
+
+def clock(seconds):
+    """Return a time as 0:05, 12:00 or 1:02:03."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def clock_time(seconds):
+    """Return a time (seconds since 1970, as text) as 14:05, on another day as 2026-11-23 14:05; "" for no number."""
+    if not seconds.isdigit():
+        return ""
+    then = datetime.fromtimestamp(int(seconds))
+    return then.strftime("%H:%M" if then.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
+
+
+def hours_and_minutes(seconds):
+    """Return the time left as 2 h 05 or 12 min, and never less than nothing."""
+    minutes = max(0, int(seconds) // 60)
+    return f"{minutes // 60} h {minutes % 60:02}" if minutes >= 60 else f"{minutes} min"

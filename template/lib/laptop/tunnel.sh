@@ -1,0 +1,57 @@
+# shellcheck shell=bash
+# What the tunnel scripts share. Bash 3.2 is enough (macOS).
+
+# need_user: asks once for the user's name on the cluster and keeps it in personal.yml, which git ignores
+need_user() {
+  local name
+  [[ ! ${SETTING_user:-}${SETTING_ssh_host:-} && ! $PRINT ]] || return 0
+  [[ -t 0 ]] || misuse no_user cluster="$SETTING_cluster"
+  say which_user cluster="$SETTING_cluster"
+  read -r name
+  check_value personal.yml user "$name" ""
+  # the file's last line may lack its newline
+  [[ ! -s $FOLDER/personal.yml || ! $(tail -c 1 "$FOLDER/personal.yml") ]] || printf '\n' >>"$FOLDER/personal.yml"
+  printf 'user: %s\n' "$name" >>"$FOLDER/personal.yml"
+  SETTING_user=$name
+}
+
+# need_tunnel: ends the script for this computer itself, where there is nothing to tunnel to
+need_tunnel() {
+  [[ $FACT_reach != local ]] || misuse no_tunnel_needed place="$LINE_cluster"
+  ! command -v salloc >/dev/null || misuse not_on_your_computer
+}
+
+# read_address URL: sets NODE, PORT and PAGE from the address that start_salloc.sh printed
+read_address() {
+  [[ $1 =~ ^http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$ ]] \
+    || misuse bad_address address="$1"
+  ((BASH_REMATCH[2] <= 65535)) || misuse bad_address address="$1"
+  [[ ${BASH_REMATCH[1]} != localhost && ${BASH_REMATCH[1]} != 127.* ]] || misuse browser_address address="$1"
+  NODE=${BASH_REMATCH[1]} PORT=${BASH_REMATCH[2]} PAGE=${BASH_REMATCH[3]}
+}
+
+# answers HOST PORT: does a Jupyter server answer there? (an open port proves nothing)
+answers() {
+  local line=""
+  {
+    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /api HTTP/1.0\r\n\r\n' >&3 && IFS= read -r -t 5 line <&3
+    exec 3>&-
+  } 2>/dev/null && [[ $line == HTTP/*" 200 "* ]]
+}
+
+# say_when_it_answers HOST PORT URL [TUNNEL]: in the background; a tunnel (its process) to nothing is closed after a while
+say_when_it_answers() {
+  local tries=0
+  until answers "$1" "$2"; do
+    kill -0 "${4:-$$}" 2>/dev/null || return 0
+    # counted from when the tunnel is there: before, somebody may be typing a password
+    if [[ ${4:-} ]] && (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; then tries=$((tries + 1)); fi
+    if ((tries > 5)); then
+      warn nothing_answers node="$NODE" port="$PORT"
+      kill "$4"
+      return 1
+    fi
+    sleep "$((tries + 1))"
+  done
+  say tunnel_works url="$3"
+}

@@ -1,0 +1,203 @@
+# shellcheck shell=bash
+# How setup_env.sh builds an environment: in a folder of its own, and in its place only when it is complete.
+
+LOCKED=""
+
+# one_at_a_time FILE: holds a lock until the script ends; a second setup_env.sh is refused
+one_at_a_time() {
+  local status=0
+  mkdir -p "$(dirname "$1")" || die cannot_write path="$(dirname "$1")"
+  # macOS has no flock; a build then leaves other builds alone (remove_leftovers)
+  command -v flock >/dev/null || return 0
+  exec 9>"$1" || die cannot_write path="$1"
+  flock --nonblock 9 || status=$?
+  ((status != 1)) || die already_running file="$1"
+  ((status != 0)) || LOCKED=yes
+}
+
+# build_environment: the wiki's steps, then the new environment takes the place of the old
+build_environment() {
+  local builds=$path.builds new old="" packages carried=()
+  packages=$(wanted_packages)
+  new=$builds/$(date +%Y%m%d-%H%M%S)
+  if [[ ! $PRINT ]]; then
+    old=$(readlink "$path" || true)
+    remove_leftovers "$builds"
+    if [[ $old && -x $path/bin/pip ]]; then
+      # shellcheck disable=SC2207 # words
+      carried=($("$path/bin/pip" list --not-required --format=freeze 2>/dev/null)) || carried=()
+    fi
+    mkdir -p "$builds"
+    trap 'rm -rf "$NEW"' EXIT
+    NEW=$new
+  fi
+  make_virtual_environment "$new"
+  run source "$new/bin/activate"
+  : "${VIRTUAL_ENV:=$new}"
+  pip_install --upgrade pip
+  # shellcheck disable=SC2086 # words
+  pip_install $packages
+  reinstall ${carried[@]+"${carried[@]}"}
+  write_wrapper
+  keep_history_in_memory
+  set_up_plugins
+  if [[ ! $PRINT ]]; then
+    record_modules "$new" "$modules"
+    specification >"$new/passerelle.specification"
+  fi
+  # from here on it is the environment, and remove_leftovers knows it
+  trap - EXIT
+  put_in_place "$new"
+}
+
+# make_virtual_environment FOLDER: by virtualenv as on the wiki page, or by Python itself where there is none
+make_virtual_environment() {
+  if [[ $FACT_pip_source == wheelhouse ]] || command -v virtualenv >/dev/null; then
+    run virtualenv --no-download "$1" || die no_virtual_environment path="$1"
+  else
+    run python3 -m venv "$1" || die no_virtual_environment path="$1"
+  fi
+}
+
+# pip_install PACKAGE...: pip, with a clear line when it fails
+pip_install() {
+  local words status=0
+  if [[ $PRINT ]]; then
+    run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@"
+    return
+  fi
+  words=$(mktemp)
+  pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@" 2>&1 | tee "$words" || status=$?
+  if ((status == 0)); then
+    rm -f "$words"
+    return
+  fi
+  local full missing
+  full=$(grep -E -m 1 -o 'Disk quota exceeded|No space left on device' "$words" || true)
+  missing=$(sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p' "$words")
+  rm -f "$words"
+  [[ ! $full ]] || die disk_full reason="$full" path="$path"
+  [[ ! $missing ]] || die no_such_package package="$missing" source="$FACT_pip_source" place="${PACKAGES_FROM:-$LINE_packages}"
+  die pip_failed
+}
+
+# reinstall NAME==VERSION...: what people had added to the old environment by themselves and the new one lacks
+reinstall() {
+  local package present before lost=()
+  (($#)) || return 0
+  present=$(pip list --format=freeze)
+  before=$(cat "$path/passerelle.specification" 2>/dev/null || true)
+  for package; do
+    # not what settings.yml asked for then and no longer does
+    if [[ " ${before##*packages: } " != *" ${package%%==*}"[\ =\<\>!~]* ]] && ! grep -qix "${package%%==*}==.*" <<<"$present"; then
+      pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$package" || lost+=("$package")
+    fi
+  done
+  ((${#lost[@]} == 0)) || warn not_carried_over packages="${lost[*]}"
+}
+
+# write_wrapper: the wiki's script, for those who type salloc by hand
+write_wrapper() {
+  if [[ $PRINT ]]; then
+    cat <<'SHOWN'
+echo -e '#!/bin/bash\nunset XDG_RUNTIME_DIR\njupyter lab --ip $(hostname -f) --no-browser' > $VIRTUAL_ENV/bin/jupyterlab.sh
+chmod u+x $VIRTUAL_ENV/bin/jupyterlab.sh
+SHOWN
+    return
+  fi
+  cat >"$VIRTUAL_ENV/bin/jupyterlab.sh" <<'WRAPPER'
+#!/bin/bash
+unset XDG_RUNTIME_DIR
+jupyter lab --ip $(hostname -f) --no-browser
+WRAPPER
+  chmod u+x "$VIRTUAL_ENV/bin/jupyterlab.sh"
+}
+
+# keep_history_in_memory: IPython's history is an SQLite file, and those lock up on network file systems
+keep_history_in_memory() {
+  [[ ! $PRINT ]] || return 0
+  mkdir -p "$VIRTUAL_ENV/etc/ipython"
+  echo 'get_config().HistoryAccessor.hist_file = ":memory:"' >"$VIRTUAL_ENV/etc/ipython/ipython_config.py"
+}
+
+# set_up_plugins: each extension's and kernel's own installation; FAILED names those that did not succeed
+FAILED=""
+set_up_plugins() {
+  each_plugin set_up_plugin
+}
+set_up_plugin() {
+  local status
+  # not behind || or if: there, -e would not hold within
+  set +e
+  (
+    set -e
+    plugin_setup
+  )
+  status=$?
+  set -e
+  ((status == 0)) || FAILED+=" $PLUGIN"
+}
+
+# record_modules FOLDER MODULES: keeps the versions that were loaded, so that every session loads the same
+record_modules() {
+  local folder=$1 module
+  for module in $2; do
+    if [[ :${LOADEDMODULES:-}: =~ :($module(/[^:]*)?): ]]; then module=${BASH_REMATCH[1]}; fi
+    printf '%s\n' "$module"
+  done >"$folder/passerelle.modules.new"
+  mv "$folder/passerelle.modules.new" "$folder/passerelle.modules"
+}
+
+# put_in_place FOLDER: environment_path is a link, replaced in one step; the build before stays for running sessions
+put_in_place() {
+  run ln -sfn "$1" "$path.new"
+  # mv would put the link into the old folder
+  run python3 -c 'import os, sys; os.replace(*sys.argv[1:])' "$path.new" "$path"
+}
+
+# remove_leftovers BUILDS: what interrupted runs left, and older builds; not what the environment's link leads to, nor a
+# link beside it that somebody renamed
+remove_leftovers() {
+  local build link used
+  [[ $LOCKED ]] || return 0
+  for build in "$1"/*/; do
+    used=""
+    for link in "$path"*; do
+      if [[ -L $link && $build -ef $link ]]; then used=yes; fi
+    done
+    [[ $used || ! -d $build ]] || rm -rf "$build"
+  done
+}
+
+# add_packages KERNEL PACKAGE...: "installer d'autres paquets" of the wiki, one command for each language
+add_packages() {
+  local kernel=$1
+  shift
+  [[ $kernel =~ ^$RULE_kernels$ && -e $FOLDER/plugins/kernels/$kernel.sh ]] \
+    || misuse no_such_kernel name="$kernel" known="$(names_in plugins/kernels)"
+  local package
+  for package; do
+    [[ $package =~ ^$RULE_packages$ ]] || misuse bad_package package="$package"
+  done
+  [[ $PRINT ]] || need_environment
+  PACKAGES_FROM=--add
+  load_plugin kernels "$kernel"
+  modules="$(recorded_modules) $(plugin_modules)"
+  load_modules "$modules"
+  run source "$path/bin/activate"
+  plugin_add "$@" || die add_failed packages="$*" kernel="$kernel"
+}
+
+# register_environment ENVIRONMENT NAME: another environment's Python as a kernel with a name of its own
+register_environment() {
+  local environment=$1 name=$2 where=(--user)
+  # python3 is the environment's own
+  [[ $name =~ ^$RULE_project_name$ && $name != python3 ]] || misuse bad_kernel_name name="$name"
+  [[ -x $environment/bin/python ]] || misuse not_an_environment path="$environment"
+  modules=$(session_modules)
+  load_modules "$modules"
+  "$environment/bin/python" -c 'import ipykernel' 2>/dev/null \
+    || run "$environment/bin/python" -m pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ipykernel || die pip_failed
+  if shared_environment && [[ -O $path ]]; then where=(--prefix "$path"); fi
+  run "$environment/bin/python" -m ipykernel install "${where[@]}" --name "$name" --display-name "Python ($name)"
+}
