@@ -5,6 +5,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,12 @@ nox.options.sessions = ["lint", "tests", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = [f"3.{minor}" for minor in range(6, 15)]
+# what runs on each of them: its tests, the oldest Python for them (3.6: is told that it is too old), its packages
+ON_PYTHONS = [
+    ("tests/test_pythons.py", 6, []),
+    ("tests/test_lab_commands.py", 9, ["plumbum"]),
+]
 SHELL = ["template", "tests/cluster", ".ci/run"]
 
 
@@ -73,6 +80,39 @@ def again(session):
     cache = os.environ.get("PASSERELLE_CLUSTER_CACHE", Path.home() / ".cache/passerelle-cluster")
     state = os.environ.get("PASSERELLE_CLUSTER_STATE", f"{cache}/state")
     session.run("pytest", *session.posargs, env={"PASSERELLE_CLUSTER_STATE": state})
+
+
+def find_python(version):
+    """Return the path of a Python (3.9) that runs, from PATH, pyenv or uv; None where the machine has none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
+    uv = Path.home() / ".local/share/uv/python"
+    kept = [*pyenv.glob(f"{version}.*/bin/python"), *uv.glob(f"cpython-{version}.*/bin/python")]
+    for python in [shutil.which(f"python{version}"), *map(str, kept)]:
+        # pyenv puts names on PATH that run nothing
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
+
+
+@nox.session
+def pythons(session):
+    """What needs no cluster, with every Python from 3.6 to 3.14 that this machine has."""
+    install(session, "tests")
+    session.install("virtualenv")
+    found = {version: find_python(version) for version in PYTHONS}
+    for version, python in found.items():
+        if not python:
+            continue
+        ours = [part for part in ON_PYTHONS if part[1] <= int(version.split(".")[1])]
+        if packages := [package for _, _, needed in ours for package in needed]:
+            folder = Path(session.virtualenv.location, f"python{version}")
+            session.run("virtualenv", "--quiet", "--python", python, folder)
+            python = str(folder / "bin/python")
+            session.run(python, "-m", "pip", "install", "--quiet", *packages, external=True)
+        session.run("pytest", *(tests for tests, _, _ in ours), *session.posargs, env={"PASSERELLE_PYTHON": python})
+    session.log("tried: Python " + ", ".join(version for version in found if found[version]))
+    if missing := [version for version in found if not found[version]]:
+        session.log("not tried, because this machine has none that runs: Python " + ", ".join(missing))
 
 
 @nox.session(venv_backend="none")

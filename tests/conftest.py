@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import copier
@@ -26,6 +27,8 @@ TEMPLATE = REPOSITORY / "template"
 ANSWERS = Path(__file__).with_name("answers")
 # each is a folder of texts, and a file of questions
 LANGUAGES = sorted(path.name for path in (TEMPLATE / "lib/texts").iterdir())
+# the Python that runs lab where no cluster is needed: `nox -s pythons` tries one after another
+PYTHON = os.environ.get("PASSERELLE_PYTHON", sys.executable)
 
 # the cluster of tests/cluster, and people's lives on it; what it prepares is kept in the developer's cache
 pytest_plugins = ["cluster.fixtures", "life"]

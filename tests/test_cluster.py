@@ -1,10 +1,13 @@
 """The cluster itself: that its hosts, network, Slurm and software behave as those of a real one."""
 
+import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
-from cluster.api import LOGIN, MFA, Cluster, Failed, Unexpected
+from cluster.api import HERE, LOGIN, MFA, Cluster, Failed, Unexpected
 
 pytest_plugins = ["cluster.fixtures"]
 
@@ -15,6 +18,58 @@ OUTSIDE = "http://cran.vcluster.example/src/contrib/PACKAGES"
 def on_login(cluster: Cluster, command: str, user: str = "student", **how):
     """What `user` gets who types `command` on the login node."""
     return cluster.run("login", user, "bash", "-c", command, **how)
+
+
+# --- where there can be one --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("within", "said"),
+    [
+        (["unshare", "--user"], "needs root, for namespaces and users"),
+        (
+            [
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                'mount --bind "$0" /etc/os-release; exec "$@"',
+                "ID=fedora VERSION_ID=13",
+            ],
+            "needs Debian 12 or 13, whose packages it is made of",
+        ),
+        (
+            ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/os-release; exec "$@"', "ID=debian"],
+            "needs Debian 12 or 13, whose packages it is made of",
+        ),
+        (
+            ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"],
+            "needs namespaces and mounts, which root may not make here",
+        ),
+    ],
+)
+def test_where_there_can_be_none_one_line_says_why(cluster, tmp_path, within, said):
+    release = tmp_path / "os-release"
+    release.write_text(within[-1].replace(" ", "\n"))
+    within = [str(release) if word.startswith("ID=") else word for word in within]
+    for command in (["check"], ["prepare"], ["up"]):
+        done = subprocess.run([*within, HERE / "cluster", *command], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"cluster: {said}\n")
+
+
+def test_all_tests_that_are_skipped_for_want_of_a_cluster_are_one_line(tmp_path):
+    (tmp_path / "conftest.py").write_text(
+        "from cluster.api import Cluster\nCluster.hindrance = staticmethod(lambda: 'cluster: needs root')\n"
+    )
+    (tmp_path / "test_two.py").write_text(
+        "def test_one(cluster): ...\ndef test_another(clean): ...\ndef test_third(): ...\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "cluster.fixtures", "-p", "no:cacheprovider", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert skipped == [f"SKIPPED [2] {os.path.relpath(HERE, tmp_path)}: cluster: needs root"]
+    assert re.search("1 passed, 2 skipped", done.stdout)
 
 
 # --- the network -------------------------------------------------------------------------------
@@ -59,6 +114,13 @@ def test_a_cut_cable_is_felt_and_can_be_mended(cluster):
     with cluster.network("laptop").cut():
         assert cluster.run("laptop", "alice", "ping", "-c", "1", "-W", "1", "10.77.0.10").returncode == 1
     assert cluster.run("laptop", "alice", "ping", "-c", "1", "-W", "5", "10.77.0.10").returncode == 0
+
+
+def test_files_go_from_the_laptop_to_the_cluster_and_back_by_rsync(clean):
+    clean.write("laptop", "alice", "there/file", "something")
+    clean.run("laptop", "alice", "rsync", "-a", "there", f"{LOGIN}:", check=True)
+    clean.run("laptop", "alice", "rsync", "-a", f"{LOGIN}:there/", "back", check=True)
+    assert clean.read("login", "student", "there/file") == clean.read("laptop", "alice", "back/file") == "something"
 
 
 # --- authentication ----------------------------------------------------------------------------
@@ -206,10 +268,19 @@ def test_waiting_for_what_never_comes_ends_and_shows_the_output(cluster):
 
 def test_the_standard_environment_offers_the_modules(cluster):
     offered = on_login(cluster, "module --terse avail 2>&1").stdout.split()
-    assert {"python/3.11", "r/4.1", "julia/1.10", "ipython-kernel/3.11", "ir-kernel/4.1", "ijulia-kernel/1.10"} <= set(
-        offered
-    )
+    of_the_machine = {f"{name}/{cluster.python_version}" for name in ["python", "ipython-kernel"]}
+    assert of_the_machine | {"r/4.1", "julia/1.10", "ir-kernel/4.1", "ijulia-kernel/1.10"} <= set(offered)
     assert {"nodejs/20", "rstudio-server/4.1"} <= set(offered)
+
+
+def test_the_module_python_is_of_the_version_that_its_name_says(cluster):
+    version = cluster.python_version
+    names = ["python", "python3", f"python{version}", "pip", "virtualenv"]
+    command = f"module load python/{version}; for name in {' '.join(names)}; do $name --version; done"
+    python, python3, exactly, pip, _ = on_login(cluster, command, check=True).stdout.splitlines()
+    assert python.startswith(f"Python {version}.")
+    assert python3 == exactly == python
+    assert pip.endswith(f"(python {version})")
 
 
 def test_without_modules_there_is_no_virtualenv_and_no_r(cluster):
@@ -218,20 +289,22 @@ def test_without_modules_there_is_no_virtualenv_and_no_r(cluster):
 
 def test_an_environment_is_built_from_the_wheelhouse_without_the_internet(clean):
     with clean.network("login").cut():
-        command = "module load python/3.11; virtualenv --no-download ~/env && ~/env/bin/pip install --no-index plumbum"
+        command = "module load python; virtualenv --no-download ~/env && ~/env/bin/pip install --no-index plumbum"
         assert "Successfully installed plumbum" in on_login(clean, command, check=True).stdout
 
 
 @pytest.mark.parametrize(
     ("module", "kernel", "code", "says"),
     [
-        ("ipython-kernel", "ipython-kernel-3.11", "import socket; print(socket.gethostname(), 6 * 7)", "node1 42"),
+        ("ipython-kernel", "ipython-kernel-{version}", "import socket; print(socket.gethostname(), 6 * 7)", "node1 42"),
         ("ir-kernel", "ir", 'cat(Sys.info()[["nodename"]], 6 * 7)', "node1 42"),
     ],
 )
 def test_a_kernel_module_brings_a_kernel_that_runs_in_a_job(idle, module, kernel, code, says):
     idle.write("login", "student", "cell", code)
-    python = "/cvmfs/soft.vcluster.example/software/ipython-kernel/3.11/python/bin/python"
+    version = idle.python_version
+    python = f"/cvmfs/soft.vcluster.example/software/ipython-kernel/{version}/python/bin/python"
+    kernel = kernel.format(version=version)
     command = f"module load {module}; srun -t 2 --mem=1G {python} -m jupyter_client.runapp --kernel={kernel} ~/cell"
     assert says in on_login(idle, command, check=True).stdout
 
@@ -263,7 +336,7 @@ def test_the_rstudio_stub_says_so(cluster):
 
 def test_a_notebook_in_the_browser_runs_on_the_node(clean):
     build = """
-        module load python/3.11 ir-kernel
+        module load python ir-kernel
         virtualenv --no-download ~/env
         ~/env/bin/pip install --no-index --quiet jupyterlab
         """

@@ -1,21 +1,20 @@
 """What `lab` says before it connects to anything: no cluster is needed for these."""
 
 import subprocess
-import sys
 
 import pytest
-from conftest import french, set_answer
+from conftest import PYTHON, french, set_answer
 
 COMMANDS = ["open", "status", "attach", "stop", "logs", "url", "submit", "sync", "check", "update"]
 
 
 @pytest.fixture
 def lab(environment):
-    """Runs ./lab of a folder with this Python: lab(folder, "open", "--help"); answers status, output and errors."""
+    """Runs ./lab of a folder with PYTHON: lab(folder, "open", "--help"); answers status, output and errors."""
 
     def run(folder, *words, stdin="", **variables):
         done = subprocess.run(
-            [sys.executable, str(folder / "lab"), *words],
+            [PYTHON, str(folder / "lab"), *words],
             env={**environment, **variables},
             input=stdin,
             capture_output=True,
@@ -33,7 +32,7 @@ def test_12_help_is_shown_before_anything_is_imported_that_it_does_not_need(make
     broken.parent.mkdir()
     broken.write_text("raise SystemExit('plumbum was imported')\n")
     for words in (["--help"], ["open", "--help"]):
-        command = [sys.executable, "-X", "importtime", str(folder / "lab"), *words]
+        command = [PYTHON, "-X", "importtime", str(folder / "lab"), *words]
         done = subprocess.run(
             command, env={**environment, "PYTHONPATH": str(broken.parent)}, capture_output=True, text=True, check=True
         )
@@ -135,7 +134,7 @@ def test_a_python_without_plumbum_is_told_what_to_do_and_another_one_is_found(ma
     folder = make_folder("least")
     (folder / "personal.yml").write_text("user: alice\n")
     bare = tmp_path / "bare"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", bare], check=True)
     command = [str(bare / "bin/python"), str(folder / "lab"), "status"]
     empty = {**environment, "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, env=empty, capture_output=True, encoding="utf-8")

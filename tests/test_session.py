@@ -307,4 +307,4 @@ def test_a_fresh_login_is_enough_and_the_job_inherits_the_modules(lab):
     # the first of them is the script, before it could have loaded anything itself
     look = "tr '\\0' '\\n' </proc/$(pgrep --oldest --full 'bash .*/jupyterlab.sh')/environ | grep ^LOADEDMODULES="
     loaded = lab.cluster.run(node, "root", "bash", "-c", look, check=True).stdout.strip().split("=")[1]
-    assert {"python/3.11", "r/4.1", "rstudio-server/4.1"} <= set(loaded.split(":"))
+    assert {f"python/{lab.cluster.python_version}", "r/4.1", "rstudio-server/4.1"} <= set(loaded.split(":"))

@@ -218,7 +218,7 @@ def test_the_clusters_own_kernel_modules_need_no_installation(other, idle):
     facts = {"kernel_modules": f"[{', '.join(kernels)}]"}
     life = other("modules_py3", facts)
     life.on_login(
-        f"sed -i 's/^kernels: .*/kernels: [{', '.join(kernels)}]/; s/^python_module: .*/python_module: python\\/3.11/' settings.yml"
+        f"sed -i 's/^kernels: .*/kernels: [{', '.join(kernels)}]/; s/^python_module: .*/python_module: python\\/{idle.python_version}/' settings.yml"
     )
     done = life.on_login("./setup_env.sh", timeout=300)
     assert done.returncode == 0, done.stderr

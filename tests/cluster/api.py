@@ -61,14 +61,8 @@ class Cluster:
     @staticmethod
     def hindrance() -> str | None:
         """Why no cluster can be brought up on this machine, in one line; None if it can."""
-        if os.geteuid() != 0:
-            return "the cluster needs root, for namespaces and users"
-        if not Path("/etc/debian_version").exists():
-            return "the cluster is made of Debian packages, and this is not Debian"
-        probe = ["unshare", "--mount", "--net", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-        if subprocess.run(probe, check=False, capture_output=True).returncode != 0:
-            return "the cluster needs namespaces and mounts, which root may not make here"
-        return None
+        checked = subprocess.run([HERE / "cluster", "check"], capture_output=True, text=True)
+        return checked.stderr.strip() if checked.returncode else None
 
     def up(self) -> None:
         """Start it, preparing what is missing; no effect when it runs. Takes seconds once prepared.
@@ -94,6 +88,12 @@ class Cluster:
         """Cancel every job and end users' processes; with `homes`, also make all homes new."""
         self.stop_spawned()
         self._command("clean", *([] if homes else ["--keep-homes"]), timeout=LIMIT)
+
+    @property
+    def python_version(self) -> str:
+        """The version of the modules python and ipython-kernel, which is the machine's: "3.11"."""
+        (module,) = (self.state / "cluster/software/modules/2023/python").iterdir()
+        return module.stem
 
     # --- commands ------------------------------------------------------------------------------
 

@@ -14,6 +14,9 @@ SHARE=${PASSERELLE_CLUSTER_SHARE:-}
 # The software tree as the cluster sees it, like /cvmfs/soft.computecanada.ca.
 CVMFS=/cvmfs/soft.vcluster.example
 
+# The version of the machine's Python, which the cluster's modules offer: 3.11 on Debian 12, 3.13 on Debian 13.
+python_version() { /usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
 # The second factor of every user. The same code may be used again within its 30 seconds, so that
 # two logins in a row need no wait.
 TOTP_SECRET=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,11 +22,24 @@ from .api import Cluster
 __all__ = ["clean", "cluster", "idle"]
 
 
+class NoCluster(pytest.skip.Exception):
+    """A test is skipped because there can be no cluster on this machine."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Give the tests that are skipped for want of a cluster one place, and so one line of the summary."""
+    report = yield
+    if call.excinfo and isinstance(call.excinfo.value, NoCluster):
+        report.longrepr = (str(Path(__file__).parent), None, str(call.excinfo.value))
+    return report
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """The cluster; skips, with one line that says why, where none can be brought up."""
+    """The cluster; skips, with one line for all tests that says why, where none can be brought up."""
     if hindrance := Cluster.hindrance():
-        pytest.skip(hindrance)
+        raise NoCluster(hindrance)
     state = os.environ.get("PASSERELLE_CLUSTER_STATE")
     cluster = Cluster(state or tempfile.mkdtemp(prefix="passerelle-cluster-"))
     try:

@@ -67,6 +67,9 @@ address add 10.78.0.12/24 dev eth0
 IP
   in_net inet sysctl --quiet --write net.ipv4.ip_forward=1
   in_net login sysctl --quiet --write net.ipv4.ip_forward=0
+  # On Debian 13 ping may do nothing by itself; systemd, which no host runs, gives everybody this right at boot.
+  local host
+  for host in "${HOSTS[@]}"; do in_net "$host" sysctl --quiet --write "net.ipv4.ping_group_range=0 2147483647"; done
 }
 
 repair_network() {

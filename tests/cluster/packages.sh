@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # prepare: everything that is done once and kept. Each product is made again when its recipe (the
-# list of its packages) changes.
+# list of its packages, the version of Python or R) changes.
 
 DEBIAN_PACKAGES=(
   slurmctld slurmd slurm-client slurmdbd slurm-wlm-basic-plugins mariadb-server munge
   openssh-server openssh-client libpam-google-authenticator oathtool
   lmod python3 python3-venv python3-pip virtualenv nodejs
   r-base-core r-cran-irkernel r-cran-crayon r-cran-pbdzmq r-cran-devtools r-cran-doparallel
-  zsh fish xonsh
-  iproute2 iputils-ping iptables nftables dnsmasq-base bind9-dnsutils curl
-  chromium sudo expect git jq procps util-linux hostname openssl
+  zsh fish xonsh rsync
+  iproute2 iputils-ping iptables nftables dnsmasq-base bind9-dnsutils curl ca-certificates
+  chromium sudo expect git jq procps util-linux mount hostname openssl
 )
 # What `pip install --no-index` finds on the cluster.
 WHEELS=(
@@ -25,9 +25,9 @@ prepare() {
   exec {cache_lock}>"$CACHE/lock"
   flock "$cache_lock" # two clusters may share the cache; the second waits for the first
   install_debian_packages
-  make_once wheelhouse "${WHEELS[@]}"
-  make_once ipython-kernel ipykernel
-  make_once laptop "${LAPTOP_TOOLS[@]}"
+  make_once wheelhouse "$(python_version)" "${WHEELS[@]}"
+  make_once ipython-kernel "$(python_version)" ipykernel
+  make_once laptop "$(python_version)" "${LAPTOP_TOOLS[@]}"
   make_once cran "${R_PACKAGES[@]}" "$(dpkg-query -W -f '${Package} ${Version}\n' 'r-*' 2>/dev/null | sha256sum)"
   make_keys
   exec {cache_lock}>&-
@@ -72,7 +72,7 @@ install_debian_packages() {
   if [[ $policy ]]; then rm "$policy"; fi
 }
 
-# With Debian's Python, which is the one the module python/3.11 offers.
+# With Debian's Python, which is the one that the module python offers.
 make_wheelhouse() {
   /usr/bin/python3 -m pip wheel --quiet --wheel-dir "$1" "${WHEELS[@]}"
 }

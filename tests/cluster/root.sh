@@ -51,7 +51,7 @@ case $host in
     # The modules bring these. Without EXTERNALLY-MANAGED, which is Debian's own idea, pip behaves
     # as that of a cluster's Python.
     hide /usr/bin/{virtualenv,node,npm,npx,R,Rscript,pip,pip3,chromium} /usr/lib/R/site-library \
-      /usr/lib/python3.11/EXTERNALLY-MANAGED
+      /usr/lib/python3.*/EXTERNALLY-MANAGED
     ;;
   *)
     # No Slurm and no modules outside the cluster.
@@ -127,7 +127,7 @@ case $host in
     bind_read_only "$STATE/cluster/software" "$CVMFS"
     # Too large to copy: shown in their places in the tree (software.sh makes the empty places).
     bind_read_only "$CACHE/wheelhouse" "$CVMFS/wheelhouse"
-    bind_read_only "$CACHE/ipython-kernel" "$CVMFS/software/ipython-kernel/3.11/python"
+    bind_read_only "$CACHE/ipython-kernel" "$CVMFS/software/ipython-kernel/$(python_version)/python"
     bind_read_only /usr/lib/R/site-library "$CVMFS/software/ir-kernel/4.1/library"
     bind_read_only "$(readlink -f /usr/bin/node)" "$CVMFS/software/nodejs/20/bin/node"
     ;;

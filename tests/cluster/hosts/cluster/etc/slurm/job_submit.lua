@@ -4,6 +4,9 @@
 
 local function given(text) return text ~= nil and text ~= "" end
 
+-- Newer Slurm says --cpus-per-task, too, in tres_per_task: "cpu=31".
+local function gpus(text) return given(text) and text:find("gpu") ~= nil end
+
 local function allocations_of(uid)
   local found = {}
   for line in io.lines("/etc/vcluster/users") do
@@ -26,7 +29,7 @@ local function partition(job, gpu)
 end
 
 function slurm_job_submit(job, partitions, uid)
-  local gpu = given(job.tres_per_node) or given(job.tres_per_job) or given(job.tres_per_task) or given(job.gres)
+  local gpu = gpus(job.tres_per_node) or gpus(job.tres_per_job) or gpus(job.tres_per_task) or gpus(job.gres)
   local suffix = gpu and "_gpu" or "_cpu"
   if given(job.account) then
     if not job.account:match("_[cg]pu$") then job.account = job.account .. suffix end

@@ -1,4 +1,4 @@
--- The name is the wiki's; the R is Debian's (4.2). It has R's own packages and no others.
+-- The name is the wiki's; the R is Debian's (4.2 or newer). It has R's own packages and no others.
 whatis("Description: R")
 family("r")
 local root = "/cvmfs/soft.vcluster.example/software/r/4.1"
