@@ -7,6 +7,7 @@ has passed. When lab has ended, so does this, and rsync with it.
 
 import contextlib
 import os
+import select
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import threading
 MARK = b"\0passerelle\0"
 UNIT = 1 << 16
 passed, lock = 0, threading.Lock()
+counter = int(os.environ.get("LAB_COUNT", -1))
 
 
 def count(size):
@@ -23,10 +25,16 @@ def count(size):
     with lock:
         units = (passed + size) // UNIT - passed // UNIT
         passed += size
-    try:
-        os.write(int(os.environ["LAB_COUNT"]), b"." * units)
-    except BrokenPipeError:
-        os._exit(255)
+    with contextlib.suppress(OSError):
+        os.write(counter, b"." * units)
+
+
+def end_with_lab():
+    """Wait until nobody counts any more."""
+    lab = select.poll()
+    lab.register(counter, 0)
+    lab.poll()
+    os._exit(255)
 
 
 def carry(source, target):
@@ -41,14 +49,15 @@ def carry(source, target):
 
 def main():
     """Start that bash, have it become rsync, and carry between both."""
+    threading.Thread(target=end_with_lab, daemon=True).start()
     # rsync has made them non-blocking
     os.set_blocking(0, True)
     os.set_blocking(1, True)
     channel = subprocess.Popen(
         shlex.split(os.environ["LAB_SHELL"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     )
-    # bash reads a script from a pipe no further than the end of this line; what follows is rsync's. The host's name comes
-    # first, as for ssh.
+    # bash reads a script from a pipe no further than the end of this line; what follows is rsync's. The host's name
+    # comes first, as for ssh.
     channel.stdin.write(b"cd; printf '\\0passerelle\\0'; exec " + shlex.join(sys.argv[2:]).encode() + b"\n")
     before = b""
     while not before.endswith(MARK) and (letter := channel.stdout.read(1)):

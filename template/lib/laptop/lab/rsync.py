@@ -119,7 +119,7 @@ def failed(channel, status, words):
     """Show rsync's words and return the Trouble of its failure."""
     for line in words.splitlines():
         print(printable(line), file=sys.stderr)
-    return Trouble("rsync_failed", status=status, login=channel.connection.login)
+    return Trouble("rsync_failed", code=status, login=channel.connection.login)
 
 
 def read(pipe):

@@ -16,13 +16,24 @@ import signal
 import stat
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from .messages import FOLDER, MISUSE, Trouble, message, printable, say, warn
 from .paths import (
-    STATE, amount, escaped, files_here, is_below, is_safe, is_script, make_state_folder, named, runs_here, shown,
-    sum_of, unescaped, with_parents,
+    STATE,
+    amount,
+    escaped,
+    files_here,
+    is_below,
+    is_safe,
+    is_script,
+    make_state_folder,
+    named,
+    runs_here,
+    shown,
+    sum_of,
+    unescaped,
+    with_parents,
 )  # fmt: skip
 from .rsync import INCOMING, Broken, check_rsync, check_rsync_is_safe, failed, rsync
 
@@ -308,16 +319,14 @@ class Sync:
         """Show how the login node's files differ from this folder's; most: so many lines of each."""
         self._fetch([path for path in paths if most is None or there[path].size <= DIFFERENCE_SIZE], there)
         for path in paths:
-            sides = [(FOLDER, path), (INCOMING, f"{self.login}:{path}")]
-            texts = [text_of(folder / path) for folder, _ in sides]
+            mine, theirs, label = FOLDER / path, INCOMING / path, f"{self.login}:{path}"
+            texts = text_of(mine), text_of(theirs)
             if None in texts:
                 # no text, or much of it
-                difference = [
-                    f"{mark} {name} ({size_at(folder / path)})" for mark, (folder, name) in zip(("---", "+++"), sides)
-                ]
+                difference = [f"--- {path} ({size_at(mine)})", f"+++ {label} ({amount(there[path].size)})"]
             else:
                 lines = (text.splitlines() for text in texts)
-                difference = list(difflib.unified_diff(*lines, path, sides[1][1], lineterm=""))
+                difference = list(difflib.unified_diff(*lines, path, label, lineterm=""))
             if most and len(difference) > most:
                 difference[most:] = [f"... (+{len(difference) - most})"]
             print("\n".join(map(printable, difference)), flush=True)
