@@ -24,7 +24,7 @@ load_settings
 complete_environment
 
 [[ $PRINT || $FACT_internet_on_compute == direct ]] || ! on_compute_node \
-  || misuse no_internet_here cluster="$SETTING_cluster" login="$(login_name)"
+  || misuse no_internet_here cluster="$CLUSTER_NAME" login="$(login_name)"
 path=$(environment_path)
 PIP_OPTIONS=()
 [[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)

@@ -31,7 +31,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
       ;;
   esac
 done
-[[ $FACT_scheduler == slurm ]] || misuse no_batch cluster="$SETTING_cluster" place="$LINE_cluster"
+[[ $FACT_scheduler == slurm ]] || misuse no_batch cluster="$CLUSTER_NAME" place="$LINE_cluster"
 [[ $notebook ]] || misuse which_notebook
 [[ $notebook == *.ipynb && -f $notebook ]] || misuse no_such_notebook notebook="$notebook"
 # sbatch has no way to write these in #SBATCH --output
@@ -51,11 +51,11 @@ folder=$(submission_folder)
 # ~/scratch is a link
 [[ ! -d $folder ]] || folder=$(cd -- "$folder" && pwd -P)
 [[ ! $folder || $directory/ == "$folder"/* || $PRINT ]] \
-  || misuse notebook_not_on_scratch notebook="$notebook" cluster="$SETTING_cluster" scratch="$folder"
+  || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
 
 if [[ ! $PRINT ]]; then
-  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$SETTING_cluster" login="$(login_name)"
+  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
 fi
 modules=$(recorded_modules)

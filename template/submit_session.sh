@@ -35,13 +35,13 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
     *) misuse unknown_option option="$option" ;;
   esac
 done
-[[ $FACT_scheduler == slurm ]] || misuse no_session_job cluster="$SETTING_cluster" place="$LINE_cluster"
+[[ $FACT_scheduler == slurm ]] || misuse no_session_job cluster="$CLUSTER_NAME" place="$LINE_cluster"
 [[ $name =~ ^$RULE_project_name$ ]] || misuse bad_session_name name="$name"
 slurm_options
 
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
-  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$SETTING_cluster" login="$(login_name)"
+  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
   # standard output is for sbatch's answer
   [[ ! $set_up ]] || built_from_these_settings || "$FOLDER/setup_env.sh" >&2

@@ -27,7 +27,7 @@ if [[ ! $address ]]; then
   say finding login="$login" >&2
   found=$(ssh "$login" bash -l -s <"$FOLDER/lib/login_node/list_sessions.sh") || die no_connection login="$login"
   found=$(sed -n 's/^passerelle-session //p' <<<"$found")
-  [[ $found ]] || die no_session cluster="$SETTING_cluster"
+  [[ $found ]] || die no_session cluster="$CLUSTER_NAME"
   [[ $found != *$'\n'* ]] || die many_sessions found="$found"
   address=$found
 fi

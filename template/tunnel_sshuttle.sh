@@ -19,7 +19,7 @@ load_settings
 need_tunnel
 ((${#OPTIONS[@]} < 2)) || misuse one_address
 # sshuttle ends at the login node, and from there only ssh would pass
-[[ $FACT_reach == node ]] || misuse no_sshuttle cluster="$SETTING_cluster"
+[[ $FACT_reach == node ]] || misuse no_sshuttle cluster="$CLUSTER_NAME"
 ((${#OPTIONS[@]} == 0)) || read_address "${OPTIONS[0]}"
 need_user
 command=(sshuttle --dns -Nr "$(login_name)")
