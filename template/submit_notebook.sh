@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
-# submit_notebook.sh: runs a notebook as a batch job, for anything longer than a session
+# submit_notebook.sh: runs a notebook as a batch job
 #
-#   ./submit_notebook.sh NOTEBOOK                     with the resources of settings.yml
-#   ./submit_notebook.sh NOTEBOOK --time=24:00:00     other options are sbatch's, and win
-#   ./submit_notebook.sh --print NOTEBOOK             writes the sbatch script instead of submitting it
-#   ./submit_notebook.sh --help                       this text
+#   ./submit_notebook.sh NOTEBOOK           with the resources of settings.yml
+#   ./submit_notebook.sh NOTEBOOK --time=24:00:00
+#                                           other options are sbatch's, and take
+#                                           precedence; values follow an equals
+#                                           sign
+#   ./submit_notebook.sh --print NOTEBOOK   writes the sbatch script instead of
+#                                           submitting it
+#   ./submit_notebook.sh --help             this text
 #
-# The job converts the notebook to a Python script (nbconvert) and runs that; an error in it makes the job FAILED.
-# Keep the script that --print writes, edit it, share it: sbatch takes it as it is.
+# For anything longer than a session. The job converts the notebook to a Python
+# script (nbconvert) and runs that; an error in it makes the job FAILED. Keep the
+# script that --print writes, edit it, share it: sbatch takes it as it is.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# submit_session.sh: asks Slurm for a session that needs no open window: it waits and runs as a batch job
+# submit_session.sh: asks Slurm for a session that needs no open window
 #
-#   ./submit_session.sh                   with the resources of settings.yml, named after the project
-#   ./submit_session.sh --name=NAME       another name, for a second session at the same time
-#   ./submit_session.sh --set-up          first runs ./setup_env.sh if the environment is missing or out of date
-#   ./submit_session.sh --time=3:00:00    other options are sbatch's, and win
-#   ./submit_session.sh --print           writes the sbatch script instead of submitting it
+#   ./submit_session.sh                   with the resources of settings.yml,
+#                                         named after the project
+#   ./submit_session.sh --name=NAME       another name, for a second session at
+#                                         the same time
+#   ./submit_session.sh --set-up          first runs ./setup_env.sh if the
+#                                         environment is missing or out of date
+#   ./submit_session.sh --time=3:00:00    other options are sbatch's, and take
+#                                         precedence; values follow an equals sign
+#   ./submit_session.sh --print           writes the sbatch script instead of
+#                                         submitting it
 #   ./submit_session.sh --help            this text
 #
-# Run it on a login node. `./lab open` on your computer does it for you. Without lab, ./tunnel_ssh.sh finds the session
-# as soon as it runs; `scancel JOB` ends it.
+# The session waits and runs as a batch job. Run this on a login node;
+# `./lab open` on your computer does it for you. Without lab, ./tunnel_ssh.sh
+# finds the session as soon as it runs; `scancel JOB` ends it.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

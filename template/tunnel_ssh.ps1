@@ -1,14 +1,17 @@
 <#
 .SYNOPSIS
-tunnel_ssh.ps1: an SSH tunnel from a Windows computer to the running session, with the ssh of Windows
+tunnel_ssh.ps1: an SSH tunnel from a Windows computer to the running session
 
 .DESCRIPTION
-    ./tunnel_ssh.ps1 'ADDRESS'           to the address that start_salloc.sh printed
-    ./tunnel_ssh.ps1 -Print 'ADDRESS'    shows the command and the address to open (--print does, too)
+    ./tunnel_ssh.ps1 'ADDRESS'           to the address that start_salloc.sh
+                                         printed
+    ./tunnel_ssh.ps1 -Print 'ADDRESS'    shows the command and the address to
+                                         open (--print does, too)
     ./tunnel_ssh.ps1 -Help               this text (--help, too)
 
-One login, so one second-factor prompt. Leave it running; Ctrl-C closes the tunnel.
-If Windows refuses to run scripts: powershell -ExecutionPolicy Bypass -File tunnel_ssh.ps1 'ADDRESS'
+It uses the ssh of Windows. One login, so one second-factor prompt. Leave it
+running; Ctrl-C closes the tunnel. If Windows refuses to run scripts:
+powershell -ExecutionPolicy Bypass -File tunnel_ssh.ps1 'ADDRESS'
 #>
 param(
     [Parameter(ValueFromRemainingArguments)] [string[]] $Words = @(),

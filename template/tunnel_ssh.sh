@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# tunnel_ssh.sh: an SSH tunnel from your computer to the running session, with ssh alone
+# tunnel_ssh.sh: an SSH tunnel from your computer to the running session
 #
-#   ./tunnel_ssh.sh ADDRESS    to the address that start_salloc.sh printed (in single quotes)
-#   ./tunnel_ssh.sh            asks the cluster for your running session first: one more login
-#   ./tunnel_ssh.sh --print ADDRESS    shows the command and the address to open
+#   ./tunnel_ssh.sh ADDRESS    to the address that start_salloc.sh printed (in
+#                              single quotes)
+#   ./tunnel_ssh.sh            asks the cluster for your running session first,
+#                              which is one more login
+#   ./tunnel_ssh.sh --print ADDRESS
+#                              shows the command and the address to open
 #   ./tunnel_ssh.sh --help     this text
 #
-# For Linux, macOS, and on Windows MobaXterm and Git Bash. Leave it running; Ctrl-C closes the tunnel.
+# It needs ssh alone: Linux, macOS, and on Windows MobaXterm and Git Bash. Leave
+# it running; Ctrl-C closes the tunnel.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

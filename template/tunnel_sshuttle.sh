@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# tunnel_sshuttle.sh: opens the cluster's whole network to your computer, so that the printed address works as it is
+# tunnel_sshuttle.sh: opens the cluster's whole network to your computer
 #
-#   ./tunnel_sshuttle.sh            then open the address that start_salloc.sh printed
+#   ./tunnel_sshuttle.sh            then open the address that start_salloc.sh
+#                                   printed, as it is
 #   ./tunnel_sshuttle.sh ADDRESS    the same, and says when that address answers
 #   ./tunnel_sshuttle.sh --print    shows the command instead of running it
 #   ./tunnel_sshuttle.sh --help     this text
 #
-# For Linux and macOS, with sshuttle (a Python package) and the right to use sudo. Ctrl-C closes it.
+# For Linux and macOS, with sshuttle (a Python package) and the right to use sudo.
+# Leave it running; Ctrl-C closes it.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
