@@ -4,7 +4,7 @@
 # what is wrong and what to do.
 set -euo pipefail
 unset CDPATH
-FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
