@@ -68,7 +68,7 @@ def test_where_there_is_no_browser_lab_says_how_to_get_the_address(lab):
     line = "cd lab && BROWSER=/bin/false exec ./lab open"
     process = lab.cluster.spawn("laptop", "alice", "bash", "-c", line, tty=True)
     address = process.wait_for(rf"^ +({LOCAL})\s")[1]
-    process.wait_for("^No browser could be opened; print the address with its token with: ./lab url$")
+    process.wait_for("^No browser could be opened; ./lab url prints the address with its token.$")
     assert answers(lab, address) == "200"
     assert lab.run_lab("url").stdout.startswith(address + "?token=")
     keep(process)
@@ -153,7 +153,7 @@ def test_a_refused_jump_is_one_line_and_the_session_goes_on(jump):
     process.wait_for("continue connecting")
     process.type("no\r")
     process.wait_for(
-        r"^lab: No login on node[12]\.int\.vcluster\.example through student@login\.vcluster\.example: see ssh's words "
+        r"^lab: Could not log in to node[12]\.int\.vcluster\.example through student@login\.vcluster\.example: see ssh's "
         r"messages above\. Your public key must be in ~/\.ssh/authorized_keys on the cluster\.$"
     )
     assert process.wait() == 1

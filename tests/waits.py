@@ -121,7 +121,7 @@ def time_limits_and_an_outage(task):
     }
     limited[7].wait_for("lab: 5 minutes left in the session of7 .until .*: save your work", timeout=300)
     limited[17].wait_for("lab: 15 minutes left in the session of17 .until .*: save your work", timeout=300)
-    timeout = limited[1].wait_for("lab: Job .*", timeout=300)[0]
+    timeout = limited[1].wait_for(r"lab: Job \d+ has ended: .*", timeout=300)[0]
     shown = {minutes: process.output for minutes, process in limited.items()}
     for minutes in (7, 17):
         life.run_lab("stop", f"of{minutes}")
