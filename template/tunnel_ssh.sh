@@ -29,7 +29,8 @@ login=$(login_name)
 if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
-  found=$(ssh "$login" bash -l -s <"$FOLDER/lib/login_node/list_sessions.sh") || die no_connection login="$login"
+  found=$(ssh "$login" bash -l -s < <(cat "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh")) \
+    || die no_connection login="$login"
   found=$(sed -n 's/^passerelle-session //p' <<<"$found")
   [[ $found ]] || die no_session cluster="$CLUSTER_NAME"
   [[ $found != *$'\n'* ]] || die many_sessions found="$found"

@@ -115,7 +115,7 @@ def test_11_all_is_well_and_a_code_is_typed_once(idle, other_folder, built):
     assert idle.auth_count("student") - before == 1
     again = life.run_lab("check")
     assert (again.returncode, again.stderr) == (0, "")
-    mfa = {"name": "mfa.vcluster.example is 10.77.0.11"}
+    mfa = {"name": "mfa.vcluster.example has the address 10.77.0.11"}
     expected = [*well_until("session", shared=True, **mfa), NO_SESSION]
     assert lines_of(again) == [line.replace("@login.", "@mfa.") for line in expected]
     assert idle.auth_count("student") - before == 1
@@ -478,7 +478,7 @@ def test_11_a_dead_node_no_free_port_and_too_little_time(lab):
     job = submitted(lab, "--time=4")
     cluster = lab.cluster
     done = lab.run_lab("check")
-    words = rf"FAILS  time left    Only [1-4] min, until ({moments.SAID}): save your work\. When the session has ended, \./lab open starts a new one\."
+    words = rf"FAILS  time left    Only [1-4] min left, until ({moments.SAID}): save your work\. When the session has ended, \./lab open starts a new one\."
     assert lines_of(done)[:-1] == well_until("time left", session=f"lab is job {job}")
     assert 1 <= moments.minutes_until(re.fullmatch(words, lines_of(done)[-1])[1]) <= 4
     assert done.returncode == 1
