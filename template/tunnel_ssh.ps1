@@ -1,14 +1,17 @@
 <#
 .SYNOPSIS
-tunnel_ssh.ps1: an SSH tunnel from a Windows computer to the running session, with the ssh of Windows
+tunnel_ssh.ps1: an SSH tunnel from a Windows computer to the running session
 
 .DESCRIPTION
-    ./tunnel_ssh.ps1 'ADDRESS'           to the address that start_salloc.sh printed
-    ./tunnel_ssh.ps1 -Print 'ADDRESS'    shows the command and the address to open (--print does, too)
+    ./tunnel_ssh.ps1 'ADDRESS'           to the address that start_salloc.sh
+                                         printed
+    ./tunnel_ssh.ps1 -Print 'ADDRESS'    shows the command and the address to
+                                         open (--print does, too)
     ./tunnel_ssh.ps1 -Help               this text (--help, too)
 
-One login, so one second-factor prompt. Leave it running; Ctrl-C closes the tunnel.
-If Windows refuses to run scripts: powershell -ExecutionPolicy Bypass -File tunnel_ssh.ps1 'ADDRESS'
+It uses the ssh of Windows. One login, so one second-factor prompt. Leave it
+running; Ctrl-C closes the tunnel. If Windows refuses to run scripts:
+powershell -ExecutionPolicy Bypass -File tunnel_ssh.ps1 'ADDRESS'
 #>
 param(
     [Parameter(ValueFromRemainingArguments)] [string[]] $Words = @(),
@@ -77,15 +80,17 @@ if ($addresses[0] -notmatch '^http://([A-Za-z0-9][A-Za-z0-9.-]*):([0-9]+)/([A-Za
 }
 $node = $Matches[1]; $remotePort = [int] $Matches[2]; $page = $Matches[3]
 
+# where the login host is asked, the cluster's id stands for many and says nothing
+$clusterName = $settings['cluster']
 $loginHost = $facts['login_host']
-if ($loginHost -eq 'asked') { $loginHost = $settings['login_host'] }
+if ($loginHost -eq 'asked') { $clusterName = $loginHost = $settings['login_host'] }
 if ([int] $settings['gpus'] -gt 0 -and $facts['gpu_login_host']) { $loginHost = $facts['gpu_login_host'] }
 $user = $personal['user']
 if (-not $user -and -not $personal['ssh_host']) {
     if ($Print) { $user = 'USER' }
     else {
-        $user = Read-Host (Get-Message 'which_user' @{ cluster = $settings['cluster'] })
-        if ($user -notmatch '^[A-Za-z_][A-Za-z0-9_.-]*$') { Stop-Here 'no_user' @{ cluster = $settings['cluster'] } }
+        $user = Read-Host (Get-Message 'which_user' @{ cluster = $clusterName })
+        if ($user -notmatch '^[A-Za-z_][A-Za-z0-9_.-]*$') { Stop-Here 'no_user' @{ cluster = $clusterName } }
         Add-Content -Path (Join-Path $PSScriptRoot 'personal.yml') -Value "user: $user"
     }
 }

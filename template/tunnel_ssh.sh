@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# tunnel_ssh.sh: an SSH tunnel from your computer to the running session, with ssh alone
+# tunnel_ssh.sh: an SSH tunnel from your computer to the running session
 #
-#   ./tunnel_ssh.sh ADDRESS    to the address that start_salloc.sh printed (in single quotes)
-#   ./tunnel_ssh.sh            asks the cluster for your running session first: one more login
-#   ./tunnel_ssh.sh --print ADDRESS    shows the command and the address to open
+#   ./tunnel_ssh.sh ADDRESS    to the address that start_salloc.sh printed (in
+#                              single quotes)
+#   ./tunnel_ssh.sh            asks the cluster for your running session first,
+#                              which is one more login
+#   ./tunnel_ssh.sh --print ADDRESS
+#                              shows the command and the address to open
 #   ./tunnel_ssh.sh --help     this text
 #
-# For Linux, macOS, and on Windows MobaXterm and Git Bash. Leave it running; Ctrl-C closes the tunnel.
+# It needs ssh alone: Linux, macOS, and on Windows MobaXterm and Git Bash. Leave
+# it running; Ctrl-C closes the tunnel.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -25,9 +29,10 @@ login=$(login_name)
 if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
-  found=$(ssh "$login" bash -l -s <"$FOLDER/lib/login_node/list_sessions.sh") || die no_connection login="$login"
+  found=$(ssh "$login" bash -l -s < <(cat "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh")) \
+    || die no_connection login="$login"
   found=$(sed -n 's/^passerelle-session //p' <<<"$found")
-  [[ $found ]] || die no_session cluster="$SETTING_cluster"
+  [[ $found ]] || die no_session cluster="$CLUSTER_NAME"
   [[ $found != *$'\n'* ]] || die many_sessions found="$found"
   address=$found
 fi

@@ -2,7 +2,7 @@
 # Reads settings.yml, personal.yml and the cluster's facts: "name: value" or "name: [a, b]", one a line.
 # Any other line is refused with file, line and what to write instead, and nothing read here is ever run as code.
 # Afterwards SETTING_account is the account, LINE_account where it was set, FACT_reach a fact of the cluster;
-# a list is its words with one space between. Bash 3.2 is enough (macOS).
+# a list is its words with one space between; CLUSTER_NAME is what messages call the cluster. Bash 3.2 is enough (macOS).
 
 source "$FOLDER/lib/both/limits.sh"
 source "$FOLDER/lib/both/messages.sh"
@@ -22,6 +22,9 @@ load_settings() {
     || misuse no_such_plugin place="$LINE_cluster" folder=plugins/clusters name="$SETTING_cluster" known="$(names_in plugins/clusters)"
   read_flat "plugins/clusters/$SETTING_cluster.yml" FACT
   [[ $FACT_status != retired ]] || misuse retired place="$LINE_cluster" cluster="$SETTING_cluster" successor="$FACT_successor"
+  # where the login host is asked, the cluster's id stands for many and says nothing
+  CLUSTER_NAME=$SETTING_cluster
+  [[ $FACT_login_host != asked ]] || CLUSTER_NAME=${SETTING_login_host:-}
   need_settings
   check_settings
 }

@@ -5,8 +5,8 @@
 need_user() {
   local name
   [[ ! ${SETTING_user:-}${SETTING_ssh_host:-} && ! $PRINT ]] || return 0
-  [[ -t 0 ]] || misuse no_user cluster="$SETTING_cluster"
-  say which_user cluster="$SETTING_cluster"
+  [[ -t 0 ]] || misuse no_user cluster="$CLUSTER_NAME"
+  say which_user cluster="$CLUSTER_NAME"
   read -r name
   check_value personal.yml user "$name" ""
   # the file's last line may lack its newline
