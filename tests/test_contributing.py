@@ -337,6 +337,8 @@ def test_with_every_addition_the_documentation_is_filled_in(grown):
         "- Example: `partition: gpu`",
         "### lumen { #lumen }",
         "[boreal](#boreal)",
+        "```text\nsetup_env.sh: ",
+        "```text\nsetup_env.sh\u00a0: ",
         "`struct: Octave has the packages of its module, and no others.`",
     ]:
         assert words in done.stderr, words
