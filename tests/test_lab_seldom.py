@@ -30,7 +30,7 @@ def unknown(lab):
 def test_the_first_time_lab_asks_for_the_user_name_and_keeps_it(unknown):
     unknown.cluster.write("laptop", "alice", "lab/personal.yml", "# mine alone\nport: 9800")
     process = unknown.lab("status")
-    process.wait_for(r"^What is your user name on other\? \(kept in personal\.yml\)")
+    process.wait_for(r"^What is your user name on login\.vcluster\.example\? \(kept in personal\.yml\)")
     process.type("student\r")
     process.wait_for("^You have no session, waiting or running; start one with: ./lab open$")
     assert process.wait() == 0
@@ -46,7 +46,7 @@ def test_the_first_time_lab_asks_for_the_user_name_and_keeps_it(unknown):
 def test_a_user_name_that_cannot_be_one_is_refused_and_not_kept(unknown, name):
     before = unknown.cluster.auth_count("student")
     process = unknown.lab("status")
-    process.wait_for("What is your user name on other")
+    process.wait_for("What is your user name on login.vcluster.example")
     process.type(f"{name}\r")
     refusal = f"lab: personal.yml: “{name}” is not possible here; write for example user: alice"
     process.wait_for(f"^{re.escape(refusal)}$")
@@ -57,7 +57,7 @@ def test_a_user_name_that_cannot_be_one_is_refused_and_not_kept(unknown, name):
 
 def test_where_nobody_can_be_asked_for_the_user_name_the_line_to_write_is_shown(unknown):
     done = unknown.run_lab("status")
-    said = "lab: Your user name on other is not known; write it into personal.yml, for example: user: alice\n"
+    said = "lab: Your user name on login.vcluster.example is not known; write it into personal.yml, for example: user: alice\n"
     assert (done.returncode, done.stdout, done.stderr) == (64, "", said)
 
 

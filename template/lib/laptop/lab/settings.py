@@ -101,6 +101,12 @@ class Settings:
         return self.answers["cluster"]
 
     @property
+    def place(self):
+        """Return what messages call the cluster: its id, or the login host where that is asked."""
+        asked = self.answers.get("login_host")
+        return asked if asked and asked == self.facts["login_host"] else self.cluster
+
+    @property
     def project(self):
         """Return the project's name: the folder's name on the cluster, and the first session's."""
         return self.answers["project_name"]
