@@ -44,9 +44,26 @@ sum_of_folder() {
 answer_files() {
   find_folder "$1"
   [[ $STATE != there ]] || (cd -- "$FOLDER" \
-    && find . "${LEFT_OUT[@]}" -prune -o ! -type d -printf "passerelle\t$NUMBER\tfile\t%y:%s:%T@:%m\t%P\0" 2>/dev/null \
-    | LC_ALL=C sed -z 's/\\/\\\\/g; s/\n/\\n/g; s/\r/\\r/g' | tr '\0' '\n')
+    && find . "${LEFT_OUT[@]}" -prune -o ! -type d -printf '%y:%s:%T@:%m/%P\0' 2>/dev/null \
+    | LC_ALL=C sed -z 's/\\/\\\\/g; s/\n/\\n/g; s/\r/\\r/g; s/\t/\\t/g; s/\//\t/; s/^/passerelle\t'"$NUMBER"'\tfile\t/' \
+    | tr '\0' '\n')
   tell listed "$STATE" "$(now)"
+}
+
+# answer_sums NAME PATH...: tells the sum of each file that can be read, by its place in the request
+answer_sums() {
+  find_folder "$1"
+  begin tell_sums "${@:2}"
+}
+tell_sums() {
+  local path sum number=0
+  for path in "$@"; do
+    printf -v path %b "$path"
+    # shellcheck disable=SC2094 # read by one alone
+    sum=$(sha256sum <"$FOLDER/$path" 2>/dev/null) && tell sum "$number" "${sum%% *}"
+    number=$((number + 1))
+  done
+  tell summed
 }
 
 # answer_prepare NAME: makes the folder and the place where what is sent arrives

@@ -25,6 +25,8 @@ SHAPES = {
     "folder": ["missing|other|differs|same"],
     "file": [r"[^\t:]:[0-9]{1,18}:-?[0-9]{1,11}(?:\.[0-9]{1,12})?:[0-7]{1,6}", r"[^\t]+"],
     "listed": ["there|missing|other", TIME],
+    "sum": ["[0-9]{1,6}", "[0-9a-f]{64}"],
+    "summed": [],
     "prepared": ["yes|no|no_rsync"],
     "aside": [],
     "submitted": [JOB],

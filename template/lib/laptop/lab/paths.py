@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shlex
+import stat
 import unicodedata
 from pathlib import Path
 
@@ -24,22 +25,29 @@ A star stands for any end. The login node is told by channel.py.
 """
 SCRIPTS = {"settings.yml", "lab", "lib", "plugins"}
 """What a session depends on, with all that ends in .sh; folders with all that is in them."""
-_STARTS = tuple(name[:-1] for name in LEFT_OUT if name.endswith("*"))
+
+
+def plain(path):
+    """Return a path as macOS and Windows compare it, which take LIB/ for lib/; macOS drops letters that do not show."""
+    if path.isascii():
+        return path.lower()
+    letters = (letter for letter in unicodedata.normalize("NFKC", path) if unicodedata.category(letter) != "Cf")
+    return "".join(letters).casefold()
+
+
+_LEFT_OUT = {plain(name) for name in LEFT_OUT if not name.endswith("*")}
+_STARTS = tuple(plain(name[:-1]) for name in LEFT_OUT if name.endswith("*"))
 _RUNS = re.compile(
-    r"(lab|lib|plugins|shell|settings\.yml|pyproject\.toml|uv\.toml|setup\.cfg|(jupyter|ipython)[^/]*config[^/]*)(/.*)?"
-    r"|(.*/)?\.[^/]*(/.*)?"
+    r"(lab|lib|plugins|shell|settings\.yml)(/.*)?"
+    r"|(.*/)?(\.[^/]*|pyproject\.toml|uv\.toml|setup\.cfg|(jupyter|ipython)[^/]*config[^/]*)(/.*)?"
     r"|.*\.(sh|bash|zsh|fish|xsh|ps1|psm1|bat|cmd|com|exe|command|desktop|lnk)",
     re.DOTALL,
 )
 
 
 def runs_here(path):
-    """Return whether a file of the folder is run on this computer, or read as configuration: dot files are.
-
-    Compared as macOS and Windows do, which take LIB/ for lib/ and drop letters that do not show.
-    """
-    letters = (letter for letter in unicodedata.normalize("NFKC", path) if unicodedata.category(letter) != "Cf")
-    return bool(_RUNS.fullmatch("".join(letters).casefold()))
+    """Return whether a file of the folder is run on this computer, or read as configuration: dot files are."""
+    return bool(_RUNS.fullmatch(plain(path)))
 
 
 def is_script(path):
@@ -50,19 +58,19 @@ def is_script(path):
 
 def is_left_out(name):
     """Return whether a file or folder of that name stays where it is."""
-    return name in LEFT_OUT or name.startswith(_STARTS)
+    name = plain(name)
+    return name in _LEFT_OUT or name.startswith(_STARTS)
 
 
 def is_safe(path):
     """Return whether a path that the login node has told stays within the folder and can be a file on both sides."""
-    parts = path.split("/")
-    if any(part in ("", ".", "..") or is_left_out(part) for part in parts) or path == "personal.yml" or "\0" in path:
+    if any(part in ("", ".", "..") or is_left_out(part) for part in path.split("/")):
         return False
     try:
         path.encode()
     except UnicodeEncodeError:
         return False
-    return os.name != "nt" or not set(path) & set('\\:*?"<>|')
+    return plain(path) != "personal.yml" and "\0" not in path
 
 
 def is_below(path, folder):
@@ -83,35 +91,53 @@ def inside(word):
         raise Trouble("sync_outside", MISUSE, path=shown(word), folder=FOLDER) from None
 
 
+def with_parents(path):
+    """Yield a path and the folders that it is in."""
+    yield path
+    while "/" in path:
+        path = path.rsplit("/", 1)[0]
+        yield path
+
+
 def sum_of_folder():
     """Return one sum over the scripts here, as sum_of_folder of requests.sh computes it on the login node."""
     sums = {}
-    for path in files_here():
-        if is_script(path):
-            whole = hashlib.sha256()
-            with contextlib.suppress(OSError), open(FOLDER / path, "rb") as file:
-                while piece := file.read(1 << 20):
-                    whole.update(piece)
-            sums[path.encode("utf-8", "surrogateescape")] = whole.hexdigest()
+    for path, status in files_here():
+        if is_script(path) and stat.S_ISREG(status.st_mode):
+            sums[path.encode("utf-8", "surrogateescape")] = sum_of(path)
     text = b"".join(f"{sums[path]}  ./".encode() + path + b"\n" for path in sorted(sums))
     return hashlib.sha256(text).hexdigest()
 
 
-def files_here(links=False):
-    """Yield the paths of this folder's files, with "/"; of links, and whatever else is no file, only if asked."""
-    for top, folders, names in os.walk(FOLDER):
-        folders[:] = [name for name in folders if not is_left_out(name)]
-        for name in names + [name for name in folders if os.path.islink(os.path.join(top, name))]:
-            path = Path(top, name)
-            relative = path.relative_to(FOLDER).as_posix()
-            regular = path.is_file() and not path.is_symlink()
-            if not is_left_out(name) and relative != "personal.yml" and (links or regular):
-                yield relative
+def sum_of(path):
+    """Return the sum of a file of the folder, that of nothing where it cannot be read."""
+    whole = hashlib.sha256()
+    with contextlib.suppress(OSError), open(FOLDER / path, "rb") as file:
+        while piece := file.read(1 << 20):
+            whole.update(piece)
+    return whole.hexdigest()
+
+
+def files_here():
+    """Yield all in this folder that is no folder itself, links as such: its path, with "/", and its status."""
+    folders = [""]
+    while folders:
+        top = folders.pop()
+        with contextlib.suppress(OSError), os.scandir(FOLDER / top) as entries:
+            for entry in entries:
+                path = top + entry.name
+                if is_left_out(entry.name) or path == "personal.yml":
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{path}/")
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        yield path, entry.stat(follow_symlinks=False)
 
 
 def unescaped(path):
     """Return a path that requests.sh has written with backslashes."""
-    return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), path)
+    return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r", "t": "\t"}.get(found[1], found[1]), path)
 
 
 def escaped(path):

@@ -1,92 +1,130 @@
-"""rsync through lab's connection, from this folder to the login node's, or from there to .lab/incoming."""
+"""rsync through lab's connection, from this folder to the login node's, or from there to .lab/incoming.
+
+Its options are those that rsync 2.6.9 and openrsync (both macOS') have, too.
+"""
 
 import os
+import re
 import shlex
-import signal
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from .channel import Lost
 from .limits import LIMITS
 from .messages import FOLDER, Trouble, printable
 from .paths import STATE, amount
+from .rsh import UNIT
 
 INCOMING = STATE / "incoming"
 """Where what the login node sends arrives, and stays half-finished after a lost connection."""
-COUNT = STATE / "count"
 CONNECTION_LOST = (10, 12, 30, 35, 255)
 """rsync's statuses of a connection that has ended (rsync(1), EXIT VALUES); 255 is ssh's."""
-NO_SPACE = 11
-"""rsync's status of an error when writing."""
+SAFE = (3, 1, 1)
+"""The first rsync that refuses absolute names and names with ".." from the other side."""
 
 
-def rsync(channel, folder, paths, *options, out=True, key="", size=0):
-    """Carry these paths of the folder, out to the login node or in from it; return what rsync prints.
+class Broken(Exception):
+    """The connection has ended; units: how much had passed, words: what rsync said."""
 
-    key: the message that says what is awaited; size: how many bytes it is about
-    Raises Lost when the connection has ended, Trouble for what rsync could not do at all, and Interrupted.
+    def __init__(self, units, words):
+        super().__init__()
+        self.units, self.words = units, words
+
+
+def check_rsync():
+    """Return the options for what is half-sent, where rsync has them; raises Trouble where there is no rsync."""
+    if os.name == "nt" or not shutil.which("rsync"):
+        raise Trouble("no_rsync")
+    # openrsync keeps only what is half-brought
+    return ["--partial-dir=.rsync-partial"] if "--partial-dir" in said_by_rsync("--help") else []
+
+
+def check_rsync_is_safe():
+    """Raise Trouble where the login node could make rsync write outside the folder."""
+    found = re.match(r"rsync +version v?(\d+)\.(\d+)\.(\d+)", said_by_rsync("--version"))
+    if found and tuple(map(int, found.groups())) < SAFE:
+        raise Trouble("sync_rsync_old", version=".".join(found.groups()))
+
+
+def said_by_rsync(option):
+    """Return what rsync prints of itself."""
+    done = subprocess.run(["rsync", option], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+def rsync(channel, folder, paths, *options, out=True, size=0):
+    """Carry these paths of the folder, out to the login node or in from it; size: how many bytes it is about.
+
+    Raises Broken when the connection has ended, Trouble for what rsync could not do at all, and Interrupted.
     """
-    here, there = f"{FOLDER if out else INCOMING}/", f"login:{shlex.quote(str(folder))}/"
-    rsh = " ".join(f'"{word}"' for word in (sys.executable, Path(__file__).with_name("rsh.py")))
+    connection = channel.connection
+    here, there = f"{FOLDER if out else INCOMING}/", f"login:{folder}/"
+    # openrsync knows no quotes
+    rsh = (
+        f'"{word}"' if " " in word else word for word in (sys.executable, "-I", str(Path(__file__).with_name("rsh.py")))
+    )
     command = [
         "rsync", "-t", "--from0", "--files-from=-", "--no-implied-dirs", "--ignore-times",
-        "--partial-dir=.rsync-partial", f"--timeout={LIMITS.RSYNC_SILENCE}", "-e", rsh, *options,
-        *([here, there] if out else [there, here]),
+        f"--timeout={LIMITS.RSYNC_SILENCE}", "-e", " ".join(rsh), *options, *([here, there] if out else [there, here]),
     ]  # fmt: skip
-    # none of one's own settings (RSYNC_*, ~/.popt), and file names as bytes
+    counter, counted = os.pipe()
+    # none of one's own settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
-    shell = shlex.join(channel.connection.shell_command)
-    environment.update(LAB_SHELL=shell, LAB_COUNT=str(COUNT), HOME=str(STATE), LC_ALL="C")
-    pipes = dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.PIPE)
-    COUNT.unlink(missing_ok=True)
+    environment.update(LAB_SHELL=shlex.join(connection.shell_command), LAB_COUNT=str(counted), LC_ALL="C")
     channel.waiting.restart()
-    # a Ctrl-C for lab is not one for rsync, which is ended here
-    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    # a Ctrl-C for lab is not one for rsync, which is ended here; but ssh may have to ask something at the terminal
+    process = subprocess.Popen(
+        command, env=environment, pass_fds=[counted], start_new_session=not connection.separate,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(counted)
+    os.set_blocking(counter, False)
     names = "".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape")
-    said = []
+    said, units = [], 0
     reader = threading.Thread(target=lambda: said.extend(process.communicate(names)), daemon=True)
     reader.start()
     try:
         while reader.is_alive():
             reader.join(0.2)
             channel.heed()
-            if key:
-                percent = min(100, 100 * counted() // max(1, size))
-                # without a terminal each change is a line: a few are enough
-                percent -= 0 if sys.stdout.isatty() else percent % 25
-                channel.waiting.show(key, login=channel.connection.login, size=amount(size), percent=percent)
+            units += len(read(counter))
+            percent = min(100, 100 * units * UNIT // max(1, size))
+            # without a terminal each change is a line: a few are enough
+            percent -= 0 if sys.stdout.isatty() else percent % 25
+            if units:
+                key = "sync_sending" if out else "sync_bringing"
+                channel.waiting.show(key, login=connection.login, size=amount(size), percent=percent)
+        channel.heed()
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
+            process.terminate()
+            reader.join(LIMITS.SSH_ANSWER)
+        os.close(counter)
         channel.waiting.done()
         channel.forgive()
-    if process.returncode in CONNECTION_LOST:
-        raise Lost
-    for line in said[1].decode(errors="replace").splitlines():
-        print(printable(line), file=sys.stderr)
-    if process.returncode == NO_SPACE:
-        raise Trouble("not_sent" if out else "not_brought", login=channel.connection.login)
+    words = said[1].decode(errors="replace")
     # 23 and 24: some files could not be carried; which they are is seen afterwards
+    if re.search(r"\((28|69|122)\)", words):
+        # no space, or no quota (of macOS, of Linux)
+        raise Trouble("not_sent" if out else "not_brought", login=connection.login)
+    if process.returncode in CONNECTION_LOST:
+        raise Broken(units, words)
     if process.returncode not in (0, 23, 24):
-        raise Trouble("rsync_failed", status=process.returncode, login=channel.connection.login)
-    return said[0]
+        raise failed(channel, process.returncode, words)
 
 
-def counted():
-    """Return how many bytes have passed through rsh.py."""
+def failed(channel, status, words):
+    """Show rsync's words and return the Trouble of its failure."""
+    for line in words.splitlines():
+        print(printable(line), file=sys.stderr)
+    return Trouble("rsync_failed", status=status, login=channel.connection.login)
+
+
+def read(pipe):
+    """Return what is in a pipe."""
     try:
-        return int(COUNT.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return 0
-
-
-def names_printed(text):
-    r"""Return the paths that rsync has printed, a line each; it writes what does not show as \#012."""
-    found = set()
-    for line in text.splitlines():
-        first, *rest = line.split(b"\\#")
-        letters = (bytes([int(part[:3], 8)]) + part[3:] if part[:3].isdigit() else b"\\#" + part for part in rest)
-        found.add((first + b"".join(letters)).decode("utf-8", "surrogateescape"))
-    return found
+        return os.read(pipe, UNIT)
+    except BlockingIOError:
+        return b""

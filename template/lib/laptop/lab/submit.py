@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .messages import MISUSE, Trouble
+from .messages import FOLDER, MISUSE, Trouble
 from .paths import inside, sum_of_folder
 from .sync import Sync
 
@@ -13,13 +13,11 @@ def submit(settings, channel, taken):
     Raises Trouble for a notebook that is not in the folder, and for one that could not be sent.
     """
     connection, notebook = channel.connection, taken["notebook"]
-    if not Path(notebook).is_file():
+    path = Path(notebook).resolve() if connection.here else inside(notebook)
+    if not (FOLDER / path).is_file():
         raise Trouble("no_such_notebook", MISUSE, notebook=notebook)
-    if connection.here:
-        path = Path(notebook).resolve()
-    else:
-        path = inside(notebook)
-        Sync(settings, channel).send()
+    if not connection.here:
+        Sync(settings, channel).send(path)
     for kind, *words in channel.call("submit", connection.folder(settings), sum_of_folder(), path, *taken["rest"]):
         if kind == "done":
             return 0

@@ -12,35 +12,32 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import stat
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from .channel import Lost
 from .messages import FOLDER, MISUSE, Trouble, message, printable, say, warn
 from .paths import (
-    STATE,
-    amount,
-    escaped,
-    files_here,
-    is_below,
-    is_safe,
-    is_script,
-    make_state_folder,
-    named,
-    runs_here,
-    shown,
-    unescaped,
+    STATE, amount, escaped, files_here, is_below, is_safe, is_script, make_state_folder, named, runs_here, shown,
+    sum_of, unescaped, with_parents,
 )  # fmt: skip
-from .rsync import INCOMING, names_printed, rsync
+from .rsync import INCOMING, Broken, check_rsync, check_rsync_is_safe, failed, rsync
 
 LINK = ".copier-answers.yml"
 """The one link that is sent, as a link to settings.yml; no other is, and none is followed."""
 SECOND = 10**9
 """In ns. A file's time tells whether it has changed again only when it is older: some file systems count whole ones."""
+SUMS = 500
+"""So many files' sums are asked for at once."""
+ATTEMPTS = 3
+"""So often in a row rsync may end before it has carried anything."""
 DIFFERENCE_LINES = 60
-"""So many lines of a difference are shown at the most."""
+"""So many lines of a difference are shown at the most, unless they are to be taken."""
+DIFFERENCE_SIZE = 1 << 20
+"""No larger file is brought to show how it differs."""
 
 
 class File(NamedTuple):
@@ -51,12 +48,29 @@ class File(NamedTuple):
     runs: bool
     time: int
 
+    def is_like(self, known):
+        """Return whether it is a file that is known, as far as its time can be trusted."""
+        return known is not None and self[:3] == known[:3] and known.time in (None, self.time)
+
+
+class Plan:
+    """What follows from a comparison: lists of paths."""
+
+    def __init__(self):
+        self.send, self.bring, self.conflicts, self.aside = [], [], [], []
+        self.gone_here, self.gone_there = [], []
+
 
 def sync(settings, channel, taken):
     """Bring this folder and the cluster's together; return the exit status."""
     if channel.connection.here:
         raise Trouble("not_on_your_computer", MISUSE)
-    return Sync(settings, channel).run(taken["choices"])
+    try:
+        return Sync(settings, channel).run(taken["choices"])
+    except KeyboardInterrupt:
+        channel.waiting.done()
+        warn("sync_interrupted")
+        return 130
 
 
 class Sync:
@@ -74,14 +88,17 @@ class Sync:
 
         choices: ("mine" or "theirs", path) for each file or folder of which the user has chosen a side
         """
-        self.choices = choices
+        # what is said of a file is more than what is said of its folder
+        self.choices = sorted(
+            choices, key=lambda choice: -1 if choice[1] == "." else choice[1].count("/"), reverse=True
+        )
         if not self._through(self._both_ways) and self.whole:
             say("sync_same", login=self.login, folder=self.folder)
         return 0 if self.whole else 1
 
-    def send(self):
+    def send(self, notebook):
         """Send what has changed here, and bring nothing; raises Trouble where the login node's must not be lost."""
-        self._through(lambda: self._only_send(lambda path: True))
+        self._through(lambda: self._only_send(lambda path: True, notebook))
 
     def send_scripts(self):
         """Send what a session depends on, and all of a folder that is not there yet; raises as send does."""
@@ -89,88 +106,109 @@ class Sync:
 
     def _through(self, work):
         """Do the work, and again after a lost connection: it goes on where it was. One lab at a time does."""
-        if not shutil.which("rsync"):
-            raise Trouble("no_rsync")
-        import fcntl
-
+        self.partial, failures = check_rsync(), 0
         make_state_folder()
         with open(STATE / "lock", "w", encoding="utf-8") as lock:
+            self._wait_for(lock)
             while True:
+                self.memory = Memory(self.login, self.folder)
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    self.memory = Memory(self.login, self.folder)
                     return work()
-                except BlockingIOError:
-                    self.waiting.show("waiting_for_sync")
-                    time.sleep(0.5)
-                    self.channel.heed()
-                except Lost:
-                    self.channel.repair()
-                finally:
-                    self.waiting.done()
+                except Broken as broken:
+                    failures = 0 if broken.units else failures + 1
+                    if failures == ATTEMPTS:
+                        raise failed(self.channel, 12, broken.words) from None
+
+    def _wait_for(self, lock):
+        """Wait until no other lab carries files of this folder."""
+        import fcntl
+
+        self.waiting.restart()
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                self.waiting.show("waiting_for_sync")
+                time.sleep(0.5)
+                self.channel.heed()
+        self.waiting.done()
 
     def _both_ways(self):
         """Compare and carry; return whether there was anything to say."""
         here, there = self._look()
         self._check_choices(here, there)
-        send, bring, conflicts, gone_here, gone_there = self._decide(here, there)
-        for path in (conflicts := self._really_differ(conflicts, here, there)):
+        plan = self._decide(here, there)
+        for path in plan.conflicts:
             self._warn("sync_conflict", path=shown(path), login=self.login)
-        bring = self._without_code(bring, here, there)
-        aside = [path for path in gone_here if self._chosen(path) == "mine"]
-        gone_here = [path for path in gone_here if path not in aside]
-        for key, paths in (("sync_gone_here", gone_here), ("sync_gone_there", gone_there)):
-            if paths:
+        code = [path for path in plan.bring if runs_here(path)]
+        brought = self._put_in_place(self._wanted(code, there), here, there)
+        news = False
+        for key, paths, side in (("sync_gone_here", plan.gone_here, 0), ("sync_gone_there", plan.gone_there, 1)):
+            # once is enough
+            if paths := [path for path in paths if self.memory.files[path][side]]:
+                news = True
                 self._say(key, login=self.login, names=named(paths), path=shown(paths[0]))
-                # once is enough
-                self.memory.keep_as_they_are(paths, here, there)
-        self._put(send, here, there)
-        brought = self._get(bring, here, there)
-        self._put_aside(aside)
-        agreed = self._agree(send, brought, there)
-        for done, paths, files in (("sync_sent", send, here), ("sync_brought", brought, there)):
-            if paths := [path for path in paths if path in agreed]:
+                for path in paths:
+                    self.memory.files[path] = [here.get(path), there.get(path)]
+        self._put(plan.send, here, there)
+        results = [path for path in plan.bring if path not in code]
+        self._fetch(results, there)
+        brought += self._put_in_place(results, here, there)
+        shutil.rmtree(INCOMING, ignore_errors=True)
+        self._put_aside(plan.aside)
+        sent = self._agree(plan.send, plan.aside, here)
+        for done, paths, files in (("sync_sent", sent, here), ("sync_brought", brought, there)):
+            if paths:
                 self._say(done, login=self.login, names=named(paths), size=size_of(paths, files))
-        return send or bring or aside or conflicts or gone_here or gone_there
+        return news or sent or brought or plan.aside
 
-    def _only_send(self, wanted):
+    def _only_send(self, wanted, notebook=None):
         """Send what is wanted of what has changed here; wanted(path) returns whether it is."""
         here, there = self._look()
-        if there:
-            here, there = ({path: file for path, file in side.items() if wanted(path)} for side in (here, there))
-        send, bring, conflicts, gone_here, gone_there = self._decide(here, there)
-        kept = self._really_differ(conflicts, here, there)
+        # what the first time has left off is sent, too
+        first = not self.memory.files
+        here = {path: file for path, file in here.items() if wanted(path) or (first and path not in there)}
+        there = {path: file for path, file in there.items() if wanted(path)}
+        plan = self._decide(here, there)
         # what is new there may be a result; a script would run in the session
-        if kept := kept + [path for path in bring if is_script(path)]:
-            self._show_differences(kept, there)
+        if kept := plan.conflicts + [path for path in plan.bring if is_script(path) or path == notebook]:
+            self._show_differences(kept, there, DIFFERENCE_LINES)
             for path in kept[:-1]:
                 self._warn("sync_changed_there", path=shown(path), login=self.login)
             raise Trouble("sync_changed_there", path=shown(kept[-1]), login=self.login)
-        send += [path for path in gone_there if is_script(path)]
+        send = plan.send + [path for path in plan.gone_there if is_script(path) or path == notebook]
+        aside = [path for path in plan.gone_here if is_script(path)]
         self._put(send, here, there)
-        self._put_aside([path for path in gone_here if is_script(path)])
-        self._agree(send, [], there)
+        self._put_aside(aside)
+        self._agree(send, aside, here)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def _look(self):
         """Return what is here and there, {path: File}, without what is not carried."""
-        here, there, state = self._list()
+        there, state, self.clock_there = self._list()
+        self.clock_here = time.time_ns()
+        here = {path: file_of(status) for path, status in files_here()}
         if state == "other":
             raise Trouble("other_folder", folder=self.folder, login=self.login)
         if state == "missing":
             self._say("sending_folder", login=self.login, folder=self.folder)
+        self.memory.forget_all_but({**here, **there})
         link, known_link = here.pop(LINK, None), there.pop(LINK, None)
-        for path in [path for path in {**here, **there} if not is_safe(path)]:
-            here.pop(path, None), there.pop(path, None)
-            self._warn("sync_strange_name", path=shown(path))
+        if strange := [path for path in {**here, **there} if not is_safe(path)]:
+            self._warn("sync_strange_name", names=named(strange))
+            for path in strange:
+                here.pop(path, None), there.pop(path, None)
         for side, other, key in ((here, there, "sync_link_here"), (there, here, "sync_link_there")):
-            for path in [path for path, file in side.items() if file.kind != "f"]:
+            links = {path for path, file in side.items() if file.kind != "f"}
+            hidden = {path: links.intersection(with_parents(path)) for path in other} if links else {}
+            for path in links:
                 del side[path]
-                if hidden := [below for below in other if is_below(below, path)]:
-                    self._say(key, path=shown(path), login=self.login)
-                for below in hidden:
-                    del other[below]
+            for path in [path for path, above in hidden.items() if above]:
+                del other[path]
+            for path in sorted(set().union(*hidden.values())):
+                self._say(key, path=shown(path), login=self.login)
         environments = tuple(path[: -len("pyvenv.cfg")] for path in {**here, **there} if path.endswith("/pyvenv.cfg"))
         for side in (here, there):
             for path in [path for path in side if path.startswith(environments)]:
@@ -180,16 +218,13 @@ class Sync:
         return here, there
 
     def _list(self):
-        """Return all that is here, all that is there, and whether the folder there is "there", "missing" or "other"."""
-        there, self.clock_here = {}, time.time_ns()
-        for kind, *words in self.channel.call("files", self.folder):
+        """Return all that is there, whether the folder is "there", "missing" or "other", and the time, in ns."""
+        there = {}
+        for kind, *words in self.channel.call("files", self.folder, again=True):
             if kind == "file":
                 there[unescaped(words[1])] = file_there(words[0])
             elif kind == "listed":
-                state, self.clock_there = words[0], int(words[1]) * SECOND
-                break
-        here = {path: file for path in files_here(links=True) if (file := file_here(path))}
-        return here, there, state
+                return there, words[0], int(words[1]) * SECOND
 
     def _check_choices(self, here, there):
         """Raise Trouble for a choice of what is not there; "mine" of what is only there takes it out of the way."""
@@ -199,70 +234,92 @@ class Sync:
                 raise Trouble(key, MISUSE, path=shown(path), login=self.login)
 
     def _chosen(self, path):
-        """Return which side the user has chosen for a path, or None."""
-        return next((side for side, chosen in self.choices if is_below(path, chosen)), None)
+        """Return which side the user has chosen for a path and by which words, or two times None."""
+        return next(((side, chosen) for side, chosen in self.choices if is_below(path, chosen)), (None, None))
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
     def _decide(self, here, there):
-        """Return the paths to send, to bring, changed on both sides, gone here, and gone there."""
-        send, bring, conflicts, gone_here, gone_there = [], [], [], [], []
+        """Return what follows from what is here and there."""
+        plan, same = Plan(), self._same(here, there)
         for path in sorted({**here, **there}):
-            mine, theirs, choice = here.get(path), there.get(path), self._chosen(path)
-            new_here, new_there = (self.memory.is_new(path, side, file) for side, file in enumerate((mine, theirs)))
-            if mine and theirs and choice:
-                (send if choice == "mine" else bring).append(path)
-            elif mine and theirs and new_here and new_there:
-                conflicts.append(path)
-            elif mine and (theirs or path not in self.memory.files or choice == "mine"):
-                if theirs is None or new_here or new_there:
-                    (bring if new_there and theirs else send).append(path)
-            elif theirs and choice != "mine" and (new_there or choice == "theirs"):
-                bring.append(path)
-            elif new_here or new_there or choice:
-                (gone_there if mine else gone_here).append(path)
-        return send, bring, conflicts, gone_here, gone_there
+            mine, theirs, (choice, words) = here.get(path), there.get(path), self._chosen(path)
+            known = self.memory.files.get(path, [None, None])
+            if path in same:
+                # the content is; the right to run goes there, and never comes
+                if mine.runs != (known[0].runs if known[0] else theirs.runs and mine.runs):
+                    plan.send.append(path)
+                else:
+                    self._remember(path, mine, theirs)
+            elif mine and theirs:
+                changed = (mine != known[0], theirs != known[1])
+                if any(changed):
+                    side = choice or {(True, False): "mine", (False, True): "theirs"}.get(changed)
+                    {"mine": plan.send, "theirs": plan.bring, None: plan.conflicts}[side].append(path)
+            elif mine:
+                (plan.gone_there if mine.is_like(known[0]) and choice != "mine" else plan.send).append(path)
+            elif choice == "mine" and (words == path or runs_here(path)):
+                plan.aside.append(path)
+            else:
+                (plan.gone_here if theirs.is_like(known[1]) and choice != "theirs" else plan.bring).append(path)
+        return plan
 
-    def _really_differ(self, conflicts, here, there):
-        """Return those of the paths whose contents differ; the others are agreed."""
-        alike = [path for path in conflicts if here[path].size == there[path].size]
-        if alike:
-            options = ("--dry-run", "--checksum", "--out-format=%n")
-            differ = names_printed(rsync(self.channel, self.folder, alike, *options))
-            alike = [path for path in alike if path not in differ]
-            self._remember(alike, here, there)
-        return [path for path in conflicts if path not in alike]
+    def _same(self, here, there):
+        """Return the paths of what may have changed and has the same content on both sides."""
+        doubtful = [
+            path for path, mine in here.items()
+            if path in there and mine.size == there[path].size and self.memory.files.get(path) != [mine, there[path]]
+        ]  # fmt: skip
+        same = set()
+        while doubtful:
+            asked, doubtful = doubtful[:SUMS], doubtful[SUMS:]
+            for kind, *words in self.channel.call("sums", self.folder, *map(escaped, asked), again=True):
+                if kind == "summed":
+                    break
+                if kind == "sum" and int(words[0]) < len(asked) and sum_of(path := asked[int(words[0])]) == words[1]:
+                    same.add(path)
+        return same
 
-    def _without_code(self, bring, here, there):
-        """Return these paths without what would run here, unless the user wants it after seeing the difference."""
-        code = [path for path in bring if runs_here(path)]
-        wanted = [path for path in code if self._chosen(path) == "theirs"]
+    def _wanted(self, code, there):
+        """Return what the user takes, having seen it, of what would run here; a folder stands for the results in it."""
+        wanted = [path for path in code if self._chosen(path)[0] == "theirs" and runs_here(self._chosen(path)[1])]
         if others := [path for path in code if path not in wanted]:
             self._warn("sync_code_there", login=self.login, names=named(others), path=shown(others[0]))
         if wanted:
             self._show_differences(wanted, there)
             if not self._agrees(wanted):
                 self._warn("sync_not_taken", names=named(wanted), login=self.login)
-                wanted = []
-        return [path for path in bring if path not in code or path in wanted]
+                return []
+        return wanted
 
     def _agrees(self, paths):
         """Return whether the user takes these as shown; who cannot be asked has named them on the command line."""
         if not sys.stdin.isatty():
             return True
-        print(message("sync_take", names=named(paths), login=self.login), end=" ", flush=True)
-        answer = sys.stdin.readline().strip().lower()
-        self.channel.heed()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            print(message("sync_take", names=named(paths), login=self.login), end=" ", flush=True)
+            answer = sys.stdin.readline().strip().lower()
+        finally:
+            signal.signal(signal.SIGINT, before)
         return bool(answer) and message("word_yes").startswith(answer)
 
-    def _show_differences(self, paths, there):
-        """Show how the login node's files differ from this folder's, a few lines of each."""
-        self._fetch(paths, there)
+    def _show_differences(self, paths, there, most=None):
+        """Show how the login node's files differ from this folder's; most: so many lines of each."""
+        self._fetch([path for path in paths if most is None or there[path].size <= DIFFERENCE_SIZE], there)
         for path in paths:
-            mine, theirs = (lines_of(folder / path) for folder in (FOLDER, INCOMING))
-            difference = list(difflib.unified_diff(mine, theirs, path, f"{self.login}:{path}", lineterm=""))
-            if len(difference) > DIFFERENCE_LINES:
-                difference[DIFFERENCE_LINES:] = [f"... (+{len(difference) - DIFFERENCE_LINES})"]
+            sides = [(FOLDER, path), (INCOMING, f"{self.login}:{path}")]
+            texts = [text_of(folder / path) for folder, _ in sides]
+            if None in texts:
+                # no text, or much of it
+                difference = [
+                    f"{mark} {name} ({size_at(folder / path)})" for mark, (folder, name) in zip(("---", "+++"), sides)
+                ]
+            else:
+                lines = (text.splitlines() for text in texts)
+                difference = list(difflib.unified_diff(*lines, path, sides[1][1], lineterm=""))
+            if most and len(difference) > most:
+                difference[most:] = [f"... (+{len(difference) - most})"]
             print("\n".join(map(printable, difference)), flush=True)
 
     # --- carrying -----------------------------------------------------------------------------------------------------
@@ -271,70 +328,88 @@ class Sync:
         """Send files; what they replace is kept there."""
         if not paths:
             return
-        (prepared,) = self.channel.ask("prepared", "prepare", self.folder)
-        if prepared != "yes":
-            raise Trouble("no_rsync_there" if prepared == "no_rsync" else "not_sent", login=self.login)
-        options = ["-lp", "--backup", f"--backup-dir=.lab/replaced/{folder_of_now()}", "--temp-dir=.lab/incoming"]
-        # what has become newer there since it was looked at is not replaced
-        newer = {path for path in paths if path in there and there[path].time > here[path].time}
-        forced = newer | {path for path in paths if self._chosen(path)}
+        if self._prepare() != "yes":
+            raise Trouble("not_sent", login=self.login)
+        options = ["-l", "--backup", f"--backup-dir=.lab/replaced/{folder_of_now()}", "--temp-dir=.lab/incoming"]
+        groups = {}
+        for path in paths:
+            mine, theirs, (before, _) = here[path], there.get(path), self.memory.files.get(path, [None, None])
+            more = []
+            # what has become newer there since it was looked at is not replaced
+            if theirs and theirs.time <= mine.time and not self._chosen(path)[0]:
+                more.append("--update")
+            # what is there keeps its mode, unless the right to run has changed here
+            if theirs and mine.runs != (before.runs if before else theirs.runs):
+                more.append("-p")
+            groups.setdefault(tuple(more), []).append(path)
         size = sum(here[path].size for path in paths)
-        for some, more in (([path for path in paths if path not in forced], ["--update"]), (sorted(forced), [])):
-            if some:
-                rsync(self.channel, self.folder, some, *options, *more, key="sync_sending", size=size)
+        for more, some in groups.items():
+            rsync(self.channel, self.folder, some, *options, *self.partial, *more, size=size)
+
+    def _prepare(self):
+        """Return whether the login node has a place for what is sent; raises Trouble where it has no rsync."""
+        (prepared,) = self.channel.ask("prepared", "prepare", self.folder, again=True)
+        if prepared == "no_rsync":
+            raise Trouble("no_rsync_there", login=self.login)
+        return prepared
 
     def _fetch(self, paths, there):
         """Bring files into .lab/incoming; raises Trouble where there is no space for them."""
+        if not paths:
+            return
+        check_rsync_is_safe()
+        self._prepare()
         size, free = sum(there[path].size for path in paths), shutil.disk_usage(FOLDER).free
         if size > free:
             raise Trouble("sync_no_space", size=amount(size), free=amount(free))
         INCOMING.mkdir(mode=0o700, exist_ok=True)
-        rsync(self.channel, self.folder, paths, out=False, key="sync_bringing", size=size)
+        rsync(self.channel, self.folder, paths, "--partial", out=False, size=size)
 
-    def _get(self, paths, here, there):
-        """Bring files and put them in their places; return those that are there."""
+    def _put_in_place(self, paths, here, there):
+        """Put what has come in its place; return those paths that are there."""
         brought, replaced = [], STATE / "replaced" / folder_of_now()
-        if paths:
-            self._fetch(paths, there)
         for path in paths:
             try:
-                put_in_place(path, here.get(path), replaced / path)
+                put_in_place(path, here.get(path), there[path], replaced / path)
+                self._remember(path, file_of(os.lstat(FOLDER / path)), there[path], 0)
                 brought.append(path)
             except FileExistsError:
                 self._warn("sync_changing", path=shown(path))
             except OSError as error:
                 self._warn("not_written", path=shown(path), words=error.strerror)
-        shutil.rmtree(INCOMING, ignore_errors=True)
         return brought
 
     def _put_aside(self, paths):
         """Take files out of the way on the login node that this folder has no more."""
         if paths:
-            self.channel.ask("aside", "aside", self.folder, *map(escaped, paths))
-        for path in paths:
-            self._say("sync_aside", path=shown(path), login=self.login, folder=self.folder)
+            self.channel.ask("aside", "aside", self.folder, *map(escaped, paths), again=True)
 
-    def _agree(self, sent, brought, there):
-        """Look again, and remember what is the same now; return the paths that are."""
-        here_now, there_now, _ = self._list() if sent or brought else ({}, {}, "")
-        agreed = [path for path in sent if path == LINK or alike(here_now.get(path), there_now.get(path))]
-        agreed += [path for path in brought if there_now.get(path) == there[path] and path in here_now]
-        for path in {*sent, *brought} - {*agreed}:
-            self._warn("sync_changing", path=shown(path))
-        for paths, written in ((sent, 1), (brought, 0)):
-            self._remember([path for path in paths if path in agreed and path != LINK], here_now, there_now, written)
+    def _agree(self, sent, aside, here):
+        """Look at the login node again, and remember what is the same now; return what was sent of these."""
+        there = self._list()[0] if sent or aside else {}
+        agreed = [path for path in sent if path == LINK or alike(here[path], there.get(path))]
+        for path in sent:
+            if path not in agreed:
+                self._warn("sync_changing", path=shown(path))
+            elif path != LINK:
+                self._remember(path, here[path], there[path], 1)
+        for path in aside:
+            if path in there:
+                # mv has said why
+                self.whole = False
+            else:
+                self._say("sync_aside", path=shown(path), login=self.login, folder=self.folder)
         self.memory.save()
         return agreed
 
-    def _remember(self, paths, here, there, written=None):
-        """Keep what these files are on both sides; written: the side on which lab has just written them, 0 for here."""
-        for path in paths:
-            files = [here[path], there[path]]
-            for side, clock in enumerate((self.clock_here, self.clock_there)):
-                # it may change once more within the second in which it was looked at
-                if side != written and files[side].time > clock - 2 * SECOND:
-                    files[side] = files[side]._replace(time=None)
-            self.memory.files[path] = [list(file) for file in files]
+    def _remember(self, path, mine, theirs, written=None):
+        """Keep what a file is on both sides; written: the side on which lab has just written it, 0 for here."""
+        files = [mine, theirs]
+        for side, clock in enumerate((self.clock_here, self.clock_there)):
+            # it may change once more within the second in which it was looked at
+            if side != written and files[side].time > clock - 2 * SECOND:
+                files[side] = files[side]._replace(time=None)
+        self.memory.files[path] = files
 
     def _say(self, key, **values):
         """Say what was done."""
@@ -360,16 +435,12 @@ class Memory:
         self.path = STATE / f"synced-{name}.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(self.path.read_text(encoding="utf-8"))
-            self.files = kept["files"] if kept["whose"] == self.whose else {}
+            if kept["whose"] == self.whose:
+                self.files = {path: [file and File(*file) for file in files] for path, files in kept["files"].items()}
 
-    def is_new(self, path, side, file):
-        """Return whether a file is another one than it was. side: 0 for here, 1 for there."""
-        return path not in self.files or self.files[path][side] != (list(file) if file else None)
-
-    def keep_as_they_are(self, paths, here, there):
-        """Remember that these differ, and that the user knows."""
-        for path in paths:
-            self.files[path] = [list(side[path]) if path in side else None for side in (here, there)]
+    def forget_all_but(self, paths):
+        """Forget what is on neither side any more."""
+        self.files = {path: files for path, files in self.files.items() if path in paths}
 
     def save(self):
         """Write it down."""
@@ -378,13 +449,9 @@ class Memory:
         os.replace(new, self.path)
 
 
-def file_here(path):
-    """Return the File at a path of the folder on this computer, None where there is none."""
-    try:
-        status = os.lstat(FOLDER / path)
-    except OSError:
-        return None
-    kind = {0o100000: "f", 0o120000: "l"}.get(status.st_mode & 0o170000, "?")
+def file_of(status):
+    """Return the File of which this is the status on this computer."""
+    kind = "f" if stat.S_ISREG(status.st_mode) else "l" if stat.S_ISLNK(status.st_mode) else "?"
     return File(kind, status.st_size, bool(status.st_mode & 0o100), status.st_mtime_ns)
 
 
@@ -396,41 +463,58 @@ def file_there(state):
 
 
 def alike(mine, theirs):
-    """Return whether both sides' files look the same; a file system or an old rsync may keep whole seconds only."""
-    if not (mine and theirs and mine[:3] == theirs[:3]):
+    """Return whether what was sent has arrived; a file system or an old rsync may keep whole seconds only."""
+    if not theirs or mine[:2] != theirs[:2]:
         return False
     whole = 0 in (mine.time % SECOND, theirs.time % SECOND)
     return mine.time // SECOND == theirs.time // SECOND if whole else mine.time == theirs.time
 
 
-def put_in_place(path, seen, replaced):
+def put_in_place(path, seen, told, replaced):
     """Put a file that has come in its place, and what it replaces into `replaced`.
 
-    Raises FileExistsError where this folder is not what was seen, or no file has come, and OSError.
+    Raises FileExistsError where this folder is not what was seen, or what has come is not what was told, and OSError.
     """
     new, target = INCOMING / path, FOLDER / path
-    parents = [FOLDER / parent for parent in Path(path).parents]
-    if any(parent.is_symlink() or (parent.exists() and not parent.is_dir()) for parent in parents[:-1]):
+    try:
+        came, now = os.lstat(new), os.lstat(target) if os.path.lexists(target) else None
+    except OSError:
+        raise FileExistsError from None
+    parents = [FOLDER / parent for parent in with_parents(path)][1:]
+    if any(parent.is_symlink() or (parent.exists() and not parent.is_dir()) for parent in parents):
         raise FileExistsError
-    if new.is_symlink() or not new.is_file() or file_here(path) != seen:
+    in_full = (
+        stat.S_ISREG(came.st_mode) and came.st_size == told.size and abs(came.st_mtime_ns - told.time) < 2 * SECOND
+    )
+    if not in_full or os.path.realpath(new) != str(new) or (now and file_of(now)) != seen:
         raise FileExistsError
     target.parent.mkdir(parents=True, exist_ok=True)
-    if seen:
+    if now:
         replaced.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(target, replaced)
     # as it was here, or as any new file of this user; what comes gets no right to run
     umask = os.umask(0o077)
     os.umask(umask)
-    new.chmod(target.stat().st_mode & 0o777 if seen else 0o666 & ~umask)
+    new.chmod(now.st_mode & 0o777 if now else 0o666 & ~umask)
     os.replace(new, target)
 
 
-def lines_of(path):
-    """Return the lines of a file; none where there is no file."""
+def text_of(path):
+    """Return what is in a file that is a text, "" where there is no file; None for one that is none, or a long one."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if path.stat().st_size > DIFFERENCE_SIZE:
+            return None
+        text = path.read_text(encoding="utf-8")
+        return None if "\0" in text else text
+    except UnicodeDecodeError:
+        return None
     except OSError:
-        return []
+        return ""
+
+
+def size_at(path):
+    """Return the size of a file for a message."""
+    return amount(path.stat().st_size) if path.exists() else amount(0)
 
 
 def size_of(paths, files):
