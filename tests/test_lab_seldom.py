@@ -226,7 +226,9 @@ def separate(idle, other_folder, built):
 def announced(done):
     """Answers how many questions lab has said beforehand that ssh will ask."""
     return int(
-        re.match(r"ssh cannot share one connection on this computer\. Logins .* will ask for: at most (\d+),", done.stdout)[1]
+        re.match(
+            r"ssh cannot share one connection on this computer\. Logins .* will ask for: at most (\d+),", done.stdout
+        )[1]
     )
 
 

@@ -46,7 +46,7 @@ answer_files() {
   [[ $STATE != there ]] || (cd -- "$FOLDER" \
     && find . "${LEFT_OUT[@]}" -prune -o ! -type d -printf '%y:%s:%T@:%m/%P\0' 2>/dev/null \
     | LC_ALL=C sed -z 's/\\/\\\\/g; s/\n/\\n/g; s/\r/\\r/g; s/\t/\\t/g; s/\//\t/; s/^/passerelle\t'"$NUMBER"'\tfile\t/' \
-    | tr '\0' '\n')
+      | tr '\0' '\n')
   tell listed "$STATE" "$(now)"
 }
 

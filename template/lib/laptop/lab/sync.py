@@ -16,13 +16,24 @@ import signal
 import stat
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from .messages import FOLDER, MISUSE, Trouble, message, printable, say, warn
 from .paths import (
-    STATE, amount, escaped, files_here, is_below, is_safe, is_script, make_state_folder, named, runs_here, shown,
-    sum_of, unescaped, with_parents,
+    STATE,
+    amount,
+    escaped,
+    files_here,
+    is_below,
+    is_safe,
+    is_script,
+    make_state_folder,
+    named,
+    runs_here,
+    shown,
+    sum_of,
+    unescaped,
+    with_parents,
 )  # fmt: skip
 from .rsync import INCOMING, Broken, check_rsync, check_rsync_is_safe, failed, rsync
 
