@@ -138,7 +138,7 @@ def test_2_a_dead_connection_whose_socket_stays_is_noticed_and_replaced(lab):
 
 def test_2_a_dead_tcp_connection_is_noticed_within_30_s_and_said(lab):
     process, address = lab.open_session()
-    lab.cluster.run("login", "root", "pkill", "-STOP", "-f", "sshd: student[@]", check=True)
+    lab.cluster.run("login", "root", "pkill", "-STOP", "-f", "sshd(-session)?: student[@]", check=True)
     process.wait_for(r"No answer from student@login.vcluster.example for \d+ s: is the network down", timeout=30)
     process.wait_for("the network is back; waiting for the connection")
     # what follows if it stays dead

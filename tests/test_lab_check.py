@@ -17,7 +17,7 @@ WELL = {
     "folder": "lab is identical on both sides",
     "account": "Slurm accepts the job, and could start it now",
     "quota": "there is room in /home/student /home/student/jupyter_py3.builds",
-    "modules": "rstudio-server/4.1 python/3.11 r/4.1",
+    "modules": "rstudio-server/4.1 python/{version} r/4.1",
     "environment": "/home/student/jupyter_py3 has JupyterLab {version}",
     "session": "lab is job {job}",
     "node": "the server on node1.int.vcluster.example answers",
@@ -28,7 +28,8 @@ NO_SESSION = "--     session      none is called lab; start it with: ./lab open"
 
 @pytest.fixture(scope="module", autouse=True)
 def version(cluster, built):
-    """The version of JupyterLab that is installed."""
+    """The versions of Python and of JupyterLab that the cluster has."""
+    WELL["modules"] = f"rstudio-server/4.1 python/{cluster.python_version} r/4.1"
     done = cluster.run("login", "student", "jupyter_py3/bin/jupyter-lab", "--version", check=True)
     WELL["environment"] = f"/home/student/jupyter_py3 has JupyterLab {done.stdout.strip()}"
 
