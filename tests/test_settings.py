@@ -83,7 +83,7 @@ def values(name):
     for endless, short in [("]*", "]{0,4}"), ("]+", "]{1,4}"), (")*", "){0,2}"), (")+", "){1,2}")]:
         rule = rule.replace(endless, short)
     allowed = st.from_regex(re.compile(rule, re.ASCII), fullmatch=True)
-    return allowed.filter(lambda text: text.lower() not in python_reader._YAML_WORDS)
+    return allowed.filter(lambda text: not re.fullmatch(RULES["yaml_word"], text))
 
 
 VALUES_OF = {name: values(name) for name in NAMES}

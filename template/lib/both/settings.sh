@@ -115,8 +115,6 @@ read_rules() {
 check_value() {
   local place=$1 name=$2 value=$3 many=$4 list="" item
   local rule="RULE_$2" example="RULE_${2}_example" items=("$3")
-  # YAML 1.1 reads these words as true, false or nothing
-  local yaml_word='^([Yy][Ee][Ss]|[Nn][Oo]|[YyNn]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Oo][Nn]|[Oo][Ff][Ff]|[Nn][Uu][Ll][Ll])$'
   [[ ${!example+set} ]] || misuse no_such_setting place="$place" name="$name"
   # what belongs to one person is not the project's, and the other way round
   [[ " $RULE_personal " == *" $name "* ]] && item=personal.yml || item=settings.yml
@@ -125,7 +123,7 @@ check_value() {
   [[ $many == "$list" ]] || misuse bad_value place="$place" value="$value" example="$name: ${!example}"
   [[ ! $many ]] || IFS=' ' read -r -a items <<<"$value"
   for item in ${items[@]+"${items[@]}"}; do
-    if [[ ! $item =~ ^${!rule}$ || $item =~ $yaml_word ]]; then
+    if [[ ! $item =~ ^${!rule}$ || $item =~ ^$RULE_yaml_word$ ]]; then
       misuse bad_value place="$place" value="$item" example="$name: ${!example}"
     fi
   done
