@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import TEMPLATE, french, set_answer
+from conftest import TEMPLATE, edit, french, set_answer
 
 SCRIPTS = sorted(path.name for path in TEMPLATE.glob("*.sh"))
 # a port that nothing else is likely to have taken on the developer's computer
@@ -285,6 +285,26 @@ def test_a_personal_port_that_is_taken_is_not_used_either(make_folder, script, t
     assert done.stderr == f"Port {taken_port} of this computer is taken; using {taken_port + 1}.\n"
 
 
+@pytest.mark.parametrize(
+    ("tried", "status", "said"),
+    [
+        (2, 0, "Port {first} of this computer is taken; using {next}.\n"),
+        (
+            1,
+            1,
+            "tunnel_ssh.sh: No port of this computer from {first} to {first} is free; set another one in personal.yml, "
+            "for example: port: 9800\n",
+        ),
+    ],
+)
+def test_ports_are_tried_as_far_as_the_limits_say(make_folder, script, taken_port, tried, status, said):
+    folder = make_folder("least")
+    edit(folder / "lib/both/limits.sh", "LOCAL_PORTS=50", f"LOCAL_PORTS={tried}")
+    done = script(folder / "tunnel_ssh.sh", "--print", URL.replace("48731", str(taken_port)))
+    assert (done.returncode, done.stderr) == (status, said.format(first=taken_port, next=taken_port + 1))
+    assert bool(done.stdout) == (status == 0)
+
+
 BAD_ADDRESSES = [
     "http://-oProxyCommand=touch:1/lab?token=a",
     "http://-v:48731/lab?token=a",
@@ -389,6 +409,18 @@ def test_without_sshuttle_people_are_told_how_to_get_it(make_folder, script):
             0,
             "“http://-oProxyCommand=x:1/lab?token=a” is not the address of a session; copy the whole line that "
             "start_salloc.sh printed, in single quotes: 'http://node:8888/lab?token=...'",
+        ),
+        (
+            f"passerelle-session {URL}\npasserelle-session \x1b]0;x\x07\x9b2J\r\u202e {'a' * 300}\n",
+            0,
+            f"“^[]0;x^GM-BM-^[2J^MM-bM-^@M-. {'a' * 170}” is not the address of a session; copy the whole line that "
+            "start_salloc.sh printed, in single quotes: 'http://node:8888/lab?token=...'",
+        ),
+        (
+            "\x1b[31mWelcome" + 70000 * "!",
+            0,
+            f"What alice@narval.alliancecan.ca answered cannot be understood: ^[[31mWelcome{'!' * 187}. Does one of your "
+            "startup files there (~/.bashrc, ~/.bash_profile) print something in the background?",
         ),
     ],
 )
