@@ -7,8 +7,10 @@ import random
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pexpect
@@ -449,6 +451,29 @@ def test_what_would_be_typed_can_be_seen_before_there_is_a_session(make_folder, 
     )
     assert done.returncode == 0
     assert not Path(variables["PATH"].split(":")[0], "ssh.calls").exists()
+
+
+def test_a_connection_that_is_closed_at_once_does_not_end_whoever_looks_whether_a_server_answers():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_at_once():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    # by a reset, as ssh does where nothing listens behind it
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.close()
+
+        threading.Thread(target=close_at_once, daemon=True).start()
+        look = f"for try in {{1..300}}; do answers 127.0.0.1 {server.getsockname()[1]} && exit 1; done; echo went on"
+        done = subprocess.run(
+            ["bash", "-c", f"SERVER_ANSWER=5; source lib/laptop/tunnel.sh; {look}"],
+            cwd=TEMPLATE,
+            capture_output=True,
+            text=True,
+        )
+        server.shutdown(socket.SHUT_RDWR)
+    assert (done.returncode, done.stdout) == (0, "went on\n")
 
 
 def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command, taken_port):

@@ -49,11 +49,11 @@ choose_port() {
 
 # answers HOST PORT: does a Jupyter server answer there? (an open port proves nothing)
 answers() {
-  local line=""
-  {
-    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /api HTTP/1.0\r\n\r\n' >&3 && IFS= read -r -t "$SERVER_ANSWER" line <&3
-    exec 3>&-
-  } 2>/dev/null && [[ $line == HTTP/*" 200 "* ]]
+  # in a process of its own: who writes to a connection that has been closed again is killed (SIGPIPE)
+  (
+    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /api HTTP/1.0\r\n\r\n' >&3 \
+      && IFS= read -r -t "$SERVER_ANSWER" line <&3 && [[ $line == HTTP/*" 200 "* ]]
+  ) 2>/dev/null
 }
 
 # say_when_it_answers HOST PORT URL [TUNNEL]: in the background; a tunnel (its process) to nothing is closed after a while
