@@ -60,7 +60,7 @@ class Opening:
         except Interrupted:
             return self._keep_or_stop()
         except Trouble as trouble:
-            if self.job and trouble.key == "no_connection":
+            if self.job and trouble.key in ("no_connection", "no_answer", "garbled", "endless"):
                 say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
             raise
         finally:
