@@ -174,7 +174,9 @@ def add_a_language(repository):
             english.read_text(encoding="utf-8") if english.exists() else english_help(repository / "template" / name)
         )
         # its first word and a colon come first in every help
-        (texts / NEW / "help" / french.name).write_text(re.sub(r": .*", f": {MARK} kurz", words, count=1), encoding="utf-8")
+        (texts / NEW / "help" / french.name).write_text(
+            re.sub(r": .*", f": {MARK} kurz", words, count=1), encoding="utf-8"
+        )
     insert(repository / "copier.yml", "    français: fr\n", f"    Deutsch: {NEW}\n")
 
 

@@ -7,13 +7,15 @@ import random
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import LANGUAGES, TEMPLATE, french, set_answer
+from conftest import LANGUAGES, TEMPLATE, edit, french, set_answer
 
 SCRIPTS = sorted(path.name for path in TEMPLATE.glob("*.sh"))
 # a port that nothing else is likely to have taken on the developer's computer
@@ -286,6 +288,25 @@ def test_a_personal_port_that_is_taken_is_not_used_either(make_folder, script, t
     assert done.stderr == f"Port {taken_port} of this computer is in use; using {taken_port + 1} instead.\n"
 
 
+@pytest.mark.parametrize(
+    ("tried", "status", "said"),
+    [
+        (2, 0, "Port {first} of this computer is in use; using {next} instead.\n"),
+        (
+            1,
+            1,
+            "tunnel_ssh.sh: No port from {first} to {first} is free on this computer; set another one in personal.yml, for example: port: 9800\n",
+        ),
+    ],
+)
+def test_ports_are_tried_as_far_as_the_limits_say(make_folder, script, taken_port, tried, status, said):
+    folder = make_folder("least")
+    edit(folder / "lib/both/limits.sh", "LOCAL_PORTS=50", f"LOCAL_PORTS={tried}")
+    done = script(folder / "tunnel_ssh.sh", "--print", URL.replace("48731", str(taken_port)))
+    assert (done.returncode, done.stderr) == (status, said.format(first=taken_port, next=taken_port + 1))
+    assert bool(done.stdout) == (status == 0)
+
+
 BAD_ADDRESSES = [
     "http://-oProxyCommand=touch:1/lab?token=a",
     "http://-v:48731/lab?token=a",
@@ -391,6 +412,18 @@ def test_without_sshuttle_people_are_told_how_to_get_it(make_folder, script):
             "“http://-oProxyCommand=x:1/lab?token=a” is not the address of a session; copy the whole line that "
             "start_salloc.sh printed, in single quotes: 'http://node:8888/lab?token=...'",
         ),
+        (
+            f"passerelle-session {URL}\npasserelle-session \x1b]0;x\x07\x9b2J\r\u202e {'a' * 300}\n",
+            0,
+            f"“^[]0;x^GM-BM-^[2J^MM-bM-^@M-. {'a' * 170}” is not the address of a session; copy the whole line that "
+            "start_salloc.sh printed, in single quotes: 'http://node:8888/lab?token=...'",
+        ),
+        (
+            "\x1b[31mWelcome" + 70000 * "!",
+            0,
+            f"What alice@narval.alliancecan.ca answered cannot be understood: ^[[31mWelcome{'!' * 187}. Does one of your "
+            "startup files there (~/.bashrc, ~/.bash_profile) print something in the background?",
+        ),
     ],
 )
 def test_without_an_address_the_cluster_is_asked_and_not_believed(make_folder, script, command, prints, status, words):
@@ -418,6 +451,29 @@ def test_what_would_be_typed_can_be_seen_before_there_is_a_session(make_folder, 
     )
     assert done.returncode == 0
     assert not Path(variables["PATH"].split(":")[0], "ssh.calls").exists()
+
+
+def test_a_connection_that_is_closed_at_once_does_not_end_whoever_looks_whether_a_server_answers():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_at_once():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    # by a reset, as ssh does where nothing listens behind it
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.close()
+
+        threading.Thread(target=close_at_once, daemon=True).start()
+        look = f"for try in {{1..300}}; do answers 127.0.0.1 {server.getsockname()[1]} && exit 1; done; echo went on"
+        done = subprocess.run(
+            ["bash", "-c", f"SERVER_ANSWER=5; source lib/laptop/tunnel.sh; {look}"],
+            cwd=TEMPLATE,
+            capture_output=True,
+            text=True,
+        )
+        server.shutdown(socket.SHUT_RDWR)
+    assert (done.returncode, done.stdout) == (0, "went on\n")
 
 
 def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command, taken_port):
