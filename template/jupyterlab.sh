@@ -5,9 +5,10 @@
 #   ./jupyterlab.sh --print    shows the commands instead of running them
 #   ./jupyterlab.sh --help     this text
 #
-# It prints the address of the server and the tunnel commands for this session, and stays until the job ends
-# or Ctrl-C ends it (twice, quickly, under salloc). The server chooses a free port itself. Before the time
-# limit it says how long there is left and puts a checkpoint beside every open notebook.
+# It prints the address of the server and the tunnel commands for this session,
+# and runs until the job ends or Ctrl-C ends it (twice, quickly, under salloc).
+# The server chooses a free port itself. Before the time limit it says how much
+# time is left and makes a checkpoint of every open notebook.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
-# setup_env.sh: builds the Python environment of JupyterLab with its extensions, and installs the kernels
+# setup_env.sh: builds JupyterLab's Python environment and installs the kernels
 #
-#   ./setup_env.sh                              does what is missing; safe to run at any time
-#   ./setup_env.sh --rebuild                    builds the environment anew, with the newest versions
-#   ./setup_env.sh --add KERNEL PACKAGE...      installs more packages: --add python numpy, --add julia Glob,
-#                                               --add r doParallel
-#   ./setup_env.sh --register ENVIRONMENT NAME  makes another Python environment a kernel called NAME
-#   ./setup_env.sh --print                      shows the commands instead of running them
-#   ./setup_env.sh --help                       this text
+#   ./setup_env.sh                does what is missing; safe to run at any time
+#   ./setup_env.sh --rebuild      builds the environment anew, with the newest
+#                                 versions
+#   ./setup_env.sh --add KERNEL PACKAGE...
+#                                 installs more packages: --add python numpy,
+#                                 --add julia Glob, --add r doParallel
+#   ./setup_env.sh --register ENVIRONMENT NAME
+#                                 makes another Python environment a kernel called
+#                                 NAME
+#   ./setup_env.sh --print        shows the commands instead of running them
+#   ./setup_env.sh --help         this text
 #
-# Run it on a login node. A new environment is built beside the old one and takes its place when it is complete:
-# environment_path is a link to it. Whatever you installed yourself with pip is carried over.
+# Run it on a login node. A new environment is built beside the old one and takes
+# its place when it is complete: environment_path is a link to it. Whatever you
+# installed yourself with pip is carried over.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -24,7 +29,7 @@ load_settings
 complete_environment
 
 [[ $PRINT || $FACT_internet_on_compute == direct ]] || ! on_compute_node \
-  || misuse no_internet_here cluster="$SETTING_cluster" login="$(login_name)"
+  || misuse no_internet_here cluster="$CLUSTER_NAME" login="$(login_name)"
 path=$(environment_path)
 PIP_OPTIONS=()
 [[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)

@@ -2,11 +2,14 @@
 # start_salloc.sh: asks Slurm for a compute node and starts JupyterLab on it
 #
 #   ./start_salloc.sh                   with the resources of settings.yml
-#   ./start_salloc.sh --time=3:00:00    other options go to salloc as they are, and win
+#   ./start_salloc.sh --time=3:00:00    other options go to salloc as they are,
+#                                       and take precedence; values follow an
+#                                       equals sign
 #   ./start_salloc.sh --print           shows the command instead of running it
 #   ./start_salloc.sh --help            this text
 #
-# Run it on a login node, after setup_env.sh. While the job waits, salloc says so; Ctrl-C then withdraws it.
+# Run it on a login node, after setup_env.sh. While the job waits, salloc says so;
+# Ctrl-C then cancels it.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -32,7 +35,7 @@ slurm_options
 command=(salloc "${SLURM_OPTIONS[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"} srun "${server[@]}")
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
-  command -v salloc >/dev/null || misuse no_slurm command=salloc cluster="$SETTING_cluster" login="$(login_name)"
+  command -v salloc >/dev/null || misuse no_slurm command=salloc cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
   need_environment
   # the job inherits them, so that the node need not load them

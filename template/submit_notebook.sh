@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
-# submit_notebook.sh: runs a notebook as a batch job, for anything longer than a session
+# submit_notebook.sh: runs a notebook as a batch job
 #
-#   ./submit_notebook.sh NOTEBOOK                     with the resources of settings.yml
-#   ./submit_notebook.sh NOTEBOOK --time=24:00:00     other options are sbatch's, and win
-#   ./submit_notebook.sh --print NOTEBOOK             writes the sbatch script instead of submitting it
-#   ./submit_notebook.sh --help                       this text
+#   ./submit_notebook.sh NOTEBOOK           with the resources of settings.yml
+#   ./submit_notebook.sh NOTEBOOK --time=24:00:00
+#                                           other options are sbatch's, and take
+#                                           precedence; values follow an equals
+#                                           sign
+#   ./submit_notebook.sh --print NOTEBOOK   writes the sbatch script instead of
+#                                           submitting it
+#   ./submit_notebook.sh --help             this text
 #
-# The job converts the notebook to a Python script (nbconvert) and runs that; an error in it makes the job FAILED.
-# Keep the script that --print writes, edit it, share it: sbatch takes it as it is.
+# For anything longer than a session. The job converts the notebook to a Python
+# script (nbconvert) and runs that; an error in it makes the job FAILED. Keep the
+# script that --print writes, edit it, share it: sbatch takes it as it is.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -31,7 +36,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
       ;;
   esac
 done
-[[ $FACT_scheduler == slurm ]] || misuse no_batch cluster="$SETTING_cluster" place="$LINE_cluster"
+[[ $FACT_scheduler == slurm ]] || misuse no_batch cluster="$CLUSTER_NAME" place="$LINE_cluster"
 [[ $notebook ]] || misuse which_notebook
 [[ $notebook == *.ipynb && -f $notebook ]] || misuse no_such_notebook notebook="$notebook"
 # sbatch has no way to write these in #SBATCH --output
@@ -51,11 +56,11 @@ folder=$(submission_folder)
 # ~/scratch is a link
 [[ ! -d $folder ]] || folder=$(cd -- "$folder" && pwd -P)
 [[ ! $folder || $directory/ == "$folder"/* || $PRINT ]] \
-  || misuse notebook_not_on_scratch notebook="$notebook" cluster="$SETTING_cluster" scratch="$folder"
+  || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
 
 if [[ ! $PRINT ]]; then
-  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$SETTING_cluster" login="$(login_name)"
+  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
 fi
 modules=$(recorded_modules)

@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# submit_session.sh: asks Slurm for a session that needs no open window: it waits and runs as a batch job
+# submit_session.sh: asks Slurm for a session that needs no open window
 #
-#   ./submit_session.sh                   with the resources of settings.yml, named after the project
-#   ./submit_session.sh --name=NAME       another name, for a second session at the same time
-#   ./submit_session.sh --set-up          first runs ./setup_env.sh if the environment is missing or out of date
-#   ./submit_session.sh --time=3:00:00    other options are sbatch's, and win
-#   ./submit_session.sh --print           writes the sbatch script instead of submitting it
+#   ./submit_session.sh                   with the resources of settings.yml,
+#                                         named after the project
+#   ./submit_session.sh --name=NAME       another name, for a second session at
+#                                         the same time
+#   ./submit_session.sh --set-up          first runs ./setup_env.sh if the
+#                                         environment is missing or out of date
+#   ./submit_session.sh --time=3:00:00    other options are sbatch's, and take
+#                                         precedence; values follow an equals sign
+#   ./submit_session.sh --print           writes the sbatch script instead of
+#                                         submitting it
 #   ./submit_session.sh --help            this text
 #
-# Run it on a login node. `./lab open` on your computer does it for you. Without lab, ./tunnel_ssh.sh finds the session
-# as soon as it runs; `scancel JOB` ends it.
+# The session waits and runs as a batch job. Run this on a login node;
+# `./lab open` on your computer does it for you. Without lab, ./tunnel_ssh.sh
+# finds the session as soon as it runs; `scancel JOB` ends it.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -35,13 +41,13 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
     *) misuse unknown_option option="$option" ;;
   esac
 done
-[[ $FACT_scheduler == slurm ]] || misuse no_session_job cluster="$SETTING_cluster" place="$LINE_cluster"
+[[ $FACT_scheduler == slurm ]] || misuse no_session_job cluster="$CLUSTER_NAME" place="$LINE_cluster"
 [[ $name =~ ^$RULE_project_name$ ]] || misuse bad_session_name name="$name"
 slurm_options
 
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
-  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$SETTING_cluster" login="$(login_name)"
+  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
   # standard output is for sbatch's answer
   [[ ! $set_up ]] || built_from_these_settings || "$FOLDER/setup_env.sh" >&2

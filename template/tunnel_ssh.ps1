@@ -1,14 +1,17 @@
 <#
 .SYNOPSIS
-tunnel_ssh.ps1: an SSH tunnel from a Windows computer to the running session, with the ssh of Windows
+tunnel_ssh.ps1: an SSH tunnel from a Windows computer to the running session
 
 .DESCRIPTION
-    ./tunnel_ssh.ps1 'ADDRESS'           to the address that start_salloc.sh printed
-    ./tunnel_ssh.ps1 -Print 'ADDRESS'    shows the command and the address to open (--print does, too)
+    ./tunnel_ssh.ps1 'ADDRESS'           to the address that start_salloc.sh
+                                         printed
+    ./tunnel_ssh.ps1 -Print 'ADDRESS'    shows the command and the address to
+                                         open (--print does, too)
     ./tunnel_ssh.ps1 -Help               this text (--help, too)
 
-One login, so one second-factor prompt. Leave it running; Ctrl-C closes the tunnel.
-If Windows refuses to run scripts: powershell -ExecutionPolicy Bypass -File tunnel_ssh.ps1 'ADDRESS'
+It uses the ssh of Windows. One login, so one second-factor prompt. Leave it
+running; Ctrl-C closes the tunnel. If Windows refuses to run scripts:
+powershell -ExecutionPolicy Bypass -File tunnel_ssh.ps1 'ADDRESS'
 #>
 param(
     [Parameter(ValueFromRemainingArguments)] [string[]] $Words = @(),
@@ -32,10 +35,10 @@ function Read-Flat([string] $Name) {
     $values
 }
 
-# Stop-Here: one line of trouble, and the status of misuse
-function Stop-Here([string] $Key, [hashtable] $Names = @{}) {
+# Stop-Here: one line of trouble, and the status, which is that of misuse unless told otherwise
+function Stop-Here([string] $Key, [hashtable] $Names = @{}, [int] $Status = 64) {
     [Console]::Error.WriteLine('tunnel_ssh.ps1: ' + (Get-Message $Key $Names))
-    exit 64
+    exit $Status
 }
 
 # Get-Message: a text of lib/texts in the language of settings.yml, its {names} filled in
@@ -72,20 +75,22 @@ $facts = Read-Flat "plugins/clusters/$($settings['cluster']).yml"
 if ($facts['reach'] -eq 'local') { Stop-Here 'no_tunnel_needed' @{ place = 'settings.yml' } }
 
 if ($addresses.Count -ne 1) { Stop-Here 'one_address' }
-if ($addresses[0] -notmatch '^http://([A-Za-z0-9][A-Za-z0-9.-]*):([0-9]+)/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$') {
+if ($addresses[0] -notmatch '^http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$' -or [int] $Matches[2] -gt 65535) {
     Stop-Here 'bad_address' @{ address = $addresses[0] }
 }
 $node = $Matches[1]; $remotePort = [int] $Matches[2]; $page = $Matches[3]
 
+# where the login host is asked, the cluster's id stands for many and says nothing
+$clusterName = $settings['cluster']
 $loginHost = $facts['login_host']
-if ($loginHost -eq 'asked') { $loginHost = $settings['login_host'] }
+if ($loginHost -eq 'asked') { $clusterName = $loginHost = $settings['login_host'] }
 if ([int] $settings['gpus'] -gt 0 -and $facts['gpu_login_host']) { $loginHost = $facts['gpu_login_host'] }
 $user = $personal['user']
 if (-not $user -and -not $personal['ssh_host']) {
     if ($Print) { $user = 'USER' }
     else {
-        $user = Read-Host (Get-Message 'which_user' @{ cluster = $settings['cluster'] })
-        if ($user -notmatch '^[A-Za-z_][A-Za-z0-9_.-]*$') { Stop-Here 'no_user' @{ cluster = $settings['cluster'] } }
+        $user = Read-Host (Get-Message 'which_user' @{ cluster = $clusterName })
+        if ($user -notmatch '^[A-Za-z_][A-Za-z0-9_.-]*$') { Stop-Here 'no_user' @{ cluster = $clusterName } }
         Add-Content -Path (Join-Path $PSScriptRoot 'personal.yml') -Value "user: $user"
     }
 }
@@ -95,8 +100,13 @@ if ($personal['ssh_host']) { $login = $personal['ssh_host'] }
 $port = $remotePort
 if ($personal['port']) { $port = [int] $personal['port'] }
 $wanted = $port
-while (-not $Print -and (Test-Port $port)) { $port++ }
-if ($port -ne $wanted) { Get-Message 'other_port' @{ port = $port; taken = $wanted } }
+$tried = [regex]::Match((Get-Content -Raw (Join-Path $PSScriptRoot 'lib/both/limits.sh')), '(?m)^LOCAL_PORTS=([0-9]+)').Groups[1].Value
+$last = [Math]::Min($wanted + [int] $tried - 1, 65535)
+while (Test-Port $port) {
+    if ($port -ge $last) { Stop-Here 'no_free_port' @{ first = $wanted; last = $last } 1 }
+    $port++
+}
+if ($port -ne $wanted) { [Console]::Error.WriteLine((Get-Message 'other_port' @{ port = $port; taken = $wanted })) }
 
 $arguments = @('-N', '-L', "${port}:${node}:${remotePort}", $login)
 # only ssh passes between such a cluster's nodes: log in on the node itself

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# tunnel_ssh.sh: an SSH tunnel from your computer to the running session, with ssh alone
+# tunnel_ssh.sh: an SSH tunnel from your computer to the running session
 #
-#   ./tunnel_ssh.sh ADDRESS    to the address that start_salloc.sh printed (in single quotes)
-#   ./tunnel_ssh.sh            asks the cluster for your running session first: one more login
-#   ./tunnel_ssh.sh --print ADDRESS    shows the command and the address to open
+#   ./tunnel_ssh.sh ADDRESS    to the address that start_salloc.sh printed (in
+#                              single quotes)
+#   ./tunnel_ssh.sh            asks the cluster for your running session first,
+#                              which is one more login
+#   ./tunnel_ssh.sh --print ADDRESS
+#                              shows the command and the address to open
 #   ./tunnel_ssh.sh --help     this text
 #
-# For Linux, macOS, and on Windows MobaXterm and Git Bash. Leave it running; Ctrl-C closes the tunnel.
+# It needs ssh alone: Linux, macOS, and on Windows MobaXterm and Git Bash. Leave
+# it running; Ctrl-C closes the tunnel.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -25,27 +29,28 @@ login=$(login_name)
 if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
-  found=$(ssh "$login" bash -l -s <"$FOLDER/lib/login_node/list_sessions.sh") || die no_connection login="$login"
+  # what the login node prints is data: nothing of it reaches the terminal as it is, and it has an end
+  status=0
+  found=$({ ssh "$login" bash -l -s 2>&1 >&3 | cat -v >&2; } 3>&1 \
+    < <(cat "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh") | head -c 65536 | cat -v) || status=$?
+  ((${#found} < 65536)) || die garbled login="$login" words="${found:0:200}"
+  ((status == 0)) || die no_connection login="$login"
   found=$(sed -n 's/^passerelle-session //p' <<<"$found")
-  [[ $found ]] || die no_session cluster="$SETTING_cluster"
+  [[ $found ]] || die no_session cluster="$CLUSTER_NAME"
+  while IFS= read -r line; do read_address "$line"; done <<<"$found"
   [[ $found != *$'\n'* ]] || die many_sessions found="$found"
   address=$found
 fi
 read_address "$address"
+choose_port "${SETTING_port:-$PORT}"
 
-# the same number as on the node, unless something else listens there on this computer
-wanted=${SETTING_port:-$PORT}
-port=$wanted
-while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
-((port == wanted)) || say other_port port="$port" taken="$wanted" >&2
-
-command=(ssh -N -L "$port:$NODE:$PORT" "$login")
+command=(ssh -N -L "$LOCAL_PORT:$NODE:$PORT" "$login")
 # only ssh passes between such a cluster's nodes: log in on the node itself
 on_node=$NODE
 [[ $login != *@* ]] || on_node=${login%%@*}@$NODE
 [[ ! ${SETTING_user:-} ]] || on_node=$SETTING_user@$NODE
-[[ $FACT_reach != jump ]] || command=(ssh -N -J "$login" -L "$port:localhost:$PORT" "$on_node")
-url=http://localhost:$port/$PAGE
+[[ $FACT_reach != jump ]] || command=(ssh -N -J "$login" -L "$LOCAL_PORT:localhost:$PORT" "$on_node")
+url=http://localhost:$LOCAL_PORT/$PAGE
 if [[ $PRINT ]]; then
   show_command "${command[@]}"
   printf '%s\n' "$url"
@@ -58,12 +63,12 @@ trap 'say tunnel_closed; exit' INT TERM HUP
 # in the background only so that a signal is heeded at once; ssh asks its questions at the terminal all the same
 "${command[@]}" &
 tunnel=$!
-say_when_it_answers 127.0.0.1 "$port" "$url" "$tunnel" &
+say_when_it_answers 127.0.0.1 "$LOCAL_PORT" "$url" "$tunnel" &
 watcher=$!
 status=0
 wait "$tunnel" || status=$?
 # with a shared connection (ControlMaster) ssh is back at once, and the tunnel lives in that connection
-((status != 0)) || ! answers 127.0.0.1 "$port" || {
+((status != 0)) || ! answers 127.0.0.1 "$LOCAL_PORT" || {
   say tunnel_is_shared url="$url" command="ssh -O cancel ${command[*]:2}"
   exit
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# tunnel_sshuttle.sh: opens the cluster's whole network to your computer, so that the printed address works as it is
+# tunnel_sshuttle.sh: opens the cluster's whole network to your computer
 #
-#   ./tunnel_sshuttle.sh            then open the address that start_salloc.sh printed
+#   ./tunnel_sshuttle.sh            then open the address that start_salloc.sh
+#                                   printed, as it is
 #   ./tunnel_sshuttle.sh ADDRESS    the same, and says when that address answers
 #   ./tunnel_sshuttle.sh --print    shows the command instead of running it
 #   ./tunnel_sshuttle.sh --help     this text
 #
-# For Linux and macOS, with sshuttle (a Python package) and the right to use sudo. Ctrl-C closes it.
+# For Linux and macOS, with sshuttle (a Python package) and the right to use sudo.
+# Leave it running; Ctrl-C closes it.
 set -euo pipefail
 unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -19,7 +21,7 @@ load_settings
 need_tunnel
 ((${#OPTIONS[@]} < 2)) || misuse one_address
 # sshuttle ends at the login node, and from there only ssh would pass
-[[ $FACT_reach == node ]] || misuse no_sshuttle cluster="$SETTING_cluster"
+[[ $FACT_reach == node ]] || misuse no_sshuttle cluster="$CLUSTER_NAME"
 ((${#OPTIONS[@]} == 0)) || read_address "${OPTIONS[0]}"
 need_user
 command=(sshuttle --dns -Nr "$(login_name)")

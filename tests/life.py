@@ -66,7 +66,7 @@ class Life:
         """The same, until the server's address has come; answers the process and the address."""
         session = self.start(command)
         address = session.wait_for(rf"answers at\s+({ADDRESS})")[1]
-        session.wait_for("ends it before")
+        session.wait_for("to end it sooner")
         return session, address
 
     def tunnel(self, *words: str, script: str = "tunnel_ssh.sh") -> tuple[Process, str]:

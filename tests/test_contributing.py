@@ -174,7 +174,9 @@ def add_a_language(repository):
             english.read_text(encoding="utf-8") if english.exists() else english_help(repository / "template" / name)
         )
         # its first word and a colon come first in every help
-        (texts / NEW / "help" / french.name).write_text(words.replace(": ", f": {MARK} ", 1), encoding="utf-8")
+        (texts / NEW / "help" / french.name).write_text(
+            re.sub(r": .*", f": {MARK} kurz", words, count=1), encoding="utf-8"
+        )
     insert(repository / "copier.yml", "    français: fr\n", f"    Deutsch: {NEW}\n")
 
 
@@ -273,6 +275,14 @@ def test_nothing_else_is_said_to_be_added_but_a_command_of_lab():
     assert named == [*dict.fromkeys(what for what, _ in ADDITIONS.values()), "a command of `lab`"]
 
 
+def test_every_place_that_contributing_names_is_there():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text[text.index("## Where things live") : text.index("## To add")].replace("LANGUAGE", "en")
+    named = re.findall(r"`([\w./-]+[./][\w./-]*)`", table)
+    assert len(named) > 20
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
 # --- what must pass -------------------------------------------------------------------------------------------------
 
 # what knows of clusters, plugins, settings, messages and languages; the rest of the suite cannot tell the difference
@@ -337,6 +347,8 @@ def test_with_every_addition_the_documentation_is_filled_in(grown):
         "- Example: `partition: gpu`",
         "### lumen { #lumen }",
         "[boreal](#boreal)",
+        "```text\nsetup_env.sh: ",
+        "```text\nsetup_env.sh\u00a0: ",
         "`struct: Octave has the packages of its module, and no others.`",
     ]:
         assert words in done.stderr, words

@@ -59,7 +59,7 @@ def test_1_one_authentication_for_open_status_lost_network_return_and_stop(coded
     status = coded.run_lab("status")
     assert re.search(r"^lab +\d+ +RUNNING +node1 +\d+ min ", status.stdout, re.MULTILINE), status
     with coded.cluster.network("laptop").cut():
-        process.wait_for(r"No word from student@mfa.vcluster.example for \d+ s: is the network there\?")
+        process.wait_for(r"No answer from student@mfa.vcluster.example for \d+ s: is the network down\?")
         process.wait_for("waiting for the network: student@mfa.vcluster.example cannot be reached")
     process.wait_for("answers again after .*, through the same connection")
     process.wait_for("The page works again: " + address)
@@ -75,8 +75,8 @@ def test_1_where_ssh_cannot_share_a_connection_it_says_beforehand_how_many_promp
     before = coded.cluster.auth_count("student")
     process, address = coded.open_session()
     assert process.output.startswith(
-        "ssh does not share a connection here: student@mfa.vcluster.example will ask 2 times (password, second factor), "
-        "and once more when the folder has to be sent there.\n"
+        "ssh cannot share one connection on this computer. Logins (password, second factor) that "
+        "student@mfa.vcluster.example will ask for: at most 2, and one more if the folder has to be sent there.\n"
     )
     assert answers(coded, address) == "200"
     assert coded.cluster.auth_count("student") - before == 2
@@ -106,7 +106,7 @@ def test_2_control_persist_of_5_s_in_the_users_own_configuration_does_not_end_th
 def test_2_a_frozen_connection_is_noticed_within_30_s_and_replaced(lab):
     process, address = lab.open_session()
     lab.cluster.run("laptop", "alice", "kill", "-STOP", lab.master(), check=True)
-    process.wait_for("lab: The connection to student@login.vcluster.example does not react any more", timeout=30)
+    process.wait_for("lab: The connection to student@login.vcluster.example is not responding", timeout=30)
     process.wait_for("The page works again: " + address)
     assert answers(lab, address) == "200"
 
@@ -116,7 +116,7 @@ def test_2_a_connection_that_is_frozen_before_is_replaced(lab):
     keep(process)
     lab.cluster.run("laptop", "alice", "kill", "-STOP", lab.master(), check=True)
     process = lab.lab("attach", "--no-browser")
-    process.wait_for("does not react any more; a new one is made")
+    process.wait_for("is not responding. Reconnecting")
     process.wait_for(re.escape(address))
     assert answers(lab, address) == "200"
 
@@ -125,7 +125,7 @@ def test_2_a_dead_connection_whose_socket_stays_is_noticed_and_replaced(lab):
     process, address = lab.open_session()
     job = lab.jobs()
     lab.cluster.run("laptop", "alice", "kill", "-KILL", lab.master(), check=True)
-    process.wait_for("The connection to student@login.vcluster.example has died; a new one is made", timeout=30)
+    process.wait_for("The connection to student@login.vcluster.example was lost. Reconnecting", timeout=30)
     process.wait_for("The page works again: " + address)
     assert answers(lab, address) == "200"
     assert lab.jobs() == job
@@ -138,11 +138,11 @@ def test_2_a_dead_connection_whose_socket_stays_is_noticed_and_replaced(lab):
 
 def test_2_a_dead_tcp_connection_is_noticed_within_30_s_and_said(lab):
     process, address = lab.open_session()
-    lab.cluster.run("login", "root", "pkill", "-STOP", "-f", "sshd: student[@]", check=True)
-    process.wait_for(r"No word from student@login.vcluster.example for \d+ s: is the network there", timeout=30)
-    process.wait_for("the network is there again; waiting for the connection")
+    lab.cluster.run("login", "root", "pkill", "-STOP", "-f", "sshd(-session)?: student[@]", check=True)
+    process.wait_for(r"No answer from student@login.vcluster.example for \d+ s: is the network down", timeout=30)
+    process.wait_for("the network is back; waiting for the connection")
     # what follows if it stays dead
-    process.wait_for("has died; a new one is made, and ssh asks once more")
+    process.wait_for("was lost. Reconnecting; ssh may ask you to log in again")
     process.wait_for("The page works again: " + address)
     assert answers(lab, address) == "200"
 
@@ -177,7 +177,7 @@ def test_2_a_stranger_at_the_port_is_never_sent_the_token(lab):
     stranger = eavesdrop(lab, 8888, "0" * 64)
     process, address = lab.open_session()
     assert address == "http://127.0.0.1:8889/lab"
-    assert "Port 8888 of this computer is taken; using 8889." in process.output
+    assert "Port 8888 of this computer is in use; using 8889 instead." in process.output
     token = url_of(lab).split("token=")[1]
     # and one who takes the port while the connection is away, and knows what the server shows to everybody
     proof = hashlib.sha256(token.encode()).hexdigest()
@@ -209,7 +209,7 @@ def test_4_a_refused_job_ends_at_once_with_slurms_words_and_a_hint(lab):
         "submit_session.sh: Slurm refused the job: Invalid account or account/partition combination specified "
         "(look at --account=def-nobody)\n" in done.stdout
     )
-    assert done.stderr == "lab: submit_session.sh has failed on the cluster: see its words above.\n"
+    assert done.stderr == "lab: submit_session.sh failed on the cluster: see its messages above.\n"
     assert lab.jobs() == ""
 
 
@@ -217,13 +217,13 @@ def test_4_while_pending_the_reason_and_the_expected_start_are_shown_and_a_cance
     fill_both_nodes(lab.cluster)
     process = lab.lab("open", "--no-browser")
     process.wait_for(r"0:\d\d waiting for job \d+ to start")
-    pending = rf"job \d+ is PENDING \((Resources|Priority)\); expected start: ({moments.SAID}|unknown)"
-    start = process.wait_for("waiting for Slurm: " + pending)[2]
+    pending = rf"job \d+ is PENDING; expected start: ({moments.SAID}|unknown) \((Resources|Priority)\)"
+    start = process.wait_for(pending)[1]
     # those that have the nodes may have them for half an hour
     assert start == "unknown" or 0 <= moments.minutes_until(start) <= 31
     lab.on_login("scancel --me")
     before = queries(lab.cluster)
-    process.wait_for(r"lab: Slurm has ended job \d+: CANCELLED\b.*start it again with: ./lab open --name=lab")
+    process.wait_for(r"lab: Job \d+ has ended: CANCELLED\b.*start it again with: ./lab open --name=lab")
     assert queries(lab.cluster) - before <= 1
     assert process.wait() == 1
 
@@ -232,8 +232,8 @@ def test_4_what_is_awaited_takes_one_line_of_a_narrow_terminal(lab):
     fill_both_nodes(lab.cluster)
     line = "stty cols 40; cd lab && exec ./lab open --no-browser"
     process = lab.cluster.spawn("laptop", "alice", "bash", "-c", line, tty=True)
-    process.wait_for(r"0:(0[7-9]|[1-5]\d) waiting for Slurm: job \d+ is PEN")
-    shown = re.findall(r"0:\d\d waiting for Slurm: job \d+ is P[^\r\n]*?(?=0:\d\d|$)", process.output)
+    process.wait_for(r"0:(0[7-9]|[1-5]\d) job \d+ is PEN")
+    shown = re.findall(r"0:\d\d job \d+ is P[^\r\n]*?(?=0:\d\d|$)", process.output)
     assert shown and all(len(text) <= 39 for text in shown)
 
 
@@ -241,11 +241,11 @@ def test_4_a_job_that_fails_at_its_start(lab):
     # the environment breaks between the submission and the start
     fill_both_nodes(lab.cluster)
     process = lab.lab("open", "--no-browser")
-    process.wait_for("is submitted")
+    process.wait_for("has been submitted")
     assert lab.on_login("mv ~/jupyter_py3 ~/away").returncode == 0
     try:
         lab.cluster.run("login", "rival", "scancel", "--me", check=True)
-        process.wait_for(r"lab: Slurm has ended job \d+: FAILED \(NonZeroExitCode\). See why with: ./lab logs lab")
+        process.wait_for(r"lab: Job \d+ has ended: FAILED \(NonZeroExitCode\). See why with: ./lab logs lab")
         assert process.wait() == 1
         assert "jupyterlab.sh: There is no environment at /home/student/jupyter_py3 yet" in lab.run_lab("logs").stdout
     finally:
@@ -258,14 +258,14 @@ def test_4_a_drained_node_ends_the_wait_and_the_job_keeps_its_place(lab):
     )
     process = lab.lab("open", "--no-browser")
     process.wait_for(
-        r"lab: Job \d+ cannot start: (ReqNodeNotAvail|Nodes required).*It stays in the queue: ./lab open --name=lab waits "
-        r"for it nevertheless, ./lab stop lab withdraws it\.",
+        r"lab: Job \d+ cannot start: (ReqNodeNotAvail|Nodes required).*It is still queued; ./lab open --name=lab waits "
+        r"anyway, ./lab stop lab cancels it\.",
     )
     assert process.wait() == 1
     assert "PENDING" in lab.jobs()
     # once more, and it waits
     process = lab.lab("open", "--no-browser")
-    process.wait_for("is there already")
+    process.wait_for("is already there")
     lab.cluster.run("login", "root", "scontrol", "update", "NodeName=node1,node2", "State=RESUME", check=True)
     process.wait_for(LOCAL)
 
@@ -276,8 +276,8 @@ def test_4_a_session_that_takes_too_much_memory(lab):
     lab.cluster.spawn("laptop", "alice", "browser", url_of(lab), "--kernel", "Python 3 (ipykernel)", "--run", code)
     # this cluster has no cgroups, and so no state OUT_OF_MEMORY; Slurm says it in the log alone
     process.wait_for(
-        r"lab: Slurm has ended job \d+: FAILED \(slurmstepd-node1: error: StepId=\d+.batch exceeded memory limit .*\)\. "
-        r"Ask for more: memory_per_core_mb in settings.yml, or ./lab open --name=lab --mem-per-cpu=4096M",
+        r"lab: Job \d+ has ended: FAILED \(slurmstepd-node1: error: StepId=\d+.batch exceeded memory limit .*\)\. "
+        r"It ran out of memory; raise memory_per_core_mb in settings.yml, or: ./lab open --name=lab --mem-per-cpu=4096M",
     )
     assert process.wait() == 1
 
@@ -292,13 +292,13 @@ def test_6_ctrl_c_keeps_the_session_unless_told_to_stop_it(lab):
     asked = process.wait_for(r"The session can run until (.*)\. \[k\]eep it \(default\), or \[s\]top it\? ")
     assert 50 <= moments.minutes_until(asked[1]) <= 60
     process.type("\r")
-    process.wait_for("The session goes on without this window. Back to it: ./lab attach lab. To end it: ./lab stop lab")
+    process.wait_for("The session goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab")
     assert process.wait() == 0
     assert lab.jobs() == job
     assert answers(lab, address) == "000"  # the tunnel is closed
     process, again = lab.open_session()
     assert again == address
-    assert f"The session lab is there already (job {job.split()[0]})." in process.output
+    assert f"The session lab is already there (job {job.split()[0]})." in process.output
     process.type("\x03")
     # this lab has not submitted it, so it does not even ask
     process.wait_for("The session goes on without this window")
@@ -315,7 +315,7 @@ def test_6_ctrl_c_and_stop_cancels_the_job_that_this_lab_submitted_and_no_other(
     process.type("\x03")
     process.wait_for("or .s.top it")
     process.type("s\r")
-    process.wait_for(rf"The session lab is stopped \(job {job}\)\.")
+    process.wait_for(rf"The session lab has been stopped \(job {job}\)\.")
     assert process.wait() == 0
     assert sorted(lab.jobs().split()[::2]) == others
 
@@ -323,23 +323,23 @@ def test_6_ctrl_c_and_stop_cancels_the_job_that_this_lab_submitted_and_no_other(
 def test_6_ctrl_c_while_pending_withdraws_the_job_or_leaves_it_in_the_queue(lab):
     fill_both_nodes(lab.cluster)
     process = lab.lab("open", "--no-browser")
-    process.wait_for("is submitted")
+    process.wait_for("has been submitted")
     process.type("\x03")
     process.wait_for(
-        r"The job has not started yet\. \[k\]eep it in the queue \(default\), or \[s\]top waiting and withdraw it\? "
+        r"The job has not started yet\. \[k\]eep it in the queue \(default\), or \[s\]top waiting and cancel it\? "
     )
     process.type("\x03")  # once more is no answer
-    process.wait_for("The job keeps its place in the queue. Back to it: ./lab open --name=lab")
+    process.wait_for("The job keeps its place in the queue. To return: ./lab open --name=lab")
     assert process.wait() == 0
     assert "PENDING" in lab.jobs()
     job = lab.jobs().split()[0]
-    assert lab.run_lab("stop").stdout.endswith(f"The session lab is stopped (job {job}).\n")
+    assert lab.run_lab("stop").stdout.endswith(f"The session lab has been stopped (job {job}).\n")
     process = lab.lab("open", "--no-browser")
-    process.wait_for("is submitted")
+    process.wait_for("has been submitted")
     process.type("\x03")
-    process.wait_for("withdraw it")
+    process.wait_for("cancel it")
     process.type("s\r")
-    process.wait_for("is stopped")
+    process.wait_for("has been stopped")
     assert process.wait() == 0
     assert lab.jobs() == ""
 
@@ -387,7 +387,7 @@ def test_7_two_sessions_with_two_names_on_two_laptops(lab):
     done = lab.run_lab("stop", "second")
     assert (done.returncode, done.stderr) == (
         1,
-        "lab: No session of yours is called second; ./lab status shows those there are.\n",
+        "lab: You have no session called second; ./lab status lists those you have.\n",
     )
 
 
@@ -459,7 +459,7 @@ def test_10_a_contradicting_host_key_stops_every_command_before_anything_is_sent
         lab.cluster.run("laptop", "alice", "rm", ".ssh/config")
     assert done.returncode == 1
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
-    assert done.stderr.endswith("lab: No connection to student@login.vcluster.example: see ssh's words above.\n")
+    assert done.stderr.endswith("lab: No connection to student@login.vcluster.example: see ssh's messages above.\n")
     assert lab.cluster.auth_count("student") == before
     assert lab.jobs() == ""
 
@@ -556,9 +556,9 @@ def test_a_lab_that_is_killed_in_any_phase_leaves_what_the_next_one_can_go_on_wi
         held.release()
         done = lab.run_lab("stop")
         if states:
-            assert "is stopped (job" in done.stdout
+            assert "has been stopped (job" in done.stdout
         else:
-            assert done.stderr == "lab: No session of yours is called lab; ./lab status shows those there are.\n"
+            assert done.stderr == "lab: You have no session called lab; ./lab status lists those you have.\n"
     login_side_has_gone(lab)
     assert lab.jobs() == ""
 
@@ -603,7 +603,7 @@ def test_on_the_login_node_itself(lab):
         line = 'cd lab && exec ./lab "$@"'
     process = lab.cluster.spawn("login", "student", "bash", "-c", line, "-", "open", tty=True)
     process.wait_for(
-        r"The session lab runs on node1.int.vcluster.example until .*\. On your computer: ./lab attach lab\."
+        r"The session lab runs on node1.int.vcluster.example until .*\. To reach it from your computer: ./lab attach lab\."
     )
     assert (
         lab.cluster.run("login", "student", "bash", "-c", line, "-", "status").stdout.splitlines()[1].startswith("lab ")
@@ -649,7 +649,7 @@ def test_in_french(idle, pristine_folder, built):
     process.type("\x03")
     process.wait_for("La .g.arder .par défaut. ou l'.a.rrêter")
     process.type("a\r")
-    process.wait_for(r"La session lab est arrêtée \(tâche \d+\)\.")
+    process.wait_for(r"La session lab a été arrêtée \(tâche \d+\)\.")
     assert process.wait() == 0
     assert lab.jobs() == ""
 
@@ -694,7 +694,7 @@ def test_submit_sends_the_notebook_and_its_result_comes_back_with_sync(lab):
     done = lab.run_lab("submit", "my work/answer.ipynb", "--time=10")
     assert done.returncode == 0, done.stdout + done.stderr
     job = re.search(
-        r"Submitted batch job (\d+)\nWhat it prints goes to /home/student/lab/my work/answer-\1.out\n", done.stdout
+        r"Submitted batch job (\d+)\nIts output goes to /home/student/lab/my work/answer-\1.out\n", done.stdout
     )[1]
     lab.on_login(f"until [[ ! $(squeue --noheader --jobs={job}) ]]; do sleep 0.2; done")
     assert lab.run_lab("sync").returncode == 0
@@ -711,11 +711,11 @@ def test_submit_sends_the_notebook_and_its_result_comes_back_with_sync(lab):
 
 def test_8_warnings_come_15_and_5_minutes_before_the_end_and_the_time_limit_ends_the_wait(clock):  # noqa: F811 - a fixture
     seen = clock.wait()
-    assert "5 minutes are left" not in seen["shown"][17].replace("15 minutes", "")
+    assert "5 minutes left" not in seen["shown"][17].replace("15 minutes", "")
     # too short for any warning, and said so from the start
-    assert "minutes are left" not in seen["shown"][1]
+    assert "minutes left" not in seen["shown"][1]
     assert re.fullmatch(
-        r"lab: Slurm has ended job \d+: TIMEOUT( \(TimeLimit\))?\. Its time was over: hours in settings.yml, or "
+        r"lab: Job \d+ has ended: TIMEOUT( \(TimeLimit\))?\. Its time limit was reached; raise hours in settings.yml, or: "
         r"./lab open --name=of1 --time=3:00:00",
         seen["timeout"],
     )
@@ -727,7 +727,7 @@ def test_3_after_two_minutes_without_network_the_page_works_again_on_the_same_ad
     before, after = seen["jobs"]
     assert before == after != ""
     assert "Python 3 (ipykernel)" in seen["cards"]
-    announced = seen["output"].count("has died; a new one is made, and ssh asks once more")
+    announced = seen["output"].count("was lost. Reconnecting; ssh may ask you to log in again")
     assert seen["prompts"] == announced <= 1
 
 
@@ -738,6 +738,6 @@ def test_5_ten_minutes_in_the_queue_cost_at_most_15_queries_and_one_connection(q
     assert commands == 0
     # the connection, and the one channel through it
     assert len(clients) == 2, clients
-    assert re.search(
-        r"10:0\d waiting for Slurm: job \d+ is PENDING \(BeginTime\); expected start: ", shown
-    ) or re.search(r"9:5\d waiting for Slurm: job \d+ is PENDING \(BeginTime\); expected start: ", shown)
+    assert re.search(r"10:0\d job \d+ is PENDING; expected start: [^(]* \(BeginTime\)", shown) or re.search(
+        r"9:5\d job \d+ is PENDING; expected start: [^(]* \(BeginTime\)", shown
+    )

@@ -9,26 +9,27 @@ from cluster.api import WITH_CODE
 from life import CODE, Life
 
 LOGIN = "student@login.vcluster.example"
-ASKED = f"Connecting to {LOGIN}; answer what ssh asks (password, second factor)."
+ASKED = f"Connecting to {LOGIN}; answer ssh's questions (password, second factor)."
 WELL = {
-    "name": "login.vcluster.example is 10.77.0.10",
-    "key": "the host shows the key that this computer knows; ssh can offer yours: ~/.ssh/id_ed25519",
+    "name": "login.vcluster.example has the address 10.77.0.10",
+    "key": "the host key is the one that this computer knows; ssh can offer your keys: ~/.ssh/id_ed25519",
     "connection": f"logged in to {LOGIN}",
-    "folder": "lab is there as it is here",
+    "folder": "lab is identical on both sides",
     "account": "Slurm accepts the job, and could start it now",
     "quota": "there is room in /home/student /home/student/jupyter_py3.builds",
-    "modules": "rstudio-server/4.1 python/3.11 r/4.1",
+    "modules": "rstudio-server/4.1 python/{version} r/4.1",
     "environment": "/home/student/jupyter_py3 has JupyterLab {version}",
     "session": "lab is job {job}",
     "node": "the server on node1.int.vcluster.example answers",
-    "port": "8888 of this computer is free for it",
+    "port": "8888 of this computer is free",
 }
 NO_SESSION = "--     session      none is called lab; start it with: ./lab open"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def version(cluster, built):
-    """The version of JupyterLab that is installed."""
+    """The versions of Python and of JupyterLab that the cluster has."""
+    WELL["modules"] = f"rstudio-server/4.1 python/{cluster.python_version} r/4.1"
     done = cluster.run("login", "student", "jupyter_py3/bin/jupyter-lab", "--version", check=True)
     WELL["environment"] = f"/home/student/jupyter_py3 has JupyterLab {done.stdout.strip()}"
 
@@ -37,8 +38,8 @@ def well_until(step, shared=False, **words):
     """Answers the lines of the steps before that one, when all is well; words: what a step says instead."""
     said = dict(WELL)
     if shared:
-        said["key"] = "not needed: a connection is open already"
-        said["connection"] = f"{LOGIN} answers through the connection that was open"
+        said["key"] = "not needed: a connection is already open"
+        said["connection"] = f"{LOGIN} answers through the connection that is already open"
     said.update(words)
     names = list(said)
     lines = [f"ok     {name:<12} {said[name]}" for name in names[: names.index(step) if step in said else None]]
@@ -115,7 +116,7 @@ def test_11_all_is_well_and_a_code_is_typed_once(idle, other_folder, built):
     assert idle.auth_count("student") - before == 1
     again = life.run_lab("check")
     assert (again.returncode, again.stderr) == (0, "")
-    mfa = {"name": "mfa.vcluster.example is 10.77.0.11"}
+    mfa = {"name": "mfa.vcluster.example has the address 10.77.0.11"}
     expected = [*well_until("session", shared=True, **mfa), NO_SESSION]
     assert lines_of(again) == [line.replace("@login.", "@mfa.") for line in expected]
     assert idle.auth_count("student") - before == 1
@@ -128,7 +129,9 @@ def test_11_a_session_its_server_and_its_port_and_an_open_tunnel_is_left_alone(l
     before = lab.cluster.run("laptop", "alice", *listening).stdout
     assert "tunnel-" in before
     done = lab.run_lab("check")
-    steps = well_until("time left", shared=True, session=f"lab is job {job}", port="8888 of this computer leads there")
+    steps = well_until(
+        "time left", shared=True, session=f"lab is job {job}", port="8888 of this computer leads to the server"
+    )
     assert lines_of(done)[:-1] == steps
     left = re.fullmatch(rf"ok     time left    (5\d min|1 h 00), until ({moments.SAID})", lines_of(done)[-1])
     assert 50 <= moments.minutes_until(left[2]) <= 60
@@ -146,7 +149,7 @@ def test_11_a_session_its_server_and_its_port_and_an_open_tunnel_is_left_alone(l
     stranger = lab.cluster.spawn("laptop", "root", "/usr/bin/python3", "-m", "http.server", "8888")
     lab.cluster.run("laptop", "alice", "bash", "-c", "until exec 3<>/dev/tcp/localhost/8888; do :; done")
     taken = lab.run_lab("check", job)
-    assert lines_of(taken)[-2] == "ok     port         8888 of this computer is taken; ./lab open uses 8889"
+    assert lines_of(taken)[-2] == "ok     port         8888 of this computer is in use; ./lab open takes 8889"
     stranger.stop()
     free = lab.run_lab("check")
     assert lines_of(free)[:-1] == well_until("time left", shared=True, session=f"lab is job {job}")
@@ -183,43 +186,44 @@ class TestTheWayToTheLoginNode:
             (
                 "HostName nowhere.vcluster.example",
                 "name",
-                "There is no host nowhere.vcluster.example; is it spelt right (~/.ssh/config)?",
+                "There is no host called nowhere.vcluster.example: check its spelling (~/.ssh/config).",
                 "",
             ),
             (
                 "Bogus yes",
                 "name",
-                "ssh cannot read its settings: /home/alice/.ssh/config: line 2: Bad configuration option: bogus",
+                "ssh cannot read its configuration: /home/alice/.ssh/config: line 2: Bad configuration option: bogus",
                 "",
             ),
             (
                 "Port 2222",
                 "connection",
-                "login.vcluster.example takes no ssh at port 2222: is the port right (~/.ssh/config), or is the cluster "
+                "login.vcluster.example refuses ssh on port 2222: is the port right (~/.ssh/config), or is the cluster "
                 "under maintenance (for the Alliance: https://status.alliancecan.ca)?",
                 "ssh: connect to host login.vcluster.example port 2222: Connection refused\n",
             ),
             (
                 "UserKnownHostsFile /dev/null",
                 "key",
-                "The host key of login.vcluster.example is not known here and was not confirmed; nothing was sent. Connect "
-                f"once by hand (ssh {LOGIN}) and compare it with what the cluster publishes.",
+                "The host key of login.vcluster.example is not known to this computer and was not confirmed; nothing was "
+                f"sent. Connect once by hand (ssh {LOGIN}) and compare the key with the fingerprint that the cluster "
+                "publishes.",
                 "Host key verification failed.\n",
             ),
             (
                 "IdentitiesOnly yes\nIdentityFile ~/nobodys",
                 "key",
-                "login.vcluster.example lets student in by a key alone and accepts none of yours (~/nobodys). Is the user "
-                "name right? Is the public key registered (on https://ccdb.alliancecan.ca for the Alliance, else in "
-                "~/.ssh/authorized_keys there)?",
+                "login.vcluster.example lets student in with an SSH key only, and accepted none of those offered "
+                "(~/nobodys). Is the user name right (user or ssh_host in personal.yml)? Is your public key registered (on "
+                "https://ccdb.alliancecan.ca for the Alliance, otherwise in ~/.ssh/authorized_keys there)?",
                 f"{LOGIN}: Permission denied (publickey).\n",
             ),
             (
                 "IdentitiesOnly yes\n" + "\n".join(f"IdentityFile ~/nobodys{number}" for number in range(1, 8)),
                 "key",
-                "ssh offered more keys than login.vcluster.example tries "
-                f"({', '.join(f'~/nobodys{number}' for number in range(1, 8))}); name the right one in ~/.ssh/config: "
-                "IdentityFile, and IdentitiesOnly yes",
+                "ssh offered more keys than login.vcluster.example allows "
+                f"({', '.join(f'~/nobodys{number}' for number in range(1, 8))}); name the right one in ~/.ssh/config, "
+                "with IdentityFile and IdentitiesOnly yes",
                 "Received disconnect from 10.77.0.10 port 22:2: Too many authentication failures\n"
                 "Disconnected from 10.77.0.10 port 22\n",
             ),
@@ -249,8 +253,8 @@ class TestTheWayToTheLoginNode:
         before = log.stat().st_size
         done = there.run_lab("check")
         words = (
-            "login.vcluster.example shows another host key than the one this computer knows; nothing was sent. Ask the "
-            "people of the cluster whether it has a new one, and only then: ssh-keygen -R login.vcluster.example"
+            "login.vcluster.example presents another host key than the one that this computer knows; nothing was sent. Ask "
+            "the cluster's support whether the key has changed, and only if it has: ssh-keygen -R login.vcluster.example"
         )
         assert lines_of(done) == [*well_until("key"), fails("key", words)]
         assert done.returncode == 1
@@ -266,8 +270,9 @@ def test_11_a_refused_second_factor(idle, other_folder, built):
     done = idle.run("laptop", "alice", *wrong, "lab/lab", "check")
     assert lines_of(done)[-1] == fails(
         "connection",
-        "mfa.vcluster.example refused the login of student: was the password or the second factor wrong, or the user "
-        "name? (At the Alliance, each system has to be opted into: https://ccdb.alliancecan.ca/me/access_systems)",
+        "mfa.vcluster.example refused to log student in: is the user name right (user or ssh_host in personal.yml), the "
+        "password, the second factor? (At the Alliance, access to each system is requested first: "
+        "https://ccdb.alliancecan.ca/me/access_systems)",
     )
     assert done.returncode == 1
 
@@ -279,7 +284,7 @@ def test_11_a_host_in_between_is_said_and_no_failure(lab, config):
     done = lab.run_lab("check")
     words = (
         "login.vcluster.example is reached through another host (ProxyJump or ProxyCommand in ~/.ssh/config), which "
-        "alone looks it up"
+        "looks up its address"
     )
     assert lines_of(done) == [*well_until("session", name=words), NO_SESSION]
     assert done.returncode == 0
@@ -289,9 +294,7 @@ UNREACHABLE = (
     "login.vcluster.example does not answer: is this computer connected to the network, does it need a VPN, or is the "
     "cluster down (for the Alliance: https://status.alliancecan.ca)?"
 )
-NO_REACTION = (
-    f"The open connection to {LOGIN} does not react; the next ./lab open makes a new one, and ssh asks once more."
-)
+NO_REACTION = f"The open connection to {LOGIN} is not responding. The next ./lab open replaces it; ssh may ask you to log in again."
 
 
 def test_11_no_network(lab):
@@ -349,7 +352,7 @@ class TestOnTheLoginNode:
                 "python_module",
                 r"python\/9.9",
                 "modules",
-                "settings.yml:{line}: no such module here: python/9.9. See what there is with: module spider NAME",
+                "settings.yml:{line}: module not found: python/9.9. See what there is with: module spider NAME",
             ),
             (
                 "environment_path",
@@ -380,10 +383,10 @@ class TestOnTheLoginNode:
         with changed(connected, "s/^language: .*/language: fr/; s/^account: .*/account: def-nobody/"):
             done = connected.run_lab("check")
         assert lines_of(done) == [
-            "ok     nom            login.vcluster.example est 10.77.0.10",
-            "ok     clé            pas nécessaire\u00a0: une connexion est déjà ouverte",
+            "ok     nom            login.vcluster.example a l'adresse 10.77.0.10",
+            "ok     clé            inutile\u00a0: une connexion est déjà ouverte",
             f"ok     connexion      {LOGIN} répond par la connexion déjà ouverte",
-            "ok     dossier        lab y est tel qu'ici",
+            "ok     dossier        lab est identique des deux côtés",
             "ÉCHEC  compte         Slurm a refusé la tâche\u00a0: Invalid account or account/partition combination specified "
             f"(voyez settings.yml:{line_of(connected, 'account')})",
         ]
@@ -398,7 +401,7 @@ def test_11_a_full_disk(idle, pristine_folder, built):
     try:
         done = lab.run_lab("check")
         words = (
-            "Cannot write to /srv/full: No space left on device. Free some space or files (diskusage_report shows your "
+            "Cannot write to /srv/full: No space left on device. Free some space or delete some files (diskusage_report shows your "
             "quotas)."
         )
         assert lines_of(done) == [*well_until("quota"), fails("quota", words)]
@@ -412,14 +415,14 @@ def test_11_a_folder_that_is_missing_or_not_the_same_is_said_and_not_touched(lab
     lab.on_login("mv ~/lab ~/lab.away")
     try:
         done = lab.run_lab("check")
-        words = f"{LOGIN} does not have lab yet; ./lab open sends it."
+        words = f"lab is not on {LOGIN} yet; ./lab open sends it."
         assert (done.returncode, lines_of(done)) == (1, [*well_until("folder"), fails("folder", words)])
         assert lab.cluster.run("login", "student", "ls", "-d", "lab").returncode == 2
     finally:
         lab.cluster.run("login", "student", "mv", "lab.away", "lab", check=True)
     lab.on_login("sed -i 's/^hours: .*/hours: 2/' settings.yml")
     done = lab.run_lab("check")
-    words = f"lab on {LOGIN} is not what it is here; ./lab sync brings both together, and so does ./lab open."
+    words = f"lab on {LOGIN} differs from the one here; run ./lab sync"
     assert (done.returncode, lines_of(done)) == (1, [*well_until("folder", shared=True), fails("folder", words)])
     assert lab.on_login("grep ^hours settings.yml").stdout == "hours: 2\n"
 
@@ -437,13 +440,14 @@ def test_11_an_environment_that_does_not_start_or_takes_for_ever(lab):
     done = lab.run_lab("check")
     there = {"quota": "there is room in /home/student"}
     words = (
-        "JupyterLab in /home/student/broken_py3 does not start (cannot import); build it anew: ./setup_env.sh --rebuild"
+        "JupyterLab in /home/student/broken_py3 does not start (cannot import); rebuild the environment on a login node: "
+        "./setup_env.sh --rebuild"
     )
     assert lines_of(done) == [*well_until("environment", **there), fails("environment", words)]
     on_both_sides(lab, "sed -i 's/^CHECK_STEP=60/CHECK_STEP=3/' lib/both/limits.sh")
     lab.on_login("printf '#!/bin/sh\\nsleep 600\\n' >~/broken_py3/bin/python")
     done = lab.run_lab("check")
-    words = f"{LOGIN} needs too long for this; Slurm or its file systems may be overloaded: try again later."
+    words = f"{LOGIN} is taking too long; Slurm or the file systems there may be overloaded. Try again later."
     assert lines_of(done) == [*well_until("environment", shared=True, **there), fails("environment", words)]
     assert done.returncode == 1
     # and nothing of it is left
@@ -475,7 +479,7 @@ def test_11_a_dead_node_no_free_port_and_too_little_time(lab):
     job = submitted(lab, "--time=4")
     cluster = lab.cluster
     done = lab.run_lab("check")
-    words = rf"FAILS  time left    Only [1-4] min, until ({moments.SAID}): save your work; when it has ended, \./lab open starts a new one\."
+    words = rf"FAILS  time left    Only [1-4] min left, until ({moments.SAID}): save your work\. When the session has ended, \./lab open starts a new one\."
     assert lines_of(done)[:-1] == well_until("time left", session=f"lab is job {job}")
     assert 1 <= moments.minutes_until(re.fullmatch(words, lines_of(done)[-1])[1]) <= 4
     assert done.returncode == 1
@@ -485,15 +489,15 @@ def test_11_a_dead_node_no_free_port_and_too_little_time(lab):
     done = lab.run_lab("check")
     stranger.stop()
     words = (
-        "No port of this computer from 65535 to 65535 is free; set another one in personal.yml, for example: port: 9800"
+        "No port from 65535 to 65535 is free on this computer; set another one in personal.yml, for example: port: 9800"
     )
     assert lines_of(done) == [*well_until("port", shared=True, session=f"lab is job {job}"), fails("port", words)]
     assert done.returncode == 1
     with cluster.network("node1").cut():
         done = lab.run_lab("check")
     words = (
-        "The server on node1.int.vcluster.example does not answer, and for Slurm the node is {}. See ./lab logs lab, "
-        "then end it with ./lab stop lab and start anew with ./lab open"
+        "The server on node1.int.vcluster.example does not answer (node state in Slurm: {}). See ./lab logs lab, end "
+        "the session with ./lab stop lab, then start it again with ./lab open --name=lab"
     )
     steps = well_until("node", shared=True, session=f"lab is job {job}")
     # with an asterisk as soon as Slurm has missed it, too, and down some time later

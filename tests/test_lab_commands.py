@@ -56,14 +56,14 @@ def test_each_command_has_help_in_the_users_language(make_folder, lab, language,
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["start"], "There is no “lab start”; there is: " + " ".join(COMMANDS)),
+        (["start"], "“start” is not a command of lab; available: " + " ".join(COMMANDS)),
         (["open", "--name"], "--name needs a value, for example --name=my-project"),
         (["open", "notebook.ipynb"], "“notebook.ipynb” is not understood; see --help"),
         (["status", "all"], "“all” is not understood; see --help"),
         (["attach", "one", "two"], "“two” is not understood; see --help"),
-        (["submit"], "A word is missing on the command line; see --help"),
+        (["submit"], "An argument is missing; see --help"),
         (["stop", "--all"], "“--all” is not understood; see --help"),
-        (["status"], "Who are you on narval? Write it into personal.yml, for example: user: alice"),
+        (["status"], "Your user name on narval is not known; write it into personal.yml, for example: user: alice"),
     ],
 )
 def test_what_is_typed_wrongly_is_one_line_and_status_64(make_folder, lab, words, said):
@@ -80,7 +80,7 @@ def test_without_a_command_there_is_help_and_status_64(make_folder, lab):
     [
         (
             {"account": None, "cluster": "nowhere"},
-            "settings.yml:8: there is no “nowhere” in plugins/clusters; there is: ",
+            "settings.yml:8: there is no “nowhere” in plugins/clusters; available: ",
         ),
         ({"project_name": None}, "settings.yml: project_name is missing; add the line project_name: my-project"),
         ({"gpus": "many"}, "settings.yml:15: “many” is not possible here; write for example gpus: 0"),
@@ -97,7 +97,9 @@ def test_what_is_set_wrongly_is_one_line_with_its_place(make_folder, lab, answer
 
 def test_it_is_said_in_french_too(make_folder, lab):
     folder = make_folder("least", language="fr")
-    said = french("lab: Qui êtes-vous sur narval ? Écrivez-le dans personal.yml, par exemple : user: alice\n")
+    said = french(
+        "lab: Votre nom d'utilisateur sur narval n'est pas connu ; écrivez-le dans personal.yml, par exemple : user: alice\n"
+    )
     assert lab(folder, "open") == (64, "", said)
 
 
@@ -106,13 +108,13 @@ def test_without_settings_there_is_no_traceback(make_folder, lab):
     (folder / "settings.yml").unlink()
     status, shown, errors = lab(folder, "status")
     assert (status, shown) == (64, "")
-    assert errors == f"lab: There is no settings.yml in {folder}; this folder comes from: copier copy\n"
+    assert errors == f"lab: There is no settings.yml in {folder}; such a folder is made with: copier copy\n"
 
 
 def test_personal_yml_is_read_as_the_scripts_read_it(make_folder, lab):
     folder = make_folder("least")
     (folder / "personal.yml").write_text("user: alice\naccount: def-x\n")
-    said = "lab: personal.yml:2: account belongs into settings.yml, not here.\n"
+    said = "lab: personal.yml:2: account belongs in settings.yml.\n"
     assert lab(folder, "status") == (64, "", said)
 
 
@@ -126,7 +128,7 @@ def test_on_this_computer_itself_open_is_the_script_and_nothing_else_has_to_be_d
     assert lab(folder, "status") == (
         64,
         "",
-        "lab: On local there is no Slurm, so there is nothing for lab status to do; JupyterLab starts with: ./lab open\n",
+        "lab: With cluster: local there is no Slurm, so lab status has nothing to do; start JupyterLab with: ./lab open\n",
     )
 
 
@@ -140,7 +142,7 @@ def test_a_python_without_plumbum_is_told_what_to_do_and_another_one_is_found(ma
     done = subprocess.run(command, env=empty, capture_output=True, encoding="utf-8")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
-        "lab: lab needs the Python package plumbum. Once, in this folder: python3 -m venv .lab/"
+        "lab: lab needs the Python package plumbum; install it once, in this folder: python3 -m venv .lab/"
     )
     # the one that is made as the message says
     python = folder / ".lab/python/bin/python"

@@ -30,20 +30,23 @@ def unknown(lab):
 def test_the_first_time_lab_asks_for_the_user_name_and_keeps_it(unknown):
     unknown.cluster.write("laptop", "alice", "lab/personal.yml", "# mine alone\nport: 9800")
     process = unknown.lab("status")
-    process.wait_for(r"^What is your user name on other\? \(kept in personal\.yml\)")
+    process.wait_for(r"^What is your user name on login\.vcluster\.example\? \(kept in personal\.yml\)")
     process.type("student\r")
-    process.wait_for("^No session of yours waits or runs; start one with: ./lab open$")
+    process.wait_for("^You have no session, waiting or running; start one with: ./lab open$")
     assert process.wait() == 0
     assert unknown.cluster.read("laptop", "alice", "lab/personal.yml") == "# mine alone\nport: 9800\nuser: student\n"
     again = unknown.run_lab("status")
-    assert (again.returncode, again.stdout) == (0, "No session of yours waits or runs; start one with: ./lab open\n")
+    assert (again.returncode, again.stdout) == (
+        0,
+        "You have no session, waiting or running; start one with: ./lab open\n",
+    )
 
 
 @pytest.mark.parametrize("name", ["stu dent", "-oProxyCommand=touch", "student@login.vcluster.example", ""])
 def test_a_user_name_that_cannot_be_one_is_refused_and_not_kept(unknown, name):
     before = unknown.cluster.auth_count("student")
     process = unknown.lab("status")
-    process.wait_for("What is your user name on other")
+    process.wait_for("What is your user name on login.vcluster.example")
     process.type(f"{name}\r")
     refusal = f"lab: personal.yml: “{name}” is not possible here; write for example user: alice"
     process.wait_for(f"^{re.escape(refusal)}$")
@@ -54,7 +57,7 @@ def test_a_user_name_that_cannot_be_one_is_refused_and_not_kept(unknown, name):
 
 def test_where_nobody_can_be_asked_for_the_user_name_the_line_to_write_is_shown(unknown):
     done = unknown.run_lab("status")
-    said = "lab: Who are you on other? Write it into personal.yml, for example: user: alice\n"
+    said = "lab: Your user name on login.vcluster.example is not known; write it into personal.yml, for example: user: alice\n"
     assert (done.returncode, done.stdout, done.stderr) == (64, "", said)
 
 
@@ -65,7 +68,7 @@ def test_where_there_is_no_browser_lab_says_how_to_get_the_address(lab):
     line = "cd lab && BROWSER=/bin/false exec ./lab open"
     process = lab.cluster.spawn("laptop", "alice", "bash", "-c", line, tty=True)
     address = process.wait_for(rf"^ +({LOCAL})\s")[1]
-    process.wait_for("^No browser could be opened; print the address with its token by: ./lab url$")
+    process.wait_for("^No browser could be opened; ./lab url prints the address with its token.$")
     assert answers(lab, address) == "200"
     assert lab.run_lab("url").stdout.startswith(address + "?token=")
     keep(process)
@@ -83,7 +86,7 @@ def test_the_address_of_a_session_that_has_no_server_or_no_tunnel_yet(lab):
     process, _ = lab.open_session()
     keep(process)
     done = lab.run_lab("url")
-    said = "lab: No tunnel leads to the session lab now; open one with: ./lab attach lab\n"
+    said = "lab: There is no tunnel to the session lab; open one with: ./lab attach lab\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
@@ -96,7 +99,7 @@ def test_a_lost_channel_in_a_living_connection_is_made_anew_and_lab_goes_on(lab)
     channels = ["pgrep", "-u", "student", "-f", "^bash -l -s"]
     (before,) = lab.cluster.run("login", "root", *channels, check=True).stdout.split()
     lab.cluster.run("login", "root", "kill", "-KILL", before, check=True)
-    words = "The channel to student@login.vcluster.example has ended; opened again within the same connection."
+    words = "The channel to student@login.vcluster.example was lost and has been reopened within the same connection."
     process.wait_for(re.escape(words))
     process.wait_for("The page works again: " + re.escape(address))
     (after,) = lab.cluster.run("login", "root", *channels, check=True).stdout.split()
@@ -135,7 +138,7 @@ def jump(idle, other_folder, built):
 def test_on_the_login_node_a_session_that_only_ssh_reaches_is_believed_its_record(jump):
     process = typed_at_login(jump, "open")
     said = process.wait_for(
-        r"^The session lab runs on (node[12]\.int\.vcluster\.example) until (.*)\. On your computer: ./lab attach lab\."
+        r"^The session lab runs on (node[12]\.int\.vcluster\.example) until (.*)\. To reach it from your computer: ./lab attach lab\."
     )
     assert 50 <= moments.minutes_until(said[2]) <= 60
     url = jump.cluster.run("login", "student", "bash", "-c", ON_LOGIN, "-", "url")
@@ -150,8 +153,8 @@ def test_a_refused_jump_is_one_line_and_the_session_goes_on(jump):
     process.wait_for("continue connecting")
     process.type("no\r")
     process.wait_for(
-        r"^lab: No login on node[12]\.int\.vcluster\.example through student@login\.vcluster\.example: see ssh's words "
-        r"above\. Your public key has to be in ~/\.ssh/authorized_keys on the cluster\.$"
+        r"^lab: Could not log in to node[12]\.int\.vcluster\.example through student@login\.vcluster\.example: see ssh's "
+        r"messages above\. Your public key must be in ~/\.ssh/authorized_keys on the cluster\.$"
     )
     assert process.wait() == 1
     assert re.search(LOCAL, process.output) is None
@@ -222,7 +225,11 @@ def separate(idle, other_folder, built):
 
 def announced(done):
     """Answers how many questions lab has said beforehand that ssh will ask."""
-    return int(re.match(r"ssh does not share a connection here: \S+ will ask (\d+) times", done.stdout)[1])
+    return int(
+        re.match(
+            r"ssh cannot share one connection on this computer\. Logins .* will ask for: at most (\d+),", done.stdout
+        )[1]
+    )
 
 
 def test_sync_with_separate_connections_carries_both_ways_and_asks_as_often_as_it_said(separate):

@@ -32,32 +32,32 @@ LEAST = {"account": "def-yourpi", "cluster": "narval"}
 
 SETTINGS = {
     "en": """\
-# Everything you answered. Edit it whenever you like, or run: copier update
-# One “name: value” or “name: [a, b]” a line, without quotes; the scripts say what they cannot read.
+# All your answers. Edit them whenever you like, or run: copier update
+# One “name: value” or “name: [a, b]” per line, without quotes; the scripts say what they cannot read.
 
 language: en
 project_name: my-project
 
-# the cluster, and the account that pays
+# the cluster, and the account that sessions are charged to
 cluster: narval
 account: def-yourpi
 
-# one session: its time limit, CPU cores, memory per core in MB, GPUs (gpu_model: none for none)
+# one session: its time limit in hours, CPU cores, memory per core in MB, GPUs (gpu_model: none if there are none)
 hours: 1
 cores: 2
 memory_per_core_mb: 1024
 gpus: 0
 gpu_model: none
 
-# the Python module, the kernels (plugins/kernels), the extensions (plugins/extensions), where the environment lives, \
-more Python packages
+# the Python module, the kernels (plugins/kernels), the extensions (plugins/extensions), where the environment is, \
+other Python packages
 python_module: python
 kernels: [python]
 extensions: []
 environment_path: $HOME/jupyter_py3
 packages: []
 
-# Copier's own: which version of the template this folder comes from; leave it
+# for Copier: the version of the template that this folder comes from; leave these lines as they are
 _commit: "1.0.0"
 _src_path: "{template}"
 """,
@@ -68,7 +68,7 @@ _src_path: "{template}"
 language: fr
 project_name: my-project
 
-# la grappe, et le compte à utiliser
+# la grappe, et le compte auquel les sessions sont imputées
 cluster: narval
 account: def-yourpi
 
@@ -79,15 +79,15 @@ memory_per_core_mb: 1024
 gpus: 0
 gpu_model: none
 
-# le module Python, les noyaux (plugins/kernels), les modules d'extension (plugins/extensions), le lieu de \
-l'environnement virtuel, d'autres paquets Python
+# le module Python, les noyaux (plugins/kernels), les modules d'extension (plugins/extensions), \
+l'emplacement de l'environnement virtuel, d'autres paquets Python
 python_module: python
 kernels: [python]
 extensions: []
 environment_path: $HOME/jupyter_py3
 packages: []
 
-# À Copier : de quelle version du modèle vient ce dossier ; n'y touchez pas
+# pour Copier : la version du modèle dont vient ce dossier ; laissez ces lignes telles quelles
 _commit: "1.0.0"
 _src_path: "{template}"
 """,
@@ -300,8 +300,8 @@ WRONG = {
     ),
     "a language that is none": (
         {"language": "xx"},
-        "language: There is no “xx” to choose.",
-        "language: There is no “xx” to choose.",
+        "language: “xx” is not one of the choices.",
+        "language: “xx” is not one of the choices.",
     ),
     "a project name that YAML takes for false": (
         {"project_name": "No"},
@@ -310,8 +310,8 @@ WRONG = {
     ),
     "a cluster that is none": (
         {"cluster": "atlantis"},
-        "cluster: There is no “atlantis” to choose.",
-        "cluster: Il n'y a pas de « atlantis » au choix.",
+        "cluster: “atlantis” is not one of the choices.",
+        "cluster: « atlantis » ne fait pas partie des choix.",
     ),
     "a path instead of a cluster": (
         {"cluster": "../clusters/narval"},
@@ -335,8 +335,8 @@ WRONG = {
     ),
     "too much memory": (
         {"cores": "4", "memory_per_core_mb": "1024001"},
-        "memory_per_core_mb: The node has 1024000 MB per core for that many cores.",
-        "memory_per_core_mb: Le nœud a 1024000 Mo par cœur pour ce nombre de cœurs.",
+        "memory_per_core_mb: With that many cores, a node has 1024000 MB per core.",
+        "memory_per_core_mb: Avec ce nombre de cœurs, un nœud a 1024000 Mo par cœur.",
     ),
     "memory with a unit": (
         {"memory_per_core_mb": "4G"},
@@ -360,18 +360,18 @@ WRONG = {
     ),
     "more cores than the nodes with this GPU have": (
         {"gpus": "1", "gpu_model": "a100", "cores": "49"},
-        "gpu_model: The nodes with this GPU have 48 cores.",
+        "gpu_model: Nodes with this GPU have 48 cores.",
         "gpu_model: Les nœuds avec ce GPU ont 48 cœurs.",
     ),
     "more memory than the nodes with this GPU have": (
         {"gpus": "1", "cores": "48", "memory_per_core_mb": "10626"},
-        "gpu_model: The node has 10625 MB per core for that many cores.",
-        "gpu_model: Le nœud a 10625 Mo par cœur pour ce nombre de cœurs.",
+        "gpu_model: With that many cores, a node has 10625 MB per core.",
+        "gpu_model: Avec ce nombre de cœurs, un nœud a 10625 Mo par cœur.",
     ),
     "a kernel that is none": (
         {"kernels": ["python", "cobol"]},
-        "kernels: There is no “cobol” to choose.",
-        "kernels: Il n'y a pas de « cobol » au choix.",
+        "kernels: “cobol” is not one of the choices.",
+        "kernels: « cobol » ne fait pas partie des choix.",
     ),
     "one kernel that is none": (
         {"kernels": "cobol"},
@@ -380,8 +380,8 @@ WRONG = {
     ),
     "an extension that is none": (
         {"extensions": ["git"]},
-        "extensions: There is no “git” to choose.",
-        "extensions: Il n'y a pas de « git » au choix.",
+        "extensions: “git” is not one of the choices.",
+        "extensions: « git » ne fait pas partie des choix.",
     ),
     "a cluster's kernel module where none is known": (
         {"cluster": "vulcan", "account": "aip-yourpi", "kernels": ["ir-kernel"]},
@@ -443,7 +443,9 @@ def test_a_retired_cluster_is_refused_with_the_name_of_its_successor(
     answers = {"language": language, "account": "def-yourpi", "cluster": cluster}
     done = copier_command("copy", "--defaults", *given(answers), pristine_template, tmp_path / "made")
     successor = FACTS[cluster]["successor"]
-    words = {"en": f"retired: its successor is {successor}", "fr": f"retirée : {successor} lui succède"}[language]
+    words = {"en": f"retired: its successor is {successor}", "fr": f"n'est plus en service : {successor} lui succède"}[
+        language
+    ]
     assert (done.returncode, done.stdout, done.stderr) == (1, "", refused(f"cluster: {words}") + "\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -591,27 +593,27 @@ def to_choice(name, value):
 # what most people are asked, in the order of their thoughts
 ASKED = {
     "en": [
-        "What shall the project be called?",
+        "What should the project be called?",
         "Which cluster do you work on?",
-        "Which account (allocation) pays for your sessions, such as def-yourpi?",
+        "Which account (allocation) are your sessions charged to, such as def-yourpi?",
         "How many hours may a session last (at most 8)?",
         "How many CPU cores do you need?",
         "How much memory do you need per core, in MB?",
         "How many GPUs do you need?",
         "Which Python module, such as python or python/3.11 (none: the system's own)?",
-        "Which languages shall the notebooks speak?",
+        "Which notebook languages do you need?",
         "Which extensions do you want?",
     ],
     "fr": [
-        "Comment s'appelle le projet ?",
+        "Comment le projet doit-il s'appeler ?",
         "Sur quelle grappe travaillez-vous ?",
-        "Quel compte (allocation) sert à vos sessions, par exemple def-yourpi ?",
+        "À quel compte (allocation) vos sessions sont-elles imputées, par exemple def-yourpi ?",
         "Combien d'heures une session peut-elle durer (au plus 8) ?",
         "De combien de cœurs CPU avez-vous besoin ?",
         "De combien de mémoire par cœur avez-vous besoin, en Mo ?",
         "De combien de GPU avez-vous besoin ?",
         "Quel module Python, par exemple python ou python/3.11 (none : celui du système) ?",
-        "Quels langages pour les notebooks ?",
+        "De quels langages avez-vous besoin dans vos notebooks ?",
         "Quels modules d'extension voulez-vous ?",
     ],
 }

@@ -273,6 +273,20 @@ def test_every_state_that_ends_a_job_has_its_hint():
     }
 
 
+def test_a_message_calls_a_cluster_by_the_name_that_people_know():
+    """The id of a cluster whose login host is asked stands for many; of a retired one it is never asked."""
+    given = {
+        (key, value)
+        for path in SCRIPTS
+        for key, rest in re.findall(r"\b(?:say|warn|die|misuse) (\w+)([^\n]*)", code_of(path).replace("\\\n", " "))
+        for value in re.findall(r'(?<=\s)cluster="?(\S+?)"?(?=\s|$)', rest)
+    }
+    assert len(given) > 10
+    assert {(key, value) for key, value in given if value != "$CLUSTER_NAME"} == {("retired", "$SETTING_cluster")}
+    windows = code_of(TEMPLATE / "tunnel_ssh.ps1")
+    assert set(re.findall(r"@\{ cluster = (.*?) \}", windows)) == {"$clusterName"}
+
+
 # --- the help of lab ------------------------------------------------------------------------------------------------
 
 sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
@@ -338,6 +352,34 @@ def test_the_table_of_commands_names_a_function_that_takes_what_it_is_given(comm
     ]
     needs = {"channel": ["settings", "channel"], "connection": ["settings", "connection"], "": []}
     assert [argument.arg for argument in found] == [*needs[COMMANDS[command].needs], "taken"]
+
+
+# --- how wide ---------------------------------------------------------------------------------------------------------
+
+
+def helps():
+    """Answers (place, text) for every help that people read: texts, and the comments at the head of the scripts."""
+    texts = [(name_of(path), path.read_text(encoding="utf-8")) for path in sorted(TEMPLATE.glob("lib/texts/*/help/*"))]
+    for path in sorted(TEMPLATE.glob("*.sh")):
+        head = re.match(r"#!.*\n((?:#.*\n)+)", path.read_text(encoding="utf-8"))[1]
+        texts.append((name_of(path), re.sub("(?m)^# ?", "", head)))
+    for path in sorted(TEMPLATE.glob("*.ps1")):
+        texts.append((name_of(path), re.match(r"(?s)<#\n(.*?)#>", path.read_text(encoding="utf-8"))[1]))
+    return texts
+
+
+@pytest.mark.parametrize(("place", "text"), helps(), ids=[place for place, _ in helps()])
+def test_a_line_of_help_fits_a_terminal_of_80_columns(place, text):
+    assert text.count("\n") >= 5
+    assert [line for line in text.split("\n") if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("language", CATALOGUES)
+def test_the_expected_start_of_a_job_stands_before_the_80th_column(language):
+    values = {"time": "12:34:56", "job": "12345678", "start": "2026-11-26 00:13", "reason": "Priority"}
+    line = re.sub(r"\{(\w+)\}", lambda name: values[name[1]], CATALOGUES[language]["waiting_pending"])
+    # a terminal's last column stays free
+    assert values["start"] in line[:79]
 
 
 # --- French ---------------------------------------------------------------------------------------------------------

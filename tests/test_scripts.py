@@ -7,13 +7,15 @@ import random
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import LANGUAGES, TEMPLATE, french, set_answer
+from conftest import LANGUAGES, TEMPLATE, edit, french, set_answer
 
 SCRIPTS = sorted(path.name for path in TEMPLATE.glob("*.sh"))
 # a port that nothing else is likely to have taken on the developer's computer
@@ -272,8 +274,8 @@ def test_a_port_that_is_taken_is_not_used_and_people_are_told(make_folder, scrip
         f"http://localhost:{taken_port + 1}/lab?token=0123abcd\n"
     )
     words = {
-        "en": f"Port {taken_port} of this computer is taken; using {taken_port + 1}.\n",
-        "fr": french(f"Le port {taken_port} de cet ordinateur est pris ; le port {taken_port + 1} le remplace.\n"),
+        "en": f"Port {taken_port} of this computer is in use; using {taken_port + 1} instead.\n",
+        "fr": french(f"Le port {taken_port} de cet ordinateur est occupé ; le port {taken_port + 1} le remplace.\n"),
     }
     assert (done.returncode, done.stderr) == (0, words[language])
 
@@ -283,7 +285,26 @@ def test_a_personal_port_that_is_taken_is_not_used_either(make_folder, script, t
     (folder / "personal.yml").write_text(f"port: {taken_port}\n")
     done = script(folder / "tunnel_ssh.sh", "--print", URL)
     assert done.stdout.startswith(f"ssh -N -L {taken_port + 1}:nc10101.int:48731 ")
-    assert done.stderr == f"Port {taken_port} of this computer is taken; using {taken_port + 1}.\n"
+    assert done.stderr == f"Port {taken_port} of this computer is in use; using {taken_port + 1} instead.\n"
+
+
+@pytest.mark.parametrize(
+    ("tried", "status", "said"),
+    [
+        (2, 0, "Port {first} of this computer is in use; using {next} instead.\n"),
+        (
+            1,
+            1,
+            "tunnel_ssh.sh: No port from {first} to {first} is free on this computer; set another one in personal.yml, for example: port: 9800\n",
+        ),
+    ],
+)
+def test_ports_are_tried_as_far_as_the_limits_say(make_folder, script, taken_port, tried, status, said):
+    folder = make_folder("least")
+    edit(folder / "lib/both/limits.sh", "LOCAL_PORTS=50", f"LOCAL_PORTS={tried}")
+    done = script(folder / "tunnel_ssh.sh", "--print", URL.replace("48731", str(taken_port)))
+    assert (done.returncode, done.stderr) == (status, said.format(first=taken_port, next=taken_port + 1))
+    assert bool(done.stdout) == (status == 0)
 
 
 BAD_ADDRESSES = [
@@ -340,7 +361,7 @@ def test_it_is_refused_in_french_too(make_folder, script, address):
     ("language", "words"),
     [
         ("en", "the session runs on this computer; open the printed address as it is."),
-        ("fr", "la session est sur cet ordinateur ; ouvrez l'adresse affichée telle quelle."),
+        ("fr", "la session est en cours sur cet ordinateur ; ouvrez l'adresse affichée telle quelle."),
     ],
 )
 def test_on_this_computer_itself_no_tunnel_is_needed(make_folder, script, name, language, words):
@@ -354,7 +375,7 @@ def test_on_this_computer_itself_no_tunnel_is_needed(make_folder, script, name, 
 def test_sshuttle_is_not_offered_where_only_ssh_passes(pristine_folder, script):
     done = script(pristine_folder("gpu") / "tunnel_sshuttle.sh")
     words = (
-        "tunnel_sshuttle.sh: On nibi only ssh passes between the nodes, so sshuttle does not reach them; use "
+        "tunnel_sshuttle.sh: On nibi the nodes can be reached by ssh only, so sshuttle cannot lead to the session; use "
         "./tunnel_ssh.sh\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (64, "", words)
@@ -369,7 +390,7 @@ def with_a_user(folder):
 def test_without_sshuttle_people_are_told_how_to_get_it(make_folder, script):
     done = script(with_a_user(make_folder("least")) / "tunnel_sshuttle.sh")
     words = (
-        "tunnel_sshuttle.sh: There is no sshuttle here; install it with: python3 -m pip install sshuttle (or use "
+        "tunnel_sshuttle.sh: sshuttle is not installed on this computer; install it with: python3 -m pip install sshuttle (or use "
         "./tunnel_ssh.sh, which needs ssh alone)\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", words)
@@ -378,8 +399,8 @@ def test_without_sshuttle_people_are_told_how_to_get_it(make_folder, script):
 @pytest.mark.parametrize(
     ("prints", "status", "words"),
     [
-        ("", 255, "No connection to alice@narval.alliancecan.ca: see ssh's words above."),
-        ("Welcome!\n", 0, "No session of yours is running on narval; start one there with ./start_salloc.sh"),
+        ("", 255, "No connection to alice@narval.alliancecan.ca: see ssh's messages above."),
+        ("Welcome!\n", 0, "You have no running session on narval; start one there with ./start_salloc.sh"),
         (
             f"passerelle-session {URL}\nWelcome!\npasserelle-session {URL.replace('1.int', '2.int')}\n",
             0,
@@ -390,6 +411,18 @@ def test_without_sshuttle_people_are_told_how_to_get_it(make_folder, script):
             0,
             "“http://-oProxyCommand=x:1/lab?token=a” is not the address of a session; copy the whole line that "
             "start_salloc.sh printed, in single quotes: 'http://node:8888/lab?token=...'",
+        ),
+        (
+            f"passerelle-session {URL}\npasserelle-session \x1b]0;x\x07\x9b2J\r\u202e {'a' * 300}\n",
+            0,
+            f"“^[]0;x^GM-BM-^[2J^MM-bM-^@M-. {'a' * 170}” is not the address of a session; copy the whole line that "
+            "start_salloc.sh printed, in single quotes: 'http://node:8888/lab?token=...'",
+        ),
+        (
+            "\x1b[31mWelcome" + 70000 * "!",
+            0,
+            f"What alice@narval.alliancecan.ca answered cannot be understood: ^[[31mWelcome{'!' * 187}. Does one of your "
+            "startup files there (~/.bashrc, ~/.bash_profile) print something in the background?",
         ),
     ],
 )
@@ -420,17 +453,40 @@ def test_what_would_be_typed_can_be_seen_before_there_is_a_session(make_folder, 
     assert not Path(variables["PATH"].split(":")[0], "ssh.calls").exists()
 
 
+def test_a_connection_that_is_closed_at_once_does_not_end_whoever_looks_whether_a_server_answers():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_at_once():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    # by a reset, as ssh does where nothing listens behind it
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.close()
+
+        threading.Thread(target=close_at_once, daemon=True).start()
+        look = f"for try in {{1..300}}; do answers 127.0.0.1 {server.getsockname()[1]} && exit 1; done; echo went on"
+        done = subprocess.run(
+            ["bash", "-c", f"SERVER_ANSWER=5; source lib/laptop/tunnel.sh; {look}"],
+            cwd=TEMPLATE,
+            capture_output=True,
+            text=True,
+        )
+        server.shutdown(socket.SHUT_RDWR)
+    assert (done.returncode, done.stdout) == (0, "went on\n")
+
+
 def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command, taken_port):
     folder = with_a_user(make_folder("least"))
     done = script(folder / "tunnel_ssh.sh", URL, **command("ssh", "", 255))
     words = (
-        "tunnel_ssh.sh: The tunnel has ended: see ssh's words above. Does the session still run, and is "
+        "tunnel_ssh.sh: The tunnel has ended: see ssh's messages above. Is the session still running, and is "
         "alice@narval.alliancecan.ca right?\n"
     )
     assert (done.returncode, done.stderr) == (1, words)
     assert done.stdout == (
-        "Connecting to alice@narval.alliancecan.ca; answer what ssh asks (password, second factor). The address to "
-        "open comes when the tunnel works.\n"
+        "Connecting to alice@narval.alliancecan.ca; answer ssh's questions (password, second factor). The address to "
+        "open appears when the tunnel works.\n"
     )
 
 
@@ -451,7 +507,9 @@ def test_a_tunnel_does_not_begin_on_the_cluster(make_folder, script, command, na
 
 def test_nobody_is_asked_who_they_are_where_nobody_can_answer(pristine_folder, script):
     done = script(pristine_folder("least") / "tunnel_ssh.sh", URL)
-    words = "tunnel_ssh.sh: Who are you on narval? Write it into personal.yml, for example: user: alice\n"
+    words = (
+        "tunnel_ssh.sh: Your user name on narval is not known; write it into personal.yml, for example: user: alice\n"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (64, "", words)
 
 
@@ -564,6 +622,20 @@ MISUSE = {
         "La commande salloc n'existe pas ici ; exécutez ceci sur un nœud de connexion de trillium : ssh "
         "USER@trillium-gpu.alliancecan.ca",
     ),
+    "salloc on a laptop, for a cluster that has no name here": (
+        ("start_salloc.sh", [], "other", {}),
+        64,
+        "There is no salloc here; run this on a login node of login.example.org: ssh USER@login.example.org",
+        "La commande salloc n'existe pas ici ; exécutez ceci sur un nœud de connexion de login.example.org : ssh "
+        "USER@login.example.org",
+    ),
+    "somebody unknown on such a cluster": (
+        ("tunnel_ssh.sh", [URL], "other", {}),
+        64,
+        "Your user name on login.example.org is not known; write it into personal.yml, for example: user: alice",
+        "Votre nom d'utilisateur sur login.example.org n'est pas connu ; écrivez-le dans personal.yml, par exemple : "
+        "user: alice",
+    ),
     "sbatch on a laptop": (
         ("submit_notebook.sh", ["analysis.ipynb"], "least", {}),
         64,
@@ -574,7 +646,7 @@ MISUSE = {
     "salloc within a job": (
         ("start_salloc.sh", [], "least", SLURM),
         64,
-        "You are within a job already; run this on a login node, or ./jupyterlab.sh here.",
+        "You are already inside a job; run this on a login node, or ./jupyterlab.sh here.",
         "Vous êtes déjà dans une tâche ; exécutez ceci sur un nœud de connexion, ou ./jupyterlab.sh ici.",
     ),
     "a server on a login node": (
@@ -595,13 +667,13 @@ MISUSE = {
         ("jupyterlab.sh", ["--port=80"], "least", SLURM),
         64,
         "“--port=80” is not understood; see --help",
-        "« --port=80 » n'est pas compris ; voyez --help",
+        "« --port=80 » n'est pas reconnu ; voyez --help",
     ),
     "an environment on a node without internet": (
         ("setup_env.sh", [], "least", SLURM),
         64,
-        "The compute nodes of narval have no internet; run this on a login node: ssh USER@narval.alliancecan.ca",
-        "Les nœuds de calcul de narval n'ont pas accès à l'internet ; exécutez ceci sur un nœud de connexion : ssh "
+        "The compute nodes of narval have no internet access; run this on a login node: ssh USER@narval.alliancecan.ca",
+        "Les nœuds de calcul de narval n'ont pas accès à Internet ; exécutez ceci sur un nœud de connexion : ssh "
         "USER@narval.alliancecan.ca",
     ),
     "an environment in a folder that this computer has not": (
@@ -615,31 +687,31 @@ MISUSE = {
         ("setup_env.sh", ["--frobnicate"], "least", {}),
         64,
         "“--frobnicate” is not understood; see --help",
-        "« --frobnicate » n'est pas compris ; voyez --help",
+        "« --frobnicate » n'est pas reconnu ; voyez --help",
     ),
     "a new environment and something else": (
         ("setup_env.sh", ["--rebuild", "numpy"], "least", {}),
         64,
         "“numpy” is not understood; see --help",
-        "« numpy » n'est pas compris ; voyez --help",
+        "« numpy » n'est pas reconnu ; voyez --help",
     ),
     "packages for nobody": (
         ("setup_env.sh", ["--add", "python"], "least", {}),
         64,
-        "Say for which kernel and what to add, for example: ./setup_env.sh --add python numpy",
-        "Dites pour quel noyau et quoi ajouter, par exemple : ./setup_env.sh --add python numpy",
+        "Name the kernel and the packages to add, for example: ./setup_env.sh --add python numpy",
+        "Indiquez le noyau et les paquets à ajouter, par exemple : ./setup_env.sh --add python numpy",
     ),
     "packages for a kernel that is none": (
         ("setup_env.sh", ["--add", "cobol", "numpy"], "least", {}),
         64,
-        "There is no kernel “cobol”; there is: ijulia-kernel ipython-kernel ir-kernel julia python r",
-        "Il n'y a pas de noyau « cobol » ; il y a : ijulia-kernel ipython-kernel ir-kernel julia python r",
+        "There is no kernel “cobol”; available: ijulia-kernel ipython-kernel ir-kernel julia python r",
+        "Il n'y a pas de noyau « cobol » ; disponibles : ijulia-kernel ipython-kernel ir-kernel julia python r",
     ),
     "a kernel that is a path": (
         ("setup_env.sh", ["--add", "../extensions/lmod", "numpy"], "least", {}),
         64,
-        "There is no kernel “../extensions/lmod”; there is: ijulia-kernel ipython-kernel ir-kernel julia python r",
-        "Il n'y a pas de noyau « ../extensions/lmod » ; il y a : ijulia-kernel ipython-kernel ir-kernel julia python r",
+        "There is no kernel “../extensions/lmod”; available: ijulia-kernel ipython-kernel ir-kernel julia python r",
+        "Il n'y a pas de noyau « ../extensions/lmod » ; disponibles : ijulia-kernel ipython-kernel ir-kernel julia python r",
     ),
     "a package that is an option": (
         ("setup_env.sh", ["--add", "python", "--index-url=http://x"], "least", {}),
@@ -662,8 +734,8 @@ MISUSE = {
     "an environment to register without a name": (
         ("setup_env.sh", ["--register", "/nonexistent"], "least", {}),
         64,
-        "Say which environment and under which name, for example: ./setup_env.sh --register ~/my_env my-kernel",
-        "Dites quel environnement et sous quel nom, par exemple : ./setup_env.sh --register ~/mon_env mon-noyau",
+        "Name the environment and the kernel, for example: ./setup_env.sh --register ~/my_env my-kernel",
+        "Indiquez l'environnement et le nom du noyau, par exemple : ./setup_env.sh --register ~/mon_env mon-noyau",
     ),
     "an environment to register under a name that is none": (
         ("setup_env.sh", ["--register", "/nonexistent", "my kernel"], "least", {}),
@@ -674,8 +746,8 @@ MISUSE = {
     "no notebook": (
         ("submit_notebook.sh", [], "least", {}),
         64,
-        "Say which notebook, for example: ./submit_notebook.sh analysis.ipynb",
-        "Dites quel notebook, par exemple : ./submit_notebook.sh analyse.ipynb",
+        "Name the notebook, for example: ./submit_notebook.sh analysis.ipynb",
+        "Indiquez le notebook, par exemple : ./submit_notebook.sh analyse.ipynb",
     ),
     "two notebooks": (
         ("submit_notebook.sh", ["analysis.ipynb", "--time", "3:00:00"], "least", {}),
@@ -706,15 +778,16 @@ MISUSE = {
     "a notebook that sbatch cannot name": (
         ("submit_notebook.sh", ['a"b.ipynb'], "least", {}),
         64,
-        'The path of a"b.ipynb has a quote, a backslash, a brace or a newline, which sbatch and nbconvert cannot read; rename it.',
+        'The path of a"b.ipynb contains a quote, a backslash, a brace or a newline, which sbatch and nbconvert cannot read; '
+        "rename it.",
         'Le chemin de a"b.ipynb contient un guillemet, une barre oblique inverse, une accolade ou un saut de ligne, que '
         "sbatch et nbconvert ne peuvent pas lire ; renommez-le.",
     ),
     "a notebook without Slurm": (
         ("submit_notebook.sh", ["analysis.ipynb"], "local", {}),
         64,
-        "{cluster}: local has no Slurm; run the notebook in JupyterLab.",
-        "{cluster} : local n'a pas Slurm ; exécutez le notebook dans JupyterLab.",
+        "{cluster}: with cluster: local there is no Slurm; run the notebook in JupyterLab.",
+        "{cluster} : avec cluster: local il n'y a pas de Slurm ; exécutez le notebook dans JupyterLab.",
     ),
     "a notebook where jobs cannot write": (
         ("submit_notebook.sh", ["analysis.ipynb"], "trillium", {"SCRATCH": "/scratch/prof"}),
@@ -726,16 +799,16 @@ MISUSE = {
     "the address that a browser opens": (
         ("tunnel_ssh.sh", ["--print", "http://localhost:48731/lab?token=a"], "least", {}),
         64,
-        "“http://localhost:48731/lab?token=a” is for a browser, once a tunnel is there; give the address with the node's "
-        "name that start_salloc.sh printed.",
-        "« http://localhost:48731/lab?token=a » est pour un navigateur, une fois le tunnel ouvert ; donnez l'adresse avec "
-        "le nom du nœud, affichée par start_salloc.sh.",
+        "“http://localhost:48731/lab?token=a” is the address to open in the browser; give the one with the node's "
+        "name, which start_salloc.sh printed.",
+        "« http://localhost:48731/lab?token=a » est l'adresse à ouvrir dans le navigateur web ; donnez celle qui "
+        "contient le nom du nœud, affichée par start_salloc.sh.",
     ),
     "two addresses": (
         ("tunnel_ssh.sh", [URL, URL], "least", {}),
         64,
-        "Give one address.",
-        "Donnez une seule adresse.",
+        "Give one address, in single quotes; see --help",
+        "Donnez une seule adresse, entre apostrophes ; voyez --help",
     ),
 }
 
@@ -763,7 +836,7 @@ def test_a_folder_without_settings_says_where_it_comes_from(make_folder, script,
     folder = make_folder("least")
     (folder / "settings.yml").unlink()
     done = script(folder / name, *arguments)
-    words = f"{name}: There is no settings.yml in {folder}; this folder comes from: copier copy\n"
+    words = f"{name}: There is no settings.yml in {folder}; such a folder is made with: copier copy\n"
     assert (done.returncode, done.stdout, done.stderr) == (64, "", words)
 
 
@@ -773,7 +846,7 @@ def test_an_environment_of_somebodys_own_is_left_alone(make_folder, script, tmp_
     (tmp_path / "jupyter_py3/mine").touch()
     done = script(folder / "setup_env.sh", HOME=tmp_path)
     words = (
-        f"setup_env.sh: {tmp_path}/jupyter_py3 is there already and was not built by setup_env.sh; move it away, or "
+        f"setup_env.sh: {tmp_path}/jupyter_py3 already exists and was not built by setup_env.sh; move it away, or "
         f"change environment_path ({place_of(folder, 'environment_path')}).\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", words)

@@ -81,7 +81,7 @@ def test_port_8888_taken_on_the_node_and_on_the_laptop(lab):
     assert ":8889/" in address
     process, url = lab.tunnel(address)
     assert url.startswith("http://localhost:8890/")
-    assert "Port 8889 of this computer is taken; using 8890." in process.output
+    assert "Port 8889 of this computer is in use; using 8890 instead." in process.output
     assert any(card["name"] == "R" for card in cluster.browse(url)["cards"])
 
 
@@ -216,7 +216,7 @@ def test_a_session_leaves_no_record_when_it_ends_by_itself(lab):
     done = lab.cluster.run("laptop", "alice", "lab/tunnel_ssh.sh")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        "tunnel_ssh.sh: No session of yours is running on other; start one there with ./start_salloc.sh",
+        "tunnel_ssh.sh: You have no running session on login.vcluster.example; start one there with ./start_salloc.sh",
     )
 
 
@@ -243,8 +243,8 @@ def test_a_tunnel_to_nothing_says_so_and_ends(lab):
     assert done.returncode == 1
     # ssh may have its say after it
     words = (
-        "tunnel_ssh.sh: Nothing answers at node1.int.vcluster.example:9999. Has the session ended, or is the address "
-        "another one? Without an address, ./tunnel_ssh.sh asks the cluster."
+        "tunnel_ssh.sh: Nothing answers at node1.int.vcluster.example:9999. Has the session ended, or has its "
+        "address changed? Without an address, ./tunnel_ssh.sh asks the cluster for it."
     )
     assert words in done.stderr.splitlines()
 
@@ -255,8 +255,8 @@ def test_an_address_for_the_browser_and_a_tunnel_on_the_cluster_are_refused(lab)
         assert (done.returncode, done.stdout, done.stderr) == (
             64,
             "",
-            f"tunnel_ssh.sh: “{address}” is for a browser, once a tunnel is there; "
-            "give the address with the node's name that start_salloc.sh printed.\n",
+            f"tunnel_ssh.sh: “{address}” is the address to open in the browser; "
+            "give the one with the node's name, which start_salloc.sh printed.\n",
         )
     done = lab.on_login("./tunnel_ssh.sh")
     assert (done.returncode, done.stderr) == (

@@ -83,7 +83,7 @@ def values(name):
     for endless, short in [("]*", "]{0,4}"), ("]+", "]{1,4}"), (")*", "){0,2}"), (")+", "){1,2}")]:
         rule = rule.replace(endless, short)
     allowed = st.from_regex(re.compile(rule, re.ASCII), fullmatch=True)
-    return allowed.filter(lambda text: text.lower() not in python_reader._YAML_WORDS)
+    return allowed.filter(lambda text: not re.fullmatch(RULES["yaml_word"], text))
 
 
 VALUES_OF = {name: values(name) for name in NAMES}
@@ -349,7 +349,7 @@ REFUSALS = {
     ),
     "a control character": (
         {"account": "def-\x1byourpi"},
-        "{at}: a character that does not show (a control character, or not UTF-8); type the line anew.",
+        "{at}: an invisible character (a control character, or not UTF-8); type the line again.",
         "{at} : un caractère invisible (caractère de contrôle, ou qui n'est pas en UTF-8) ; retapez la ligne.",
     ),
     "a word that YAML takes for true": (
@@ -399,18 +399,18 @@ REFUSALS = {
     ),
     "a kernel that is none": (
         {"kernels": "[python, cobol]"},
-        f"{{at}}: there is no “cobol” in plugins/kernels; there is: {' '.join(PLUGINS['kernels'])}",
-        f"{{at}} : il n'y a pas de « cobol » dans plugins/kernels ; il y a : {' '.join(PLUGINS['kernels'])}",
+        f"{{at}}: there is no “cobol” in plugins/kernels; available: {' '.join(PLUGINS['kernels'])}",
+        f"{{at}} : il n'y a pas de « cobol » dans plugins/kernels ; disponibles : {' '.join(PLUGINS['kernels'])}",
     ),
     "an extension that is none": (
         {"extensions": "[git]"},
-        f"{{at}}: there is no “git” in plugins/extensions; there is: {' '.join(PLUGINS['extensions'])}",
-        f"{{at}} : il n'y a pas de « git » dans plugins/extensions ; il y a : {' '.join(PLUGINS['extensions'])}",
+        f"{{at}}: there is no “git” in plugins/extensions; available: {' '.join(PLUGINS['extensions'])}",
+        f"{{at}} : il n'y a pas de « git » dans plugins/extensions ; disponibles : {' '.join(PLUGINS['extensions'])}",
     ),
     "a cluster that is none": (
         {"cluster": "atlantis"},
-        f"{{at}}: there is no “atlantis” in plugins/clusters; there is: {' '.join(CLUSTERS)}",
-        f"{{at}} : il n'y a pas de « atlantis » dans plugins/clusters ; il y a : {' '.join(CLUSTERS)}",
+        f"{{at}}: there is no “atlantis” in plugins/clusters; available: {' '.join(CLUSTERS)}",
+        f"{{at}} : il n'y a pas de « atlantis » dans plugins/clusters ; disponibles : {' '.join(CLUSTERS)}",
     ),
     "a retired cluster": (
         {"cluster": "cedar"},
@@ -420,27 +420,27 @@ REFUSALS = {
     ),
     "an account of another kind of cluster": (
         {"account": "aip-yourpi"},
-        "{at}: “aip-yourpi” is not an account of narval: there they begin with def-, rrg-, rpp-, ctb-; write for "
+        "{at}: “aip-yourpi” is not an account on narval, where accounts begin with def-, rrg-, rpp-, ctb-; write for "
         "example account: def-yourpi",
-        "{at} : « aip-yourpi » n'est pas un compte de narval : ils y commencent par def-, rrg-, rpp-, ctb- ; écrivez "
+        "{at} : « aip-yourpi » n'est pas un compte de narval, où les comptes commencent par def-, rrg-, rpp-, ctb- ; écrivez "
         "par exemple account: def-yourpi",
     ),
     "a prefix alone": (
         {"account": "def"},
-        "{at}: “def” is not an account of narval: there they begin with def-, rrg-, rpp-, ctb-; write for "
+        "{at}: “def” is not an account on narval, where accounts begin with def-, rrg-, rpp-, ctb-; write for "
         "example account: def-yourpi",
-        "{at} : « def » n'est pas un compte de narval : ils y commencent par def-, rrg-, rpp-, ctb- ; écrivez "
+        "{at} : « def » n'est pas un compte de narval, où les comptes commencent par def-, rrg-, rpp-, ctb- ; écrivez "
         "par exemple account: def-yourpi",
     ),
     "more hours than a job may last": (
         {"hours": "169"},
         "{at}: hours is 169; on narval it can be 168 at most.",
-        "{at} : hours vaut 169 ; sur narval c'est 168 au plus.",
+        "{at} : hours vaut 169 ; sur narval, le maximum est 168.",
     ),
     "more cores than a node has": (
         {"cores": "65"},
         "{at}: cores is 65; on narval it can be 64 at most.",
-        "{at} : cores vaut 65 ; sur narval c'est 64 au plus.",
+        "{at} : cores vaut 65 ; sur narval, le maximum est 64.",
     ),
     "more memory than a node has": (
         {"memory_per_core_mb": "2048001"},
@@ -451,21 +451,21 @@ REFUSALS = {
     ),
     "more GPUs than a node has": (
         {"gpu_model": "a100", "gpus": "5"},
-        "{at}: narval has no “a100:5” to give; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
+        "{at}: narval does not offer “a100:5”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
         "a100_3g.20gb:1",
         "{at} : narval n'offre pas « a100:5 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
         "a100_3g.20gb:1",
     ),
     "a GPU of another cluster": (
         {"gpu_model": "h100", "gpus": "1"},
-        "{at}: narval has no “h100:1” to give; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
+        "{at}: narval does not offer “h100:1”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
         "a100_3g.20gb:1",
         "{at} : narval n'offre pas « h100:1 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
         "a100_3g.20gb:1",
     ),
     "a GPU without a model": (
         {"gpus": "1"},
-        "{at}: narval has no “none:1” to give; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
+        "{at}: narval does not offer “none:1”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
         "a100_3g.20gb:1",
         "{at} : narval n'offre pas « none:1 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
         "a100_3g.20gb:1",
@@ -473,7 +473,7 @@ REFUSALS = {
     "more cores than a node with the GPU has": (
         {"gpu_model": "a100", "gpus": "1", "cores": "49"},
         "{at}: cores is 49; on narval it can be 48 at most.",
-        "{at} : cores vaut 49 ; sur narval c'est 48 au plus.",
+        "{at} : cores vaut 49 ; sur narval, le maximum est 48.",
     ),
 }
 
@@ -523,8 +523,8 @@ def test_a_nul_is_refused_although_bash_cannot_see_it(make_folder, bash_reader):
         status, _, words = bash_reader.ask("load", spoilt)
         assert (status, words.decode()) == (
             64,
-            "driver.sh: settings.yml: a character that does not show (a control character, or not UTF-8); "
-            "type the line anew.\n",
+            "driver.sh: settings.yml: an invisible character (a control character, or not UTF-8); "
+            "type the line again.\n",
         )
 
 
@@ -575,8 +575,8 @@ def test_personal_yml_cannot_change_what_the_project_has_set(make_folder, script
     (folder / "personal.yml").write_text("account: def-somebodyelse\n")
     done = script(folder / "start_salloc.sh", "--print")
     words = {
-        "en": "personal.yml:1: account belongs into settings.yml, not here.",
-        "fr": french("personal.yml:1 : account va dans settings.yml, pas ici."),
+        "en": "personal.yml:1: account belongs in settings.yml.",
+        "fr": french("personal.yml:1 : account doit se trouver dans settings.yml."),
     }
     assert (done.returncode, done.stdout, done.stderr) == (64, "", f"start_salloc.sh: {words[language]}\n")
 
@@ -586,7 +586,7 @@ def test_settings_yml_keeps_nothing_that_belongs_to_one_person(make_folder, bash
     content = (make_folder("least") / "settings.yml").read_bytes() + f"{line}\n".encode()
     status, _, words = bash_reader.ask("load", content)
     name, place = line.split(":")[0], f"settings.yml:{content.count(bytes([10]))}"
-    assert (status, words.decode()) == (64, f"driver.sh: {place}: {name} belongs into personal.yml, not here.\n")
+    assert (status, words.decode()) == (64, f"driver.sh: {place}: {name} belongs in personal.yml.\n")
     hold_together(bash_reader, content)
 
 

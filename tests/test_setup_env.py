@@ -100,7 +100,7 @@ def test_a_second_setup_env_at_the_same_time_is_refused(other):
     second = life.on_login("./setup_env.sh")
     assert (second.returncode, second.stderr) == (
         1,
-        "setup_env.sh: Another setup_env.sh is at work (it holds /home/student/twice_py3.lock); wait until it has ended.\n",
+        "setup_env.sh: Another setup_env.sh is already running (it holds /home/student/twice_py3.lock); wait until it has finished.\n",
     )
     assert first.wait() == 0
     assert works(life, "twice_py3")
@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_replaced(other, idle):
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1] == (
             "setup_env.sh: The environment could not be built at /srv/small/full_py3: No space left on device. "
-            "Free some space or files (diskusage_report shows your quotas), then run this again."
+            "Free some space or delete some files (diskusage_report shows your quotas), then run this again."
         )
         # the space is given back
         assert life.on_login("ls /srv/small/full_py3.builds").stdout == ""
@@ -184,7 +184,7 @@ def test_a_missing_module_is_one_clear_line(other):
     done = life.on_login("./setup_env.sh")
     assert (done.returncode, done.stderr) == (
         1,
-        f"setup_env.sh: settings.yml:{line}: no such module here: python/9.9. "
+        f"setup_env.sh: settings.yml:{line}: module not found: python/9.9. "
         "See what there is with: module spider NAME\n",
     )
 
@@ -196,7 +196,7 @@ def test_an_environment_that_somebody_else_built_is_left_alone(other):
     done = life.on_login("./setup_env.sh")
     assert (done.returncode, done.stderr) == (
         1,
-        "setup_env.sh: /home/student/mine_py3 is there already and was not built by setup_env.sh; move it away, "
+        "setup_env.sh: /home/student/mine_py3 already exists and was not built by setup_env.sh; move it away, "
         f"or change environment_path (settings.yml:{line}).\n",
     )
     assert life.on_login("[[ -e $HOME/mine_py3/bin/activate ]]").returncode == 0
@@ -208,7 +208,7 @@ def test_a_compute_node_without_internet_is_refused(other):
     assert done.returncode == 64
     # srun says in a line of its own that it has failed
     assert [line for line in done.stderr.splitlines() if not line.startswith("srun: ")] == [
-        "setup_env.sh: The compute nodes of other have no internet; "
+        "setup_env.sh: The compute nodes of login.vcluster.example have no internet access; "
         "run this on a login node: ssh USER@login.vcluster.example"
     ]
 
@@ -238,8 +238,8 @@ def test_a_kernel_module_that_the_cluster_does_not_list_is_refused(other):
     done = life.on_login("./setup_env.sh")
     assert (done.returncode, done.stderr) == (
         64,
-        f"setup_env.sh: settings.yml:{line}: other is not known to have the module ir-kernel; "
-        "write python, julia or r instead, which are installed.\n",
+        f"setup_env.sh: settings.yml:{line}: login.vcluster.example is not known to have the module ir-kernel; "
+        "write python, julia or r instead, which setup_env.sh installs.\n",
     )
 
 
@@ -266,7 +266,7 @@ def test_r_gets_more_packages_by_one_command_and_says_which_it_cannot(lab):
     missing = lab.on_login("./setup_env.sh --add r noSuchPackage", timeout=300)
     assert missing.returncode == 1
     assert missing.stderr.splitlines()[-1] == (
-        "setup_env.sh: noSuchPackage could not be added to the kernel r: see the words above."
+        "setup_env.sh: noSuchPackage could not be added to the kernel r: see the messages above."
     )
 
 

@@ -46,7 +46,7 @@ def test_a_notebook_runs_and_its_output_is_where_the_script_says(lab):
     assert done.returncode == 0, done.stderr
     submitted, output = done.stdout.splitlines()
     job = submitted.removeprefix("Submitted batch job ")
-    assert output == f"What it prints goes to /home/student/lab/mon été 50%-{job}.out"
+    assert output == f"Its output goes to /home/student/lab/mon été 50%-{job}.out"
     assert state(lab, job) == "COMPLETED"
     assert lab.cluster.read("login", "student", output.split(" goes to ")[1]).splitlines()[-1] in (
         "helped node1",
@@ -97,7 +97,7 @@ def test_a_notebook_in_another_language_is_refused(lab):
 @pytest.mark.parametrize(
     ("words", "status", "line"),
     [
-        ("", 64, "Say which notebook, for example: ./submit_notebook.sh analysis.ipynb"),
+        ("", 64, "Name the notebook, for example: ./submit_notebook.sh analysis.ipynb"),
         ("nowhere.ipynb", 64, "There is no notebook nowhere.ipynb; give the path of a file that ends in .ipynb"),
         ("settings.yml", 64, "There is no notebook settings.yml; give the path of a file that ends in .ipynb"),
         ("empty.ipynb", 64, "empty.ipynb is not a Jupyter notebook (it has no “nbformat”)."),
@@ -126,7 +126,7 @@ def test_a_notebook_in_a_read_only_home_is_sent_to_scratch(idle, other_folder, b
     done = lab.on_login("./submit_notebook.sh plain.ipynb")
     assert (done.returncode, done.stderr) == (
         64,
-        "submit_notebook.sh: Jobs of other cannot write to /home; copy plain.ipynb to /scratch/student "
+        "submit_notebook.sh: Jobs of login.vcluster.example cannot write to /home; copy plain.ipynb to /scratch/student "
         "and submit it from there.\n",
     )
     job = lab.on_login("cp plain.ipynb $SCRATCH/ && ./submit_notebook.sh $SCRATCH/plain.ipynb").stdout.split()[3]

@@ -37,10 +37,10 @@ def a_newer_version(template):
 
 
 SAID = {
-    "en": "Updated. See what changed with: git diff    The next ./lab open takes it to the cluster; by hand: copy it there "
+    "en": "Updated. See what changed with: git diff    The next ./lab open sends it to the cluster; by hand: copy it there "
     "and run ./setup_env.sh again.",
     "fr": french(
-        "Mise à jour faite. Voyez ce qui a changé avec : git diff    Le prochain ./lab open l'apporte à la grappe ; à la main : "
+        "Mise à jour faite. Voyez ce qui a changé avec : git diff    Le prochain ./lab open l'envoie à la grappe ; à la main : "
         "copiez-le là-bas et exécutez de nouveau ./setup_env.sh."
     ),
 }
@@ -131,9 +131,9 @@ def lab_update(environment, own_home):
 
 
 UPDATED = {
-    "en": "The folder is up to date; see what has changed with: git diff. The next ./lab open takes it to the cluster.\n",
+    "en": "The folder is up to date; see what has changed with: git diff. The next ./lab open sends it to the cluster.\n",
     "fr": french(
-        "Le dossier est à jour ; voyez ce qui a changé avec : git diff. Le prochain ./lab open l'apporte à la grappe.\n"
+        "Le dossier est à jour ; voyez ce qui a changé avec : git diff. Le prochain ./lab open l'envoie à la grappe.\n"
     ),
 }
 
@@ -163,7 +163,7 @@ def test_lab_update_that_copier_refuses_is_no_success(project, lab_update):
 def test_lab_update_without_copier_says_how_to_get_it(project, lab_update):
     folder = project("least")
     done = lab_update(folder, tools=["git"])
-    said = "lab: There is no copier on this computer; install it with: python3 -m pip install copier (or install uv)\n"
+    said = "lab: Copier is not installed on this computer; install it with: python3 -m pip install copier (or install uv)\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
     assert values(folder)["_commit"] == "1.0.0"
 
@@ -256,7 +256,7 @@ WRONG_EDITS = [
         {"account": "alice"},
         "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
     ),
-    ("least", {"kernels": "[python, cobol]"}, "kernels: There is no “cobol” to choose."),
+    ("least", {"kernels": "[python, cobol]"}, "kernels: “cobol” is not one of the choices."),
     (
         "class",
         {"environment_path": "/project/../mine"},

@@ -72,7 +72,7 @@ def test_python_runs_in_the_job_through_a_jump_where_only_ssh_passes(idle, other
     refused = idle.run("laptop", "alice", "lab/tunnel_sshuttle.sh", address)
     assert refused.returncode == 64
     assert refused.stderr == (
-        "tunnel_sshuttle.sh: On other only ssh passes between the nodes, so sshuttle does not reach them; "
+        "tunnel_sshuttle.sh: On login.vcluster.example the nodes can be reached by ssh only, so sshuttle cannot lead to the session; "
         "use ./tunnel_ssh.sh\n"
     )
 

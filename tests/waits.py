@@ -82,7 +82,7 @@ def queue_for_ten_minutes(task):
     cluster = task.cluster
     life = Life(cluster, task.folder)
     process = life.lab("open", "--no-browser", "--begin=now+2hours")
-    process.wait_for("is submitted")
+    process.wait_for("has been submitted")
     before, commands = queries(cluster), commands_over_ssh(cluster)
     clients, end = set(), time.monotonic() + WAIT
     while time.monotonic() < end:
@@ -119,9 +119,9 @@ def time_limits_and_an_outage(task):
     limited = {
         minutes: life.lab("open", "--no-browser", f"--name=of{minutes}", f"--time={minutes}") for minutes in (1, 7, 17)
     }
-    limited[7].wait_for("lab: 5 minutes are left of the session of7 .until .*: save your work", timeout=300)
-    limited[17].wait_for("lab: 15 minutes are left of the session of17 .until .*: save your work", timeout=300)
-    timeout = limited[1].wait_for("lab: Slurm has ended job .*", timeout=300)[0]
+    limited[7].wait_for("lab: 5 minutes left in the session of7 .until .*: save your work", timeout=300)
+    limited[17].wait_for("lab: 15 minutes left in the session of17 .until .*: save your work", timeout=300)
+    timeout = limited[1].wait_for(r"lab: Job \d+ has ended: .*", timeout=300)[0]
     shown = {minutes: process.output for minutes, process in limited.items()}
     for minutes in (7, 17):
         life.run_lab("stop", f"of{minutes}")

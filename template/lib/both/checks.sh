@@ -16,7 +16,7 @@ check_settings() {
   [[ $FACT_scheduler == slurm ]] || return 0
   if [[ $FACT_account_prefixes ]] && [[ " $FACT_account_prefixes " != *" ${SETTING_account%%-*} "* || $SETTING_account != *-* ]]; then
     prefix=" $FACT_account_prefixes"
-    misuse bad_account place="$LINE_account" account="$SETTING_account" cluster="$SETTING_cluster" \
+    misuse bad_account place="$LINE_account" account="$SETTING_account" cluster="$CLUSTER_NAME" \
       prefixes="${FACT_account_prefixes// /-, }-" example="${FACT_account_prefixes%% *}-yourpi"
   fi
   at_most hours "$FACT_hours_max"
@@ -27,7 +27,7 @@ check_settings() {
 at_most() {
   local value="SETTING_$1" place="LINE_$1"
   [[ ! $2 =~ ^[0-9]+$ ]] || ((${!value} <= $2)) \
-    || misuse too_much place="${!place}" name="$1" value="${!value}" limit="$2" cluster="$SETTING_cluster"
+    || misuse too_much place="${!place}" name="$1" value="${!value}" limit="$2" cluster="$CLUSTER_NAME"
 }
 
 # check_node: does the session fit on one node, with its GPUs?
@@ -42,7 +42,7 @@ check_node() {
       [[ $known != ok ]] || break
     done
     [[ $known == ok || -z $FACT_gpu_requests ]] \
-      || misuse bad_gpu place="$LINE_gpus" request="$SETTING_gpu_model:$SETTING_gpus" cluster="$SETTING_cluster" known="$FACT_gpu_requests"
+      || misuse bad_gpu place="$LINE_gpus" request="$SETTING_gpu_model:$SETTING_gpus" cluster="$CLUSTER_NAME" known="$FACT_gpu_requests"
     cores=$(of_model "$FACT_gpu_node_cores" "$cores")
     memory=$(of_model "$FACT_gpu_node_memory_mb" "$memory")
   fi
@@ -50,7 +50,7 @@ check_node() {
   at_most cores "$cores"
   [[ ! $memory =~ ^[0-9]+$ ]] || ((SETTING_cores * SETTING_memory_per_core_mb <= memory)) \
     || misuse too_much_memory place="$LINE_memory_per_core_mb" cores="$SETTING_cores" memory="$SETTING_memory_per_core_mb" \
-      total="$((SETTING_cores * SETTING_memory_per_core_mb))" limit="$memory" cluster="$SETTING_cluster"
+      total="$((SETTING_cores * SETTING_memory_per_core_mb))" limit="$memory" cluster="$CLUSTER_NAME"
 }
 
 # of_model LIST OTHERWISE: the number that a list such as "h100:48 h200:64" has for the chosen GPU model

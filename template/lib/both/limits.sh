@@ -52,6 +52,8 @@ TIME_LIMIT_WARNING=300
 # --- not times ---
 # so many ports of the laptop are tried, from the wanted one on
 LOCAL_PORTS=50
+# more than that in answer to one request is none: a folder of a million files takes less
+ANSWER_MEGABYTES=200
 # minutes left of a session at which lab warns; fewer than the last are too few to begin anything
 LONG_WARNING_MINUTES=15
 SHORT_WARNING_MINUTES=5

@@ -2,7 +2,7 @@
 # Reads settings.yml, personal.yml and the cluster's facts: "name: value" or "name: [a, b]", one a line.
 # Any other line is refused with file, line and what to write instead, and nothing read here is ever run as code.
 # Afterwards SETTING_account is the account, LINE_account where it was set, FACT_reach a fact of the cluster;
-# a list is its words with one space between. Bash 3.2 is enough (macOS).
+# a list is its words with one space between; CLUSTER_NAME is what messages call the cluster. Bash 3.2 is enough (macOS).
 
 source "$FOLDER/lib/both/limits.sh"
 source "$FOLDER/lib/both/messages.sh"
@@ -22,6 +22,9 @@ load_settings() {
     || misuse no_such_plugin place="$LINE_cluster" folder=plugins/clusters name="$SETTING_cluster" known="$(names_in plugins/clusters)"
   read_flat "plugins/clusters/$SETTING_cluster.yml" FACT
   [[ $FACT_status != retired ]] || misuse retired place="$LINE_cluster" cluster="$SETTING_cluster" successor="$FACT_successor"
+  # where the login host is asked, the cluster's id stands for many and says nothing
+  CLUSTER_NAME=$SETTING_cluster
+  [[ $FACT_login_host != asked ]] || CLUSTER_NAME=${SETTING_login_host:-}
   need_settings
   check_settings
 }
@@ -112,8 +115,6 @@ read_rules() {
 check_value() {
   local place=$1 name=$2 value=$3 many=$4 list="" item
   local rule="RULE_$2" example="RULE_${2}_example" items=("$3")
-  # YAML 1.1 reads these words as true, false or nothing
-  local yaml_word='^([Yy][Ee][Ss]|[Nn][Oo]|[YyNn]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Oo][Nn]|[Oo][Ff][Ff]|[Nn][Uu][Ll][Ll])$'
   [[ ${!example+set} ]] || misuse no_such_setting place="$place" name="$name"
   # what belongs to one person is not the project's, and the other way round
   [[ " $RULE_personal " == *" $name "* ]] && item=personal.yml || item=settings.yml
@@ -122,7 +123,7 @@ check_value() {
   [[ $many == "$list" ]] || misuse bad_value place="$place" value="$value" example="$name: ${!example}"
   [[ ! $many ]] || IFS=' ' read -r -a items <<<"$value"
   for item in ${items[@]+"${items[@]}"}; do
-    if [[ ! $item =~ ^${!rule}$ || $item =~ $yaml_word ]]; then
+    if [[ ! $item =~ ^${!rule}$ || $item =~ ^$RULE_yaml_word$ ]]; then
       misuse bad_value place="$place" value="$item" example="$name: ${!example}"
     fi
   done

@@ -92,7 +92,7 @@ load_modules() {
     show_command module load "${missing[@]}"
     return
   fi
-  type module &>/dev/null || misuse no_modules cluster="$SETTING_cluster" login="$(login_name)"
+  type module &>/dev/null || misuse no_modules cluster="$CLUSTER_NAME" login="$(login_name)"
   words=$(mktemp)
   # Lmod's function is not written for -e and -u
   set +eu
@@ -151,6 +151,6 @@ need_environment() {
 # cluster_kernel_module MODULE: prints it, for a kernel plugin, if the cluster's facts list it
 cluster_kernel_module() {
   [[ " $FACT_kernel_modules " == *" ${1%%/*} "* ]] \
-    || misuse no_kernel_module place="$LINE_kernels" name="${1%%/*}" cluster="$SETTING_cluster"
+    || misuse no_kernel_module place="$LINE_kernels" name="${1%%/*}" cluster="$CLUSTER_NAME"
   printf '%s\n' "$1"
 }

@@ -56,12 +56,11 @@ leave_proof() {
 
 # shows_proof ADDRESS PORT: does this server answer there? (it may have lost the port to another one)
 shows_proof() {
-  local line
-  {
+  # in a process of its own: who writes to a connection that has been closed again is killed (SIGPIPE)
+  (
     exec 3<>"/dev/tcp/$1/$2" && printf 'GET /static/passerelle HTTP/1.0\r\n\r\n' >&3 \
-      && while IFS= read -r -t "$SERVER_ANSWER" line <&3 && [[ $line != "$PROOF" ]]; do :; done
-    exec 3>&-
-  } 2>/dev/null && [[ $line == "$PROOF" ]]
+      && while IFS= read -r -t "$SERVER_ANSWER" line <&3 && [[ $line != "$PROOF" ]]; do :; done && [[ $line == "$PROOF" ]]
+  ) 2>/dev/null
 }
 
 # leave_record URL: the session's address and, in a second line, when Slurm will end the job (seconds since 1970)

@@ -5,8 +5,8 @@
 need_user() {
   local name
   [[ ! ${SETTING_user:-}${SETTING_ssh_host:-} && ! $PRINT ]] || return 0
-  [[ -t 0 ]] || misuse no_user cluster="$SETTING_cluster"
-  say which_user cluster="$SETTING_cluster"
+  [[ -t 0 ]] || misuse no_user cluster="$CLUSTER_NAME"
+  say which_user cluster="$CLUSTER_NAME"
   read -r name
   check_value personal.yml user "$name" ""
   # the file's last line may lack its newline
@@ -24,19 +24,36 @@ need_tunnel() {
 # read_address URL: sets NODE, PORT and PAGE from the address that start_salloc.sh printed
 read_address() {
   [[ $1 =~ ^http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$ ]] \
-    || misuse bad_address address="$1"
-  ((BASH_REMATCH[2] <= 65535)) || misuse bad_address address="$1"
+    || misuse bad_address address="${1:0:200}"
+  ((BASH_REMATCH[2] <= 65535)) || misuse bad_address address="${1:0:200}"
   [[ ${BASH_REMATCH[1]} != localhost && ${BASH_REMATCH[1]} != 127.* ]] || misuse browser_address address="$1"
   NODE=${BASH_REMATCH[1]} PORT=${BASH_REMATCH[2]} PAGE=${BASH_REMATCH[3]}
 }
 
+# listens HOST PORT: does anything?
+listens() {
+  (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null
+}
+
+# choose_port WANTED: sets LOCAL_PORT to the first port of this computer from there on where nothing listens
+choose_port() {
+  local last=$(($1 + LOCAL_PORTS - 1))
+  ((last <= 65535)) || last=65535
+  LOCAL_PORT=$1
+  while listens 127.0.0.1 "$LOCAL_PORT"; do
+    ((LOCAL_PORT < last)) || die no_free_port first="$1" last="$last"
+    LOCAL_PORT=$((LOCAL_PORT + 1))
+  done
+  ((LOCAL_PORT == $1)) || say other_port port="$LOCAL_PORT" taken="$1" >&2
+}
+
 # answers HOST PORT: does a Jupyter server answer there? (an open port proves nothing)
 answers() {
-  local line=""
-  {
-    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /api HTTP/1.0\r\n\r\n' >&3 && IFS= read -r -t "$SERVER_ANSWER" line <&3
-    exec 3>&-
-  } 2>/dev/null && [[ $line == HTTP/*" 200 "* ]]
+  # in a process of its own: who writes to a connection that has been closed again is killed (SIGPIPE)
+  (
+    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /api HTTP/1.0\r\n\r\n' >&3 \
+      && IFS= read -r -t "$SERVER_ANSWER" line <&3 && [[ $line == HTTP/*" 200 "* ]]
+  ) 2>/dev/null
 }
 
 # say_when_it_answers HOST PORT URL [TUNNEL]: in the background; a tunnel (its process) to nothing is closed after a while
@@ -45,7 +62,7 @@ say_when_it_answers() {
   until answers "$1" "$2"; do
     kill -0 "${4:-$$}" 2>/dev/null || return 0
     # counted from when the tunnel is there: before, somebody may be typing a password
-    if [[ ${4:-} ]] && (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; then tries=$((tries + 1)); fi
+    if [[ ${4:-} ]] && listens "$1" "$2"; then tries=$((tries + 1)); fi
     if ((tries > 5)); then
       warn nothing_answers node="$NODE" port="$PORT"
       kill "$4"

@@ -5,9 +5,10 @@
 exec 2>&1 8>&1
 CHILD="" JOB="" UP="" NUMBER=0
 
-# tell KIND WORD...: answers the request that is being served
+# tell KIND WORD...: answers the request that is being served; what Slurm says may have a tab or a new line in it
 tell() {
   local IFS=$'\t'
+  set -- "${@//[$'\t\r\n']/ }"
   printf 'passerelle\t%s\t%s\n' "$NUMBER" "$*"
 }
 

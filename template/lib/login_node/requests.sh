@@ -46,7 +46,7 @@ answer_files() {
   [[ $STATE != there ]] || (cd -- "$FOLDER" \
     && find . "${LEFT_OUT[@]}" -prune -o ! -type d -printf '%y:%s:%T@:%m/%P\0' 2>/dev/null \
     | LC_ALL=C sed -z 's/\\/\\\\/g; s/\n/\\n/g; s/\r/\\r/g; s/\t/\\t/g; s/\//\t/; s/^/passerelle\t'"$NUMBER"'\tfile\t/' \
-    | tr '\0' '\n')
+      | tr '\0' '\n')
   tell listed "$STATE" "$(now)"
 }
 
@@ -129,7 +129,7 @@ answer_withdraw() {
 job_called() {
   local jobs job name
   jobs=$(squeue --me --noheader --states=PENDING,CONFIGURING,RUNNING,SUSPENDED --sort=i --format='%i %j' 2>&1) || {
-    tell trouble "${jobs//$'\n'/ }" >&8
+    tell trouble "$jobs" >&8
     return 1
   }
   while read -r job name; do
@@ -168,7 +168,7 @@ answer_state() {
     tell state "$1" "$(now)" "${words[0]}" "${words[1]}" "${words[2]}" "${words[3]}" "${words[4]:-}" \
       "$(memory_words "$1" "${words[0]}")"
   else
-    tell trouble "${answer//$'\n'/ }"
+    tell trouble "$answer"
   fi
 }
 
@@ -178,22 +178,23 @@ memory_words() {
   [[ $2 == FAILED || $2 == CANCELLED || $2 == OUT_OF_MEMORY ]] || return 0
   find_state "logs/*-$1.log"
   ((${#FOUND[@]} == 0)) \
-    || grep -a -h -m 1 -i -E '^slurmstepd.*(memory limit|oom|out of memory)' "${FOUND[@]}" | head -n 1 | tr '\t' ' '
+    || grep -a -h -m 1 -i -E '^slurmstepd.*(memory limit|oom|out of memory)' "${FOUND[@]}" | head -n 1
 }
 
 # answer_list: tells every session that waits or runs: squeue once, sstat once
 answer_list() {
-  local jobs line job running=""
+  local jobs line job state reason start end node given cores name running=""
   jobs=$(squeue --me --noheader --sort=i \
     --Format='JobID:|,State:|,Reason:|,StartTime:|,EndTime:|,NodeList:|,tres-alloc:|,NumCPUs:|,Name:' 2>&1) || {
-    tell trouble "${jobs//$'\n'/ }"
+    tell trouble "$jobs"
     return
   }
   find_state 'sessions/*'
-  while IFS='|' read -r -a job; do
-    if ((${#job[@]} > 8)) && [[ ${job[8]} == "$SESSION_PREFIX"* || " ${FOUND[*]##*/} " == *" ${job[0]} "* ]]; then
-      tell session "$(now)" "${job[@]}"
-      [[ ${job[1]} != RUNNING ]] || running+=,${job[0]}
+  # a name may have the bar in it that stands between the fields
+  while IFS='|' read -r job state reason start end node given cores name; do
+    if [[ $name == "$SESSION_PREFIX"* || ($job && " ${FOUND[*]##*/} " == *" $job "*) ]]; then
+      tell session "$(now)" "$job" "$state" "$reason" "$start" "$end" "$node" "$given" "$cores" "$name"
+      [[ $state != RUNNING ]] || running+=,$job
     fi
   done <<<"$jobs"
   [[ ! $running ]] || sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
@@ -210,7 +211,7 @@ answer_stop() {
   elif words=$(scancel "$1" 2>&1); then
     tell stopped "$1"
   else
-    tell trouble "${words//$'\n'/ }"
+    tell trouble "$words"
   fi
 }
 
@@ -238,7 +239,8 @@ answer_log() {
   tell logged "$newest"
 }
 show_log() {
-  "${show[@]}" "$newest" | sed -u 's/token=[A-Za-z0-9._-]*/token=.../g'
+  # nor is anything in it an answer
+  "${show[@]}" "$newest" | sed -u 's/token=[A-Za-z0-9._-]*/token=.../g; s/^passerelle\t/passerelle /'
 }
 
 # answer_submit FOLDER SUM NOTEBOOK OPTION...: a notebook as a batch job
@@ -263,7 +265,8 @@ check_steps() {
     # a command's own words may stand above ours
     [[ $status == 0 || $words != *$'\n'* ]] || printf '%s\n' "${words%$'\n'*}"
     words=${words##*$'\n'}
-    tell step "$step" "$status" "${words#check.sh: }"
+    IFS=$'\t' read -r -a words <<<"${words#check.sh: }"
+    tell step "$step" "$status" "${words[@]}"
     ((status == 0)) || break
   done
 }

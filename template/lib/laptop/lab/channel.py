@@ -18,7 +18,7 @@ from .messages import FOLDER, Trouble, printable, say, warn
 from .paths import LEFT_OUT
 from .waiting import Waiting, clock
 
-JOB, TIME, TEXT = "[0-9]{1,12}", "[0-9]{1,11}", r"[^\t]*"
+JOB, TIME, TEXT, REST = "[0-9]{1,12}", "[0-9]{1,11}", r"[^\t]*", ".*"
 A_TIME = f"(?:{TIME}|N/A|Unknown|)"
 SHAPES = {
     "alive": [],
@@ -34,22 +34,50 @@ SHAPES = {
     "withdrawn": [f"(?:{JOB})?"],
     "failed": [r"[a-z_]+\.sh"],
     "done": [],
-    "trouble": [".*"],
+    "trouble": [TEXT],
     "up": [TEXT, f"(?:{TIME})?", TIME],
     "record": [TEXT, f"(?:{TIME})?", TIME],
-    "state": [JOB, TIME, "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, ".*"],
+    "state": [JOB, TIME, "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT],
     # now, job, state, reason, start, end, node, what Slurm has given, cores, name
-    "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[0-9]{1,7}", ".+"],
+    "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[1-9][0-9]{0,6}", r"[^\t]+"],
     # step, memory, CPU time
-    "usage": [r"[0-9]+[^\t]*", r"(?:[0-9]+(?:\.[0-9]+)?[KMGT]?)?", r"(?:(?:[0-9]+-)?[0-9]+(?::[0-9]+)*(?:\.[0-9]+)?)?"],
+    "usage": [
+        f"{JOB}[^\t]*",
+        rf"(?:{JOB}(?:\.{JOB})?[KMGT]?)?",
+        r"(?:(?:[0-9]{1,6}-)?[0-9]{1,12}(?::[0-9]{1,2}){0,2}(?:\.[0-9]{1,9})?)?",
+    ],
     "end": [],
     "stopped": [f"(?:{JOB})?"],
     "logged": [TEXT],
-    "step": ["[a-z]+", "[0-9]{1,3}", ".*"],
+    # step, exit status, what is found or wrong
+    "step": ["[a-z]+", "[0-9]{1,3}", REST],
     "node": [TEXT],
 }  # fmt: skip
 """The kinds of answers, and what their words look like (times in seconds since 1970)."""
-_SHAPES = {kind: re.compile("\t".join(f"(?:{word})" for word in words)) for kind, words in SHAPES.items()}
+_SHAPES = {kind: re.compile("\t".join([kind, *(f"({word})" for word in words)])) for kind, words in SHAPES.items()}
+ANSWERS = {
+    "files": ("file", "listed"),
+    "prepare": ("prepared",),
+    "aside": ("aside",),
+    "open": ("folder", "submitted", "found", "failed", "trouble"),
+    "find": ("found", "trouble"),
+    "withdraw": ("withdrawn", "trouble"),
+    "follow": ("up", "state", "trouble"),
+    "state": ("state", "trouble"),
+    "list": ("session", "usage", "end", "trouble"),
+    "stop": ("stopped", "trouble"),
+    "record": ("record",),
+    "log": ("logged",),
+    "submit": ("folder", "done", "failed"),
+    "check": ("folder", "step"),
+    "node": ("node",),
+}
+"""The requests (answer_NAME of requests.sh), and the kinds of answers to each."""
+HELLO = "passerelle\t0\thello"
+LINE = 16384
+"""A line is no longer, in bytes; two paths as long as Linux allows would fit."""
+AHEAD = 1000
+"""So many lines are read before somebody wants them; then the login node has to wait."""
 
 
 class Lost(Exception):
@@ -67,7 +95,7 @@ class Channel:
         self.connection = connection
         self.waiting = Waiting()
         self.interrupted = ""
-        self._events = queue.SimpleQueue()
+        self._events, self._ahead = queue.SimpleQueue(), threading.Semaphore(AHEAD)
         self._process, self._answers = None, []
         self._numbers = itertools.count(1)
         for name in ["SIGINT", "SIGTERM", "SIGHUP"]:
@@ -103,9 +131,11 @@ class Channel:
         """
         show = show or (lambda: self.waiting.show("waiting_for_answer", login=self.connection.login))
         self.waiting.restart()
-        number, began = self.request(*words), time.monotonic()
+        number, began, size = self.request(*words), time.monotonic(), 0
         try:
             while True:
+                if limit and time.monotonic() - began > limit:
+                    raise Trouble("check_slow", login=self.connection.login)
                 try:
                     answer = self.next(number)
                 except Lost:
@@ -116,9 +146,13 @@ class Channel:
                     continue
                 if answer is None:
                     show()
-                    if limit and time.monotonic() - began > limit:
-                        raise Trouble("check_slow", login=self.connection.login)
-                elif answer[0] == "trouble" and warns:
+                    continue
+                if answer[0] not in ANSWERS[words[0]]:
+                    raise self._garbled("\t".join(answer))
+                size += sum(map(len, answer))
+                if size > LIMITS.ANSWER_MEGABYTES * 1000000:
+                    raise Trouble("endless", login=self.connection.login, megabytes=LIMITS.ANSWER_MEGABYTES)
+                if answer[0] == "trouble" and warns:
                     self.waiting.done()
                     warn("slurm_says", words=answer[1])
                 elif answer[0] == "trouble":
@@ -163,7 +197,8 @@ class Channel:
         self._process = process = self.connection.shell()
         self._heard = self._pinged = time.monotonic()
         self._unanswered = self._heard
-        self._greeted = False
+        # hello does not prove that the requests are answered
+        self._greeted = self._served = False
         # ssh may be asking for a password
         self.waiting.quiet = self.connection.separate
         parts = ("both/limits.sh", "cluster/places.sh", "login_node/attend.sh", "login_node/requests.sh")
@@ -174,8 +209,14 @@ class Channel:
 
     def _read(self, process):
         """Put each line of a channel into the queue; the channel's end is an empty one."""
-        for line in process.stdout:
-            self._events.put((process, line.decode("utf-8", "surrogateescape").rstrip("\r\n")))
+        for line in iter(lambda: process.stdout.readline(LINE), b""):
+            if len(line) < LINE and not line.endswith(b"\n") and line.startswith(b"passerelle\t"):
+                # the channel has ended in the middle of it
+                break
+            self._ahead.acquire()
+            self._events.put((process, line.decode("utf-8", "surrogateescape")))
+        if self.connection.separate:
+            process.shown.join(1)
         self._events.put((process, None))
 
     def _write(self, data):
@@ -194,25 +235,37 @@ class Channel:
         except queue.Empty:
             return
         # None wakes up; what comes from a channel that was given up is nobody's business any more
-        if event is None or event[0] is not self._process:
+        if event is None:
             return
-        line = event[1]
+        process, line = event
+        if line is not None:
+            self._ahead.release()
+        if process is not self._process:
+            return
         if line is None:
             raise Lost
         self._heard, self._unanswered = time.monotonic(), None
-        mark, *answer = line.split("\t")
-        if answer == ["0", "hello"]:
+        text = line.rstrip("\r\n")
+        mark, number, answer = (*text.split("\t", 2), "", "")[:3]
+        kind = answer.split("\t")[0]
+        if text == HELLO:
             self._greeted, self.waiting.quiet = True, False
         elif not self._greeted:
             # startup files print it
             return
         elif mark != "passerelle":
             self.waiting.done()
-            print(printable(line), flush=True)
-        elif len(answer) < 2 or answer[1] not in _SHAPES or not _SHAPES[answer[1]].fullmatch("\t".join(answer[2:])):
-            raise Trouble("garbled", login=self.connection.login, words=line[:200])
-        elif answer[1] != "alive":
-            self._answers.append(answer)
+            print(printable(text.expandtabs()), flush=True)
+        elif not (found := line.endswith("\n") and kind in _SHAPES and _SHAPES[kind].fullmatch(answer)):
+            raise self._garbled(text)
+        else:
+            self._served = True
+            if answer != "alive":
+                self._answers.append([number, kind, *found.groups()])
+
+    def _garbled(self, words):
+        """Return the Trouble of something that is no answer."""
+        return Trouble("garbled", login=self.connection.login, words=words[:200])
 
     def ask_for_life(self):
         """Ask at once for a sign of life; silence counts from now on, until there is one."""
@@ -239,7 +292,7 @@ class Channel:
 
     def _no_answer(self):
         """Return the Trouble of a channel that is lost and is not to be repaired."""
-        if not self._greeted and self._process.poll() is not None:
+        if not self._served and self.silence < self._patience:
             # it has ended before its first answer: another one would, too
             return Trouble("no_connection" if self.connection.separate else "no_answer", login=self.connection.login)
         return Trouble("no_word", login=self.connection.login, seconds=int(self.silence))
@@ -258,7 +311,7 @@ class Channel:
             ended = self._comes_back()
             if ended is None:
                 return False
-        if ended and not self._greeted and self._process.poll() is not None:
+        if ended and not self._served:
             raise self._no_answer()
         state = self.connection.state()
         if ended and state == "running":

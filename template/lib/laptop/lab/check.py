@@ -11,7 +11,7 @@ from .paths import sum_of_folder
 from .session import Session
 from .ssh_words import log_in, meaning, offered_keys, ssh_settings
 from .tunnel import tunnel_to
-from .waiting import Waiting, clock_time, hours_and_minutes
+from .waiting import Waiting, clock_time, hours_and_minutes, is_time
 
 STEPS = (
     "step_name", "step_key", "step_connection", "step_folder", "step_account", "step_quota", "step_modules",
@@ -153,7 +153,7 @@ class Check:
         self.channel = Channel(self.connection)
         self.channel.open()
         answers = self._call("check", folder, sum_of_folder())
-        _, state = next(answers)
+        state = next(words[0] for kind, *words in answers if kind == "folder")
         if self.connection.here:
             self._ok("check_here", login=self.login)
         else:
@@ -165,25 +165,26 @@ class Check:
             self._ok("check_folder", folder=folder)
         for step in ("step_account", "step_quota", "step_modules", "step_environment"):
             self.step = step
-            _, _, status, *words = next(answers)
+            status, words = next(words[1:] for kind, *words in answers if kind == "step")
             if status in TIMED_OUT:
                 raise Trouble("check_slow", login=self.login)
             if status != "0":
-                raise Trouble("said", words=" ".join(words))
-            self._say_well(**dict(pair.partition("=")[::2] for pair in words))
+                raise Trouble("said", words=words)
+            self._say_well(dict(pair.partition("=")[::2] for pair in words.split("\t")))
 
-    def _say_well(self, start="", now="", folders="", modules="", path="", version="", **_):
+    def _say_well(self, found):
         """Print what check.sh has found, where all is well; start and now: seconds since 1970, by that clock."""
+        found = {name: found.get(name, "") for name in ("start", "now", "folders", "modules", "path", "version")}
         if self.step == "step_quota":
-            self._ok("check_quota", folders=folders)
+            self._ok("check_quota", **found)
         elif self.step == "step_modules":
-            self._ok("check_modules" if modules else "check_no_modules", modules=modules)
+            self._ok("check_modules" if found["modules"] else "check_no_modules", **found)
         elif self.step == "step_environment":
-            self._ok("check_environment", path=path, version=version)
-        elif not (start.isdigit() and now.isdigit()) or int(start) - int(now) < 60:
+            self._ok("check_environment", **found)
+        elif not (is_time(found["start"]) and is_time(found["now"])) or int(found["start"]) - int(found["now"]) < 60:
             self._ok("check_starts_now")
         else:
-            self._ok("check_starts", start=clock_time(str(int(time.time()) + int(start) - int(now))))
+            self._ok("check_starts", start=clock_time(str(int(time.time()) + int(found["start"]) - int(found["now"]))))
 
     # --- the session ----------------------------------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ def start(command, options):
     if settings.facts["scheduler"] == "none":
         # this computer is the cluster
         if command != "open" or os.name == "nt":
-            raise Trouble("no_slurm_here", MISUSE, cluster=settings.cluster, command=command)
+            raise Trouble("no_slurm_here", MISUSE, cluster=settings.place, command=command)
         os.execv(FOLDER / "start_salloc.sh", ["start_salloc.sh", *options])
     need_plumbum()
     import shutil
@@ -172,8 +172,8 @@ def start(command, options):
         return settings, Here()
     if not settings.login:
         if not sys.stdin.isatty():
-            raise Trouble("no_user", MISUSE, cluster=settings.cluster)
-        say("which_user", cluster=settings.cluster)
+            raise Trouble("no_user", MISUSE, cluster=settings.place)
+        say("which_user", cluster=settings.place)
         reader.keep_user(sys.stdin.readline().strip())
         settings = reader.load()
     if os.name == "nt" or settings.personal.get("connection") == "separate":

@@ -12,7 +12,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from plumbum import local
@@ -21,6 +20,7 @@ from plumbum.commands import CommandNotFound
 from .limits import LIMITS
 from .messages import FOLDER, Trouble, say, warn
 from .ports import listens
+from .ssh_words import show_words
 
 
 def options(**values):
@@ -99,7 +99,7 @@ class Connection:
         if not self.socket.exists():
             return "absent"
         try:
-            return "running" if self._control("check").returncode == 0 else "absent"
+            return "running" if self._control("check") else "absent"
         except subprocess.TimeoutExpired:
             return "frozen"
 
@@ -156,10 +156,10 @@ class Connection:
             return self.login.split("@")[0]
         return re.search(r"(?m)^user (.*)$", local["ssh"]["-G", self.login]())[1]
 
-    def forward(self, port, host, host_port):
+    def forward(self, port, host, host_port, pause):
         """Lead a port of this computer to host:host_port, as the login node reaches it; return whether it does."""
         try:
-            return self._control("forward", "-L", f"127.0.0.1:{port}:{host}:{host_port}").returncode == 0
+            return self._control("forward", "-L", f"127.0.0.1:{port}:{host}:{host_port}")
         except subprocess.TimeoutExpired:
             return False
 
@@ -181,18 +181,12 @@ class Connection:
             return False
 
     def _control(self, request, *words):
-        """One request to the master; return the finished process. Raises TimeoutExpired when it does not answer."""
-        command = self.ssh[("-O", request, *words, self.login)]
-        process = command.popen(
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        )
-        try:
-            out, error = process.communicate(timeout=LIMITS.SSH_ANSWER)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-        return subprocess.CompletedProcess(request, process.returncode, out.decode(), error.decode())
+        """Ask the master; return whether it does what is asked. Raises TimeoutExpired when it does not answer."""
+        done = subprocess.run(
+            self.ssh[("-O", request, *words, self.login)].formulate(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, timeout=LIMITS.SSH_ANSWER,
+        )  # fmt: skip
+        return done.returncode == 0
 
 
 class SeparateConnections(Connection):
@@ -232,15 +226,19 @@ class SeparateConnections(Connection):
         self._shell = start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._shell
 
-    def forward(self, port, host, host_port):
+    def forward(self, port, host, host_port, pause):
         """Lead a port of this computer to host:host_port; return whether it does."""
         if listens(port):
             return False
         target = ["-L", f"127.0.0.1:{port}:{host}:{host_port}", self.login]
         process = start_unmoved(self.ssh["-N", options(ExitOnForwardFailure="yes"), target], stdin=subprocess.DEVNULL)
         self._tunnels[port] = process
-        while process.poll() is None and not listens(port):
-            time.sleep(0.1)
+        try:
+            while process.poll() is None and not listens(port):
+                pause()
+        except BaseException:
+            self.cancel(port, host, host_port)
+            raise
         return process.poll() is None
 
     def cancel(self, port, host, host_port):
@@ -256,14 +254,18 @@ class SeparateConnections(Connection):
 
 
 def start_unmoved(command, **pipes):
-    """Start a process that a Ctrl-C for lab does not reach, and that can ask its questions at the terminal."""
+    """Start an ssh that a Ctrl-C for lab does not reach, and that can ask its questions at the terminal."""
     if os.name == "nt":
-        return command.popen(creationflags=subprocess.CREATE_NEW_PROCESS_GROUP, stderr=None, **pipes)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return command.popen(stderr=None, **pipes)
-    finally:
-        signal.signal(signal.SIGINT, before)
+        process = command.popen(creationflags=subprocess.CREATE_NEW_PROCESS_GROUP, stderr=subprocess.PIPE, **pipes)
+    else:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = command.popen(stderr=subprocess.PIPE, **pipes)
+        finally:
+            signal.signal(signal.SIGINT, before)
+    # who is told to look at ssh's words waits for them
+    process.shown = show_words(process.stderr)
+    return process
 
 
 class Here:

@@ -6,7 +6,9 @@ import time
 from .messages import Trouble
 from .waiting import clock_time
 
-_ADDRESS = re.compile(r"http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*\?token=([A-Za-z0-9._-]+))")
+_ADDRESS = re.compile(
+    r"http://([A-Za-z0-9][A-Za-z0-9.-]{0,252}):([1-9][0-9]{0,4})/([A-Za-z0-9/]*\?token=([A-Za-z0-9._-]+))"
+)
 
 
 class Session:
@@ -36,4 +38,4 @@ class Session:
     @property
     def end(self):
         """Return when that will be, as 14:05 by this computer's clock; "?" when it is not known."""
-        return "?" if self.left is None else clock_time(str(int(time.time() + self.left)))
+        return clock_time("" if self._end is None else str(int(self._end))) or "?"

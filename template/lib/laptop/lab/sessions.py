@@ -6,7 +6,7 @@ from .messages import Trouble, message, printable, say
 from .open import ENDED
 from .session import Session
 from .tunnel import tunnel_to
-from .waiting import clock_time, hours_and_minutes
+from .waiting import clock_time, hours_and_minutes, is_time
 
 
 def show_status(settings, channel, taken):
@@ -34,12 +34,12 @@ def _row(words, usage):
     """Return the cells of one session; usage: megabytes and CPU seconds, None where Slurm has none yet."""
     now, job, state, reason, start, end, node, given, cores, name, *_ = words
     name = name.removeprefix("passerelle-") if name.startswith("passerelle-") else job
-    left = hours_and_minutes(int(end) - int(now)) if state == "RUNNING" and end.isdigit() else ""
+    left = hours_and_minutes(int(end) - int(now)) if state == "RUNNING" and is_time(end) else ""
     if state == "PENDING":
         state += f" ({reason})"
         left = message("starts_at", start=clock_time(start) or message("unknown"))
     memory = cpu = ""
-    if usage and state == "RUNNING" and start.isdigit():
+    if usage and state == "RUNNING" and is_time(start):
         limit = re.search(r"mem=([0-9]+(?:\.[0-9]+)?[KMGT])", given)
         memory = message("of_megabytes", part=f"{usage[0]:.0f}", whole=f"{megabytes(limit[1]):.0f}" if limit else "?")
         ran = max(1, int(now) - int(start)) * int(cores)

@@ -9,8 +9,6 @@ _ONE = re.compile(rf"([a-z][a-z0-9_]*): +({_WORD}) *( #.*)?")
 _LIST = re.compile(rf"([a-z][a-z0-9_]*): +\[ *({_WORD}(?: *, *{_WORD})*)? *\] *( #.*)?")
 # Copier's own lines have an underscore in front
 _IGNORED = re.compile(r""" *(#.*)?|_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *""")
-# YAML 1.1 reads these words as true, false or nothing
-_YAML_WORDS = {"yes", "no", "y", "n", "true", "false", "on", "off", "null"}
 # what YAML refuses or takes for the end of a line, even in a comment
 _STRANGE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
@@ -82,7 +80,7 @@ def _check(place, name, value, rules):
         raise SettingsError("wrong_file", place=place, name=name, file=file)
     many = isinstance(value, list)
     items = value if many else [value]
-    wrong = [item for item in items if not re.fullmatch(rules[name], item) or item.lower() in _YAML_WORDS]
+    wrong = [item for item in items if not re.fullmatch(rules[name], item) or re.fullmatch(rules["yaml_word"], item)]
     if many != (name in rules["lists"].split()):
         wrong = [" ".join(items)]
     if wrong:
@@ -99,6 +97,12 @@ class Settings:
     def cluster(self):
         """Return the cluster's id."""
         return self.answers["cluster"]
+
+    @property
+    def place(self):
+        """Return what messages call the cluster: its id, or the login host where that is asked."""
+        asked = self.answers.get("login_host")
+        return asked if asked and asked == self.facts["login_host"] else self.cluster
 
     @property
     def project(self):

@@ -1,11 +1,13 @@
 """What OpenSSH would do and says, for `lab check`: its settings for a host, its keys, why it could not log in."""
 
+import codecs
+import io
 import os
 import re
 import subprocess
 import sys
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from pathlib import Path
 
 from plumbum import local
@@ -29,6 +31,9 @@ MEANINGS = (
 )
 """What OpenSSH's words mean when it could not log in (seen with 9.2): the step that fails, and what to say of it."""
 
+WORDS = 100
+"""So many pieces of what ssh says are kept, the last ones."""
+
 
 def meaning(words):
     """Return the step that fails, and the key of what to say of it, for what ssh has said."""
@@ -42,9 +47,8 @@ def log_in(command):
     Raises Trouble when nobody has logged in within LIMITS.LOGIN seconds.
     """
     process = command.popen(stdin=None, stdout=None, stderr=subprocess.PIPE)
-    words = []
-    copier = threading.Thread(target=copy_words, args=[process.stderr, words], daemon=True)
-    copier.start()
+    words = deque(maxlen=WORDS)
+    copier = show_words(process.stderr, words)
     try:
         status = process.wait(LIMITS.LOGIN)
     except subprocess.TimeoutExpired:
@@ -52,7 +56,7 @@ def log_in(command):
         raise Trouble("check_login_slow", seconds=LIMITS.LOGIN) from None
     # where ~/.ssh/config wants debugging, the connection keeps the pipe
     copier.join(1)
-    return status == 0, b"".join(words).decode(errors="replace")
+    return status == 0, "".join(words)
 
 
 def ssh_settings(login):
@@ -83,10 +87,19 @@ def offered_keys(settings):
     return keys
 
 
-def copy_words(stream, words):
-    """Show what ssh says as it comes, and keep it."""
+def show_words(stream, words=None):
+    """Show from now on what ssh, and the host behind it, say on standard error, and keep it; return the thread."""
+    thread = threading.Thread(target=_show_words, args=[stream, words], daemon=True)
+    thread.start()
+    return thread
+
+
+def _show_words(stream, words):
+    """Show it as it comes: it may be half a line."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("surrogateescape"), translate=True)
     while piece := os.read(stream.fileno(), 4096):
-        words.append(piece)
-        lines = piece.decode(errors="replace").splitlines(keepends=True)
-        sys.stderr.write("".join(printable(line.rstrip("\r\n")) + line[len(line.rstrip("\r\n")) :] for line in lines))
+        text = decoder.decode(piece)
+        if words is not None:
+            words.append(text)
+        sys.stderr.write("\n".join(map(printable, text.split("\n"))))
         sys.stderr.flush()

@@ -89,7 +89,7 @@ class Tunnel:
     def _forward(self, port):
         """Ask ssh to lead a free port there; return whether it does."""
         # what ssh leads there already is another lab's, and asking for the same again would succeed
-        return not listens(port) and self.connection.forward(port, self.session.node, self.session.port)
+        return not listens(port) and self.connection.forward(port, self.session.node, self.session.port, self._pause)
 
     def _cancel(self, port):
         """Ask ssh to lead it there no longer."""
@@ -201,6 +201,7 @@ class JumpTunnel(Tunnel):
         # until the port is there, somebody may be asked for a key
         while not listens(port):
             if self.process.poll() is not None:
+                self.process.shown.join(1)
                 raise Trouble("jump_failed", node=self.session.node, login=self.connection.login)
             self._pause()
         return True

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import time
 from datetime import datetime
@@ -65,11 +66,20 @@ def clock(seconds):
 
 
 def clock_time(seconds):
-    """Return a time (seconds since 1970, as text) as 14:05, on another day as 2026-11-23 14:05; "" for no number."""
-    if not seconds.isdigit():
+    """Return a time (seconds since 1970, as text) as 14:05, on another day as 2026-11-23 14:05; "" for none."""
+    try:
+        then = datetime.fromtimestamp(int(seconds)) if is_time(seconds) else None
+    except (OSError, OverflowError, ValueError):
+        # later than this computer can count
+        then = None
+    if not then:
         return ""
-    then = datetime.fromtimestamp(int(seconds))
     return then.strftime("%H:%M" if then.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
+
+
+def is_time(text):
+    """Return whether a text can be seconds since 1970: also those of the year 5000, but no other digits than ours."""
+    return bool(re.fullmatch("[0-9]{1,11}", text))
 
 
 def hours_and_minutes(seconds):
