@@ -57,6 +57,7 @@ SHAPES = {
 _SHAPES = {kind: re.compile("\t".join([kind, *(f"({word})" for word in words)])) for kind, words in SHAPES.items()}
 ANSWERS = {
     "files": ("file", "listed"),
+    "sums": ("sum", "summed"),
     "prepare": ("prepared",),
     "aside": ("aside",),
     "open": ("folder", "submitted", "found", "failed", "trouble"),
