@@ -13,7 +13,7 @@ ON_LOGIN = 'cd lab && PYTHONPATH=$(ls /cvmfs/soft.vcluster.example/wheelhouse/pl
 
 
 def typed_at_login(life, *words):
-    """Starts ./lab on the login node itself, in the folder, in a terminal."""
+    """Start ./lab on the login node itself, in the folder, in a terminal."""
     return life.cluster.spawn("login", "student", "bash", "-c", ON_LOGIN, "-", *words, tty=True)
 
 
@@ -224,7 +224,7 @@ def separate(idle, other_folder, built):
 
 
 def announced(done):
-    """Answers how many questions lab has said beforehand that ssh will ask."""
+    """Return how many questions lab has said beforehand that ssh will ask."""
     return int(
         re.match(
             r"ssh cannot share one connection on this computer\. Logins .* will ask for: at most (\d+),", done.stdout
