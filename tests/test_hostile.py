@@ -69,7 +69,7 @@ class FakeConnection:
 
 @pytest.fixture(scope="module")
 def laptop(pristine_folder, tmp_path_factory):
-    """Runs a command of lab here, in this process, with a fake login node that prints so many bytes."""
+    """Run a command of lab here, in this process, with a fake login node that prints so many bytes."""
     folder = pristine_folder("vcluster", name="lab")
     file = tmp_path_factory.mktemp("hostile") / "printed"
     with pytest.MonkeyPatch.context() as patch:
