@@ -84,7 +84,7 @@ def laptop(pristine_folder, tmp_path_factory):
         def run(words, printed=b"", command=None):
             file.write_bytes(printed)
             connection = FakeConnection(lab.messages.Trouble, *(command or ["cat", file]))
-            patch.setattr(lab.cli, "start", lambda _: (lab.settings.load(), connection))
+            patch.setattr(lab.cli, "start", lambda *_: (lab.settings.load(), connection))
             patch.setattr("pathlib.Path.is_file", lambda path: True)
             out, error = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
             handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
