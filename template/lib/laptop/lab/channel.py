@@ -57,6 +57,7 @@ SHAPES = {
 _SHAPES = {kind: re.compile("\t".join([kind, *(f"({word})" for word in words)])) for kind, words in SHAPES.items()}
 ANSWERS = {
     "files": ("file", "listed"),
+    "sums": ("sum", "summed"),
     "prepare": ("prepared",),
     "aside": ("aside",),
     "open": ("folder", "submitted", "found", "failed", "trouble"),
@@ -204,7 +205,8 @@ class Channel:
         parts = ("both/limits.sh", "cluster/places.sh", "login_node/attend.sh", "login_node/requests.sh")
         script = b"\n".join((FOLDER / "lib" / part).read_bytes() for part in parts)
         left_out = " -o ".join(["-path ./personal.yml", *(f"-name {shlex.quote(name)}" for name in LEFT_OUT)])
-        self._write(script + f"\nLEFT_OUT=('(' {left_out} ')')\ntell hello\nattend\n".encode())
+        # a startup file may have printed a line without its end
+        self._write(script + f"\nLEFT_OUT=('(' {left_out} ')')\necho\ntell hello\nattend\n".encode())
         threading.Thread(target=self._read, args=[process], daemon=True).start()
 
     def _read(self, process):

@@ -415,8 +415,8 @@ class Sync:
         """Keep what a file is on both sides; written: the side on which lab has just written it, 0 for here."""
         files = [mine, theirs]
         for side, clock in enumerate((self.clock_here, self.clock_there)):
-            # it may change once more within the second in which it was looked at
-            if side != written and files[side].time > clock - 2 * SECOND:
+            # whose times are whole seconds, may change once more within the one in which it was looked at
+            if side != written and files[side].time % SECOND == 0 and files[side].time > clock - 2 * SECOND:
                 files[side] = files[side]._replace(time=None)
         self.memory.files[path] = files
 
