@@ -377,7 +377,10 @@ def test_a_choice_that_is_none_is_one_clear_line(agreed):
         (["--theirs", "no thing"], f"There is nothing called 'no thing' to bring from {LOGIN}."),
         (["--mine", "../x"], "../x is not in /home/alice/lab; give a path as lab shows it."),
         (["--mine"], "--mine needs the path of a file or folder within this one, for example --mine settings.yml"),
-        (["--theirs="], "--theirs needs the path of a file or folder within this one, for example --theirs settings.yml"),
+        (
+            ["--theirs="],
+            "--theirs needs the path of a file or folder within this one, for example --theirs settings.yml",
+        ),
         (["README.md"], "“README.md” is not understood; see --help"),
     ):
         done = agreed.sync(*words)
