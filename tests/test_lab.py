@@ -538,7 +538,7 @@ def test_a_lab_that_is_killed_in_any_phase_leaves_what_the_next_one_can_go_on_wi
     process.wait()
     # it was in that phase
     shown, states = process.output, lab.jobs().split()[1::2]
-    assert ("is submitted" in shown) == (phase in ("queue", "server", "page"))
+    assert ("has been submitted" in shown) == (phase in ("queue", "server", "page"))
     assert (re.search(LOCAL, shown) is not None) == (phase == "page")
     expected = {"queue": ["PENDING"], "server": ["RUNNING"], "page": ["RUNNING"]}
     assert states in (["PENDING"], ["RUNNING"]) if phase == "after sbatch" else states == expected.get(phase, [])

@@ -138,7 +138,7 @@ def jump(idle, other_folder, built):
 def test_on_the_login_node_a_session_that_only_ssh_reaches_is_believed_its_record(jump):
     process = typed_at_login(jump, "open")
     said = process.wait_for(
-        r"^The session lab runs on (node[12]\.int\.vcluster\.example) until (.*)\. To reach it from your computer: ./lab attach lab\."
+        r"The session lab runs on (node[12]\.int\.vcluster\.example) until (.*)\. To reach it from your computer: ./lab attach lab\."
     )
     assert 50 <= moments.minutes_until(said[2]) <= 60
     url = jump.cluster.run("login", "student", "bash", "-c", ON_LOGIN, "-", "url")
