@@ -39,7 +39,7 @@ _LEFT_OUT = {plain(name) for name in LEFT_OUT if not name.endswith("*")}
 _STARTS = tuple(plain(name[:-1]) for name in LEFT_OUT if name.endswith("*"))
 _RUNS = re.compile(
     r"(lab|lib|plugins|shell|settings\.yml)(/.*)?"
-    r"|(.*/)?(\.[^/]*|pyproject\.toml|uv\.toml|setup\.cfg|(jupyter|ipython)[^/]*config[^/]*)(/.*)?"
+    r"|(.*/)?(\.[^/]+|pyproject\.toml|uv\.toml|setup\.cfg|(jupyter|ipython)[^/]*config[^/]*)(/.*)?"
     r"|.*\.(sh|bash|zsh|fish|xsh|ps1|psm1|bat|cmd|com|exe|command|desktop|lnk)",
     re.DOTALL,
 )
