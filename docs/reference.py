@@ -71,10 +71,12 @@ def rendered(text, language):
     """Return a piece of copier.yml as it is for Narval in a new folder called my-project."""
     environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
     environment.filters["regex_replace"] = lambda value, old, new: re.sub(old, new, value)
+    environment.filters["regex_search"] = lambda value, wanted: re.search(wanted, value)
     return environment.from_string(text).render(
         texts=read(f"questions/{language}.yml"),
         facts=read("template/plugins/clusters/narval.yml"),
         gpus="0",
+        rules=read("template/lib/both/rules.yml"),
         UNSET="",
         _copier_conf={"dst_path": SimpleNamespace(name="my-project")},
     )

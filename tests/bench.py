@@ -90,14 +90,14 @@ LAB = ("bench/lab", "open", "--no-browser", *JOB)
 
 
 def seconds(cluster, command):
-    """Answers how long a command line of student takes on the login node; raises when it fails."""
+    """Return how long a command line of student takes on the login node; raises when it fails."""
     start = time.monotonic()
     cluster.run("login", "student", "bash", "-c", command, timeout=600, check=True)
     return time.monotonic() - start
 
 
 def start_seconds(cluster, environment, server):
-    """Answers the seconds from the job's start to HTTP 200, in an environment activated as the wiki says."""
+    """Return the seconds from the job's start to HTTP 200, in an environment activated as the wiki says."""
     cluster.write("login", "student", "timed.sh", TIMED)
     salloc = "salloc --quiet --time=10 --cpus-per-task=2 --mem=2G --nodelist=node1 srun bash ~/timed.sh"
     line = f"module load python; source ~/{environment}/bin/activate; {salloc} ~/{server}"
@@ -106,7 +106,7 @@ def start_seconds(cluster, environment, server):
 
 
 def get_ready_to_open(cluster, folder):
-    """Gives the laptop the folder and jupyter-forward, and both sides what belongs to PORT."""
+    """Give the laptop the folder and jupyter-forward, and both sides what belongs to PORT."""
     cluster.put("laptop", "alice", folder, "bench")
     cluster.write("laptop", "alice", "bench/personal.yml", f"user: student\nport: {PORT}\n")
     cluster.write("laptop", "alice", "clock.py", CLOCK)
@@ -122,7 +122,7 @@ def get_ready_to_open(cluster, folder):
 
 
 def open_seconds(cluster, *command):
-    """Answers the seconds from a command on the laptop to HTTP 200 through its tunnel, with nothing open before."""
+    """Return the seconds from a command on the laptop to HTTP 200 through its tunnel, with nothing open before."""
     # ends all jobs and all processes of the users, with them the connection that lab shares
     cluster.clean(homes=False)
     cluster.run("laptop", "alice", "bash", "-c", "rm -rf ~/.ssh/passerelle-* bench/.lab", check=True)
@@ -131,14 +131,14 @@ def open_seconds(cluster, *command):
 
 
 def process_seconds(*arguments):
-    """Answers how long a process of this Python takes."""
+    """Return how long a process of this Python takes."""
     start = time.monotonic()
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - start
 
 
 def report_imports(lab):
-    """Prints where the time of `lab --help` goes: to Python itself, to each of our modules, to those of Python."""
+    """Print where the time of `lab --help` goes: to Python itself, to each of our modules, to those of Python."""
     python = statistics.median(process_seconds("-c", "pass") for _ in range(20))
     words = [sys.executable, "-X", "importtime", lab, "--help"]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
@@ -153,14 +153,14 @@ def report_imports(lab):
 
 
 def report(name, ours, whose, theirs):
-    """Prints the pairs' times and the ratios' middle."""
+    """Print the pairs' times and the ratios' middle."""
     pairs = list(zip(ours, theirs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
     print(f"{name}: {ratio:.2f} times {whose} (in s: {'  '.join(f'{a:.3g}/{b:.3g}' for a, b in pairs)})")
 
 
 def main(pairs):
-    """Brings a cluster up, measures, takes it down."""
+    """Bring a cluster up, measure, take it down."""
     cluster = Cluster()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "folder")

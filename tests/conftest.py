@@ -100,7 +100,7 @@ def environment(own_home, plain_path):
 
 
 def git(folder, *arguments):
-    """Runs git in a folder and answers what it prints; raises RuntimeError with git's words."""
+    """Run git in a folder and return what it prints; raises RuntimeError with git's words."""
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise RuntimeError(f"git {' '.join(arguments)}: {done.stdout}{done.stderr}")
@@ -108,7 +108,7 @@ def git(folder, *arguments):
 
 
 def make_template(folder):
-    """Makes a git repository of this one's files as they are now, without tests and docs, tagged 1.0.0."""
+    """Make a git repository of this one's files as they are now, without tests and docs, tagged 1.0.0."""
     listed = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for name in filter(None, listed):
         source, target = REPOSITORY / name, folder / name
@@ -136,21 +136,21 @@ def template(pristine_template, tmp_path):
 
 
 def read_answers(answers):
-    """Answers the data of tests/answers/NAME.yml, or the dictionary itself."""
+    """Return the data of tests/answers/NAME.yml, or the dictionary itself."""
     if isinstance(answers, str):
         return yaml.safe_load((ANSWERS / f"{answers}.yml").read_text(encoding="utf-8"))
     return dict(answers)
 
 
 def copied_from(template, folder, data, vcs_ref=None):
-    """Copies a template (its newest version, or vcs_ref) with defaults and without trust; answers the folder."""
+    """Copy a template (its newest version, or vcs_ref) with defaults and without trust; return the folder."""
     copier.run_copy(str(template), folder, data=data, defaults=True, quiet=True, vcs_ref=vcs_ref)
     return folder
 
 
 @pytest.fixture(scope="session")
 def pristine_folder(pristine_template, tmp_path_factory):
-    """Makes a folder from answers, once for all tests; not to be changed."""
+    """Make a folder from answers, once for all tests; not to be changed."""
     made = {}
 
     def make(answers, name="my-project", **more):
@@ -165,7 +165,7 @@ def pristine_folder(pristine_template, tmp_path_factory):
 
 @pytest.fixture
 def make_folder(pristine_folder, tmp_path):
-    """Makes a folder of its own from answers (a name of tests/answers, or a dictionary), with Copier and defaults."""
+    """Make a folder of its own from answers (a name of tests/answers, or a dictionary), with Copier and defaults."""
 
     def make(answers, name="my-project", **more):
         return Path(shutil.copytree(pristine_folder(answers, name, **more), tmp_path / name, symlinks=True))
@@ -175,7 +175,7 @@ def make_folder(pristine_folder, tmp_path):
 
 @pytest.fixture(scope="session")
 def script(environment, tmp_path_factory):
-    """Runs a script as a person would: ``script(folder / "start_salloc.sh", "--print")``, in the script's folder."""
+    """Run a script as a person would: ``script(folder / "start_salloc.sh", "--print")``, in the script's folder."""
     runner = ScriptRunner("subprocess", tmp_path_factory.mktemp("runner"))
 
     def run(path, *arguments, cwd=None, stdin="", **variables):
@@ -192,7 +192,7 @@ def script(environment, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def copier_command(tmp_path_factory):
-    """Runs Copier's command line in this process, which spares half a second: ``copier_command("copy", ...)``."""
+    """Run Copier's command line in this process, which spares half a second: ``copier_command("copy", ...)``."""
     runner = ScriptRunner("inprocess", tmp_path_factory.mktemp("copier"))
 
     def run(*arguments, cwd=None):
@@ -210,7 +210,7 @@ class Door:
     """
 
     def __init__(self, template):
-        """Opens the template's questions."""
+        """Open the template's questions."""
         self.jinja = jinja2.sandbox.SandboxedEnvironment(
             loader=jinja2.FileSystemLoader(template),
             extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
@@ -220,7 +220,7 @@ class Door:
         )
 
     def refusal(self, answers):
-        """Answers the one line that Copier ends with, or an empty text."""
+        """Return the one line that Copier ends with, or an empty text."""
         try:
             rendered = self.jinja.get_template("questions/given.jinja").render(_copier_conf={"data": answers})
         except jinja2.UndefinedError as error:
@@ -236,7 +236,7 @@ def door(pristine_template):
 
 
 def given(answers):
-    """Answers the options of `copier copy` that give these answers."""
+    """Return the options of `copier copy` that give these answers."""
     return [
         word
         for name, value in answers.items()
@@ -245,24 +245,24 @@ def given(answers):
 
 
 def refused(text):
-    """Answers the line in which Copier says a text of the template's own (see questions/given.jinja)."""
+    """Return the line in which Copier says a text of the template's own (see questions/given.jinja)."""
     return f"'None' has no attribute {text!r}"
 
 
 def french(text):
-    """Answers a text with the no-break spaces of French typography, which cannot be told from others in a source."""
+    """Return a text with the no-break spaces of French typography, which cannot be told from others in a source."""
     return re.sub("« ", "«\u00a0", re.sub(" ([:;?!»])", "\u00a0\\1", text))
 
 
 def edit(path, old, new):
-    """Replaces a text that stands exactly once in a file."""
+    """Replace a text that stands exactly once in a file."""
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path.name}"
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def set_answer(folder, **answers):
-    """Edits settings.yml by hand, line by line; ``None`` deletes the line, and a name that is not there is added."""
+    """Edit settings.yml by hand, line by line; ``None`` deletes the line, and a name that is not there is added."""
     path = folder / "settings.yml"
     lines = path.read_text(encoding="utf-8").splitlines()
     for name, value in answers.items():
@@ -306,7 +306,7 @@ done
 """
 
     def __init__(self, folder, environment, where):
-        """Starts bash; folder is a generated folder whose settings.yml is replaced for every request."""
+        """Start bash; folder is a generated folder whose settings.yml is replaced for every request."""
         self.folder, self.where = folder, where
         driver = where / "driver.sh"
         driver.write_text(self.DRIVER)
@@ -320,7 +320,7 @@ done
         )
 
     def ask(self, request, settings=None, argument=""):
-        """Answers status, values (SETTING_name and FACT_name to text) and standard error (bytes)."""
+        """Return status, values (SETTING_name and FACT_name to text) and standard error (bytes)."""
         if settings is not None:
             (self.folder / "settings.yml").write_bytes(settings)
         self.bash.stdin.write(f"{self.folder}\t{request}\t{argument}\n")
@@ -330,7 +330,7 @@ done
         return status, dict(item.split("=", 1) for item in printed), Path(f"{self.folder}.err").read_bytes()
 
     def close(self):
-        """Ends bash."""
+        """End bash."""
         self.bash.stdin.close()
         self.bash.wait(timeout=10)
 

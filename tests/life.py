@@ -51,36 +51,36 @@ class Life:
         cluster.write("laptop", "alice", f"{name}/personal.yml", f"user: {user}\n")
 
     def on_login(self, command: str, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
-        """Runs one line of bash in the folder on the login node."""
+        """Run one line of bash in the folder on the login node."""
         return self.cluster.run(
             "login", self.user, "bash", "-c", f'cd "$1" && {command}', "-", self.name, timeout=timeout
         )
 
     def start(self, command: str = "./start_salloc.sh") -> Process:
-        """Types a command into an ssh session from the laptop, in the folder on the login node."""
+        """Type a command into an ssh session from the laptop, in the folder on the login node."""
         line = f"cd '{self.name}'; {command}"
         ssh = [*(WITH_CODE if self.host == CODE else ()), "ssh", "-tt", f"{self.user}@{self.host}", line]
         return self.cluster.spawn("laptop", "alice", *ssh, tty=True)
 
     def start_session(self, command: str = "./start_salloc.sh") -> tuple[Process, str]:
-        """The same, until the server's address has come; answers the process and the address."""
+        """The same, until the server's address has come; return the process and the address."""
         session = self.start(command)
         address = session.wait_for(rf"answers at\s+({ADDRESS})")[1]
         session.wait_for("to end it sooner")
         return session, address
 
     def tunnel(self, *words: str, script: str = "tunnel_ssh.sh") -> tuple[Process, str]:
-        """Runs a tunnel script on the laptop until the tunnel works; answers it and the address to open."""
+        """Run a tunnel script on the laptop until the tunnel works; return it and the address to open."""
         code = WITH_CODE if self.host == CODE else ()
         tunnel = self.cluster.spawn("laptop", "alice", *code, f"{self.name}/{script}", *words, tty=True)
         return tunnel, tunnel.wait_for(r"The tunnel works\. Open\s+(http://\S+)")[1]
 
     def lab(self, *words: str, tty: bool = True) -> Process:
-        """Starts ./lab on the laptop, in the folder; in a terminal unless told otherwise."""
+        """Start ./lab on the laptop, in the folder; in a terminal unless told otherwise."""
         return self.cluster.spawn("laptop", "alice", *self._lab(words), tty=tty)
 
     def run_lab(self, *words: str, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
-        """Runs ./lab on the laptop to its end, without a terminal."""
+        """Run ./lab on the laptop to its end, without a terminal."""
         return self.cluster.run("laptop", "alice", *self._lab(words), timeout=timeout)
 
     def _lab(self, words: Sequence[str]) -> list[str]:
@@ -88,7 +88,7 @@ class Life:
         return [*code, "bash", "-c", 'cd "$1" && shift && exec ./lab "$@"', "-", self.name, *words]
 
     def open_session(self, *words: str, tty: bool = True) -> tuple[Process, str]:
-        """Runs ./lab open without a browser until the page works; answers the process and the address without token."""
+        """Run ./lab open without a browser until the page works; return the process and the address without token."""
         process = self.lab("open", "--no-browser", *words, tty=tty)
         return process, process.wait_for(r"^ +(http://127\.0\.0\.1:\d+/lab)\s")[1]
 
@@ -123,7 +123,7 @@ def other_folder(pristine_folder):
 
 @pytest.fixture(scope="session")
 def built(cluster, other_folder):
-    """student's environment with its kernels and extensions, built once by setup_env.sh; answers what that said."""
+    """student's environment with its kernels and extensions, built once by setup_env.sh; return what that said."""
     done = Life(cluster, other_folder).on_login("./setup_env.sh", timeout=600)
     assert done.returncode == 0, done.stderr
     return done
@@ -151,7 +151,7 @@ def shared_built(cluster, shared_folder):
 
 @pytest.fixture
 def picture(request):
-    """Keeps a picture of a real run for the documentation, when asked to: pytest --pictures."""
+    """Keep a picture of a real run for the documentation, when asked to: pytest --pictures."""
 
     def keep(image: Path):
         if request.config.getoption("--pictures"):
@@ -163,5 +163,5 @@ def picture(request):
 
 
 def pytest_addoption(parser):
-    """Adds --pictures."""
+    """Add --pictures."""
     parser.addoption("--pictures", action="store_true", help="keep the pictures of real runs in docs/images")

@@ -15,12 +15,12 @@ NEW, MARK = "de", "(de)"
 
 
 def insert(path, before, text):
-    """Inserts a text before another one, which stands once in a file."""
+    """Insert a text before another one, which stands once in a file."""
     edit(path, before, text + before)
 
 
 def cluster_like(repository, model, name, **facts):
-    """Adds a cluster: another one's file with some facts changed."""
+    """Add a cluster: another one's file with some facts changed."""
     text = (repository / f"template/plugins/clusters/{model}.yml").read_text(encoding="utf-8")
     for fact, value in facts.items():
         text, count = re.subn(rf"(?m)^{fact}: .*$", f"{fact}: {value}", text)
@@ -181,7 +181,7 @@ def add_a_language(repository):
 
 
 def english_help(script):
-    """Answers a script's header without the signs of a comment."""
+    """Return a script's header without the signs of a comment."""
     text = script.read_text(encoding="utf-8")
     if script.suffix == ".ps1":
         return re.sub(r"(?m)^\.[A-Z]+\n", "", re.search(r"<#\n(.*?)#>", text, re.S)[1])
@@ -201,7 +201,7 @@ ADDITIONS = {
 
 
 def promised(what):
-    """Answers the files that CONTRIBUTING names for an addition, as regular expressions."""
+    """Return the files that CONTRIBUTING names for an addition, as regular expressions."""
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     words = re.search(rf"(?ms)^- \*\*{what}\*\*: (.*?)(?=^- \*\*|^## )", text)[1]
     paths = re.findall(r"`((?:[\w.-]+/)*[\w.-]+\.(?:yml|sh|md|txt|py|jinja))`", words)
@@ -235,7 +235,7 @@ def grown(scrubbed, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(grown, tmp_path_factory):
-    """Makes a folder of a language and a cluster from the copy, with the kernel, the extension and the setting in it."""
+    """Make a folder of a language and a cluster from the copy, with the kernel, the extension and the setting in it."""
     made = {}
 
     def make(language="en", cluster="lumen", account="physics"):
@@ -249,7 +249,7 @@ def folder(grown, tmp_path_factory):
 
 
 def ran(script, path, *arguments):
-    """Answers what a script prints, which ends well and has nothing to say against it."""
+    """Return what a script prints, which ends well and has nothing to say against it."""
     done = script(path, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -31,7 +31,7 @@ def coded(idle, other_folder, built):
 
 
 def answers(life, address, token=""):
-    """Answers the HTTP status that a page of alice's browser would get."""
+    """Return the HTTP status that a page of alice's browser would get."""
     code = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10"]
     url = f"{address}?token={token}" if token else address.replace("/lab", "/api")
     return life.cluster.run("laptop", "alice", *code, url).stdout
@@ -478,7 +478,7 @@ HOLDS = {
 
 @pytest.fixture
 def held(lab):
-    """Holds whatever comes to a place, until it is released: held(place), held.reached(), held.release()."""
+    """Hold whatever comes to a place, until it is released: held(place), held.reached(), held.release()."""
     profile = lab.cluster.read("login", "student", ".bash_profile")
 
     def hold(place):
@@ -501,7 +501,7 @@ def held(lab):
 
 
 def login_side_has_gone(life):
-    """Waits until nothing on the login node works for a lab any more."""
+    """Wait until nothing on the login node works for a lab any more."""
     gone = "while pgrep -u student -f '^bash -l -s|submit_sessio[n]|setup_en[v]' >/dev/null; do sleep 0.05; done"
     life.cluster.run("login", life.user, "bash", "-c", gone, check=True)
 
@@ -538,7 +538,7 @@ def test_a_lab_that_is_killed_in_any_phase_leaves_what_the_next_one_can_go_on_wi
     process.wait()
     # it was in that phase
     shown, states = process.output, lab.jobs().split()[1::2]
-    assert ("is submitted" in shown) == (phase in ("queue", "server", "page"))
+    assert ("has been submitted" in shown) == (phase in ("queue", "server", "page"))
     assert (re.search(LOCAL, shown) is not None) == (phase == "page")
     expected = {"queue": ["PENDING"], "server": ["RUNNING"], "page": ["RUNNING"]}
     assert states in (["PENDING"], ["RUNNING"]) if phase == "after sbatch" else states == expected.get(phase, [])

@@ -35,7 +35,7 @@ def version(cluster, built):
 
 
 def well_until(step, shared=False, **words):
-    """Answers the lines of the steps before that one, when all is well; words: what a step says instead."""
+    """Return the lines of the steps before that one, when all is well; words: what a step says instead."""
     said = dict(WELL)
     if shared:
         said["key"] = "not needed: a connection is already open"
@@ -51,7 +51,7 @@ def fails(step, words):
 
 
 def lines_of(done):
-    """Answers the lines, without those that say that a step takes its time."""
+    """Return the lines, without those that say that a step takes its time."""
     return [line for line in done.stdout.splitlines() if not re.match(r"\d+:\d\d ", line)]
 
 
@@ -92,7 +92,7 @@ def connected(there):
 
 @pytest.fixture
 def config(cluster):
-    """Writes alice's ~/.ssh/config for the login node."""
+    """Write alice's ~/.ssh/config for the login node."""
 
     def write(*lines):
         cluster.write("laptop", "alice", ".ssh/config", "Host login.vcluster.example\n" + "".join(lines))
@@ -467,7 +467,7 @@ def test_11_a_session_that_waits_is_no_failure(lab):
 
 
 def submitted(lab, *options):
-    """Starts a session on the login node and waits for its server; answers the job."""
+    """Start a session on the login node and wait for its server; return the job."""
     lab.on_login(" ".join(["./submit_session.sh", *options]))
     job = lab.jobs().split()[0]
     up = f"until [[ -e ~/.local/state/passerelle/sessions/{job} ]]; do sleep 0.1; done"

@@ -10,7 +10,7 @@ COMMANDS = ["open", "status", "attach", "stop", "logs", "url", "submit", "sync",
 
 @pytest.fixture
 def lab(environment):
-    """Runs ./lab of a folder with PYTHON: lab(folder, "open", "--help"); answers status, output and errors."""
+    """Run ./lab of a folder with PYTHON: lab(folder, "open", "--help"); return status, output and errors."""
 
     def run(folder, *words, stdin="", **variables):
         done = subprocess.run(

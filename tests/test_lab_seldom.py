@@ -13,7 +13,7 @@ ON_LOGIN = 'cd lab && PYTHONPATH=$(ls /cvmfs/soft.vcluster.example/wheelhouse/pl
 
 
 def typed_at_login(life, *words):
-    """Starts ./lab on the login node itself, in the folder, in a terminal."""
+    """Start ./lab on the login node itself, in the folder, in a terminal."""
     return life.cluster.spawn("login", "student", "bash", "-c", ON_LOGIN, "-", *words, tty=True)
 
 
@@ -138,7 +138,7 @@ def jump(idle, other_folder, built):
 def test_on_the_login_node_a_session_that_only_ssh_reaches_is_believed_its_record(jump):
     process = typed_at_login(jump, "open")
     said = process.wait_for(
-        r"^The session lab runs on (node[12]\.int\.vcluster\.example) until (.*)\. To reach it from your computer: ./lab attach lab\."
+        r"The session lab runs on (node[12]\.int\.vcluster\.example) until (.*)\. To reach it from your computer: ./lab attach lab\."
     )
     assert 50 <= moments.minutes_until(said[2]) <= 60
     url = jump.cluster.run("login", "student", "bash", "-c", ON_LOGIN, "-", "url")
@@ -224,7 +224,7 @@ def separate(idle, other_folder, built):
 
 
 def announced(done):
-    """Answers how many questions lab has said beforehand that ssh will ask."""
+    """Return how many questions lab has said beforehand that ssh will ask."""
     return int(
         re.match(
             r"ssh cannot share one connection on this computer\. Logins .* will ask for: at most (\d+),", done.stdout

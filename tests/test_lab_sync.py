@@ -15,7 +15,7 @@ from life import CODE, Life
 
 LOGIN = "student@login.vcluster.example"
 SAME = f"This folder and {LOGIN}:lab are identical.\n"
-REFUSED = "lab: submit_session.sh has failed on the cluster: see its words above."
+REFUSED = "lab: submit_session.sh failed on the cluster: see its messages above."
 INTERRUPTED = "lab: Interrupted; no file is half-written, and the next ./lab sync resumes where this one stopped.\n"
 
 

@@ -236,7 +236,7 @@ Tout le reste est dans {folder}/LISEZMOI.md
 
 
 def copied(copier_command, template, folder, answers, cwd=None):
-    """Copies with the command line and answers what it says after the list of files."""
+    """Copy with the command line and return what it says after the list of files."""
     done = copier_command("copy", "--defaults", *given(answers), template, folder, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return re.sub(r"(?s)^.*\n *create +[^\n]+\n", "", done.stderr)
@@ -511,7 +511,7 @@ class Conversation:
     """`copier copy` in a terminal, and somebody who types."""
 
     def __init__(self, template, folder, columns=200):
-        """Starts Copier."""
+        """Start Copier."""
         self.seen, self.asked = "", []
         self.terminal = pexpect.spawn(
             sys.executable,
@@ -524,7 +524,7 @@ class Conversation:
         )
 
     def look(self):
-        """Reads what has come, without the control sequences."""
+        """Read what has come, without the control sequences."""
         try:
             self.seen += self.terminal.read_nonblocking(65536, timeout=1)
         except pexpect.TIMEOUT:
@@ -535,7 +535,7 @@ class Conversation:
         self.seen = re.sub("\x1b(\\[[0-9;?]*[A-Za-z]|[=>])|\r", "", self.seen).replace("\u00a0", " ")
 
     def wait_for(self, text):
-        """Looks until a text has come; answers everything since the last question began."""
+        """Look until a text has come; return everything since the last question began."""
         deadline = time.monotonic() + 120
         while text not in self.seen:
             assert time.monotonic() < deadline and self.terminal.isalive(), f"{text!r} did not come:\n{self.seen}"
@@ -543,7 +543,7 @@ class Conversation:
         return self.seen[self.seen.rindex("🎤") :]
 
     def next_question(self):
-        """Waits for a question that was not asked before and answers its text; None at the end."""
+        """Wait for a question that was not asked before and return its text; None at the end."""
         deadline = time.monotonic() + 120
         while True:
             for text in re.findall(r"🎤 (.+?) *\n", self.seen):
@@ -556,11 +556,11 @@ class Conversation:
             self.look()
 
     def answer(self, keys=""):
-        """Types over what is proposed."""
+        """Type over what is proposed."""
         self.terminal.send(keys + "\r")
 
     def to(self, name, **answers):
-        """Accepts what is proposed, but for these answers and Narval, up to the question of that name.
+        """Accept what is proposed, but for these answers and Narval, up to the question of that name.
 
         That one is answered by whoever calls.
         """
@@ -573,7 +573,7 @@ class Conversation:
         raise AssertionError(f"{name} was not asked:\n{self.seen}")
 
     def finish(self, account, language="en"):
-        """Accepts what is proposed, with this account on Narval, to the end."""
+        """Accept what is proposed, with this account on Narval, to the end."""
         answers = {"cluster": to_choice("cluster", "narval"), "account": account}
         wanted = {TEXTS[language][name].replace("\u00a0", " "): keys for name, keys in answers.items()}
         while (question := self.next_question()) is not None:
@@ -586,7 +586,7 @@ DOWN, LINE_BEGIN_ERASED = "\x1b[B", "\x15"
 
 
 def to_choice(name, value):
-    """Answers the keys that lead from the first choice of a question to this one; retired ones are stepped over."""
+    """Return the keys that lead from the first choice of a question to this one; retired ones are stepped over."""
     return DOWN * [choice for choice in QUESTIONS[name]["choices"].values() if isinstance(choice, str)].index(value)
 
 
@@ -710,7 +710,7 @@ def test_there_is_a_choice_for_every_language_that_has_texts_and_questions():
 
 
 def placeholders(text):
-    """Answers the {names} in a text."""
+    """Return the {names} in a text."""
     return set(re.findall(r"\{[a-z_]+\}", text))
 
 

@@ -28,12 +28,12 @@ NAMES = [
 
 
 def name_of(path):
-    """Answers a path as the repository spells it."""
+    """Return a path as the repository spells it."""
     return str(path.relative_to(REPOSITORY))
 
 
 def code_of(path):
-    """Answers a file's text without comments that have a line of their own, nor docstrings."""
+    """Return a file's text without comments that have a line of their own, nor docstrings."""
     text = path.read_text(encoding="utf-8")
     if path in PYTHON:
         tree = ast.parse(text)
@@ -46,7 +46,7 @@ def code_of(path):
 
 
 def constant(module, name):
-    """Answers a constant of a module of lib/laptop/lab."""
+    """Return a constant of a module of lib/laptop/lab."""
     for node in PYTHON[TEMPLATE / f"lib/laptop/lab/{module}.py"].body:
         if isinstance(node, ast.Assign) and node.targets[0].id == name:
             return ast.literal_eval(node.value)
@@ -54,7 +54,7 @@ def constant(module, name):
 
 
 def plain_files():
-    """Answers the template's files that are copied as they are."""
+    """Return the template's files that are copied as they are."""
     return [
         path
         for path in sorted(TEMPLATE.rglob("*"))
@@ -107,7 +107,7 @@ def test_no_test_hides_that_trust_would_be_asked_for():
 
 
 def placeholders(text):
-    """Answers the {names} in a text."""
+    """Return the {names} in a text."""
     return set(re.findall(r"\{([a-z_]+)\}", text))
 
 
@@ -139,7 +139,7 @@ def test_bash_reads_from_a_catalogue_what_yaml_reads(pristine_folder, environmen
 
 
 def messages_said():
-    """Answers (file, keys, names given, names that come by themselves) for every message that the code says.
+    """Return (file, keys, names given, names that come by themselves) for every message that the code says.
 
     Names given are None where they cannot be read from the code.
     """
@@ -156,7 +156,7 @@ def messages_said():
 
 
 def messages_in_python():
-    """Answers the same for the Python files."""
+    """Return the same for the Python files."""
     said, known = [], sayers()
     for path, tree in PYTHON.items():
         for function, call in calls_in(tree):
@@ -177,7 +177,7 @@ def messages_in_python():
 
 
 def calls_in(tree):
-    """Answers (function, call) for every call; not those of an exception that has words of its own."""
+    """Return (function, call) for every call; not those of an exception that has words of its own."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.ClassDef, ast.Module)):
             methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
@@ -186,12 +186,12 @@ def calls_in(tree):
 
 
 def called(call):
-    """Answers the name of what is called: "say", and "show" for self.waiting.show(...)."""
+    """Return the name of what is called: "say", and "show" for self.waiting.show(...)."""
     return getattr(call.func, "attr", getattr(call.func, "id", ""))
 
 
 def sayers():
-    """Answers what says the message of a `key` (functions, and exceptions), each with the names that it adds itself."""
+    """Return what says the message of a `key` (functions, and exceptions), each with the names that it adds itself."""
     found = {}
     for tree in PYTHON.values():
         for node in ast.walk(tree):
@@ -210,7 +210,7 @@ def sayers():
 
 
 def keys_in(node, function):
-    """Answers the keys that an argument stands for, as "hint_$" for f"hint_{state}"; none for one that is handed on."""
+    """Return the keys that an argument stands for, as "hint_$" for f"hint_{state}"; none for one that is handed on."""
     if isinstance(node, ast.Constant):
         return [node.value]
     if isinstance(node, ast.IfExp):
@@ -235,12 +235,12 @@ def named_in(target, name):
 
 
 def same(assignment, name):
-    """Answers whether an assignment is to that name alone."""
+    """Return whether an assignment is to that name alone."""
     return [getattr(target, "id", "") for target in assignment.targets] == [name.id]
 
 
 def keys_for(key):
-    """Answers the keys that a key in the code stands for: itself, or all that begin like "reach_$FACT_reach"."""
+    """Return the keys that a key in the code stands for: itself, or all that begin like "reach_$FACT_reach"."""
     start, variable, _ = key.partition("$")
     return [known for known in CATALOGUES["en"] if known.startswith(start)] if variable else [key]
 
@@ -294,12 +294,12 @@ COMMANDS = importlib.import_module("lab.cli").COMMANDS
 
 
 def lab_help(language, name):
-    """Answers one help of lab."""
+    """Return one help of lab."""
     return (TEMPLATE / f"lib/texts/{language}/help/{name}.txt").read_text(encoding="utf-8")
 
 
 def options_in(text):
-    """Answers the options that a help explains."""
+    """Return the options that a help explains."""
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - {"--help"}
 
 
@@ -358,7 +358,7 @@ def test_the_table_of_commands_names_a_function_that_takes_what_it_is_given(comm
 
 
 def helps():
-    """Answers (place, text) for every help that people read: texts, and the comments at the head of the scripts."""
+    """Return (place, text) for every help that people read: texts, and the comments at the head of the scripts."""
     texts = [(name_of(path), path.read_text(encoding="utf-8")) for path in sorted(TEMPLATE.glob("lib/texts/*/help/*"))]
     for path in sorted(TEMPLATE.glob("*.sh")):
         head = re.match(r"#!.*\n((?:#.*\n)+)", path.read_text(encoding="utf-8"))[1]
@@ -386,7 +386,7 @@ def test_the_expected_start_of_a_job_stands_before_the_80th_column(language):
 
 
 def french_texts():
-    """Answers (place, text) for every French text of the template and its questions, without what is code in it."""
+    """Return (place, text) for every French text of the template and its questions, without what is code in it."""
     texts = [(f"lib/texts/fr/messages.yml: {key}", text) for key, text in CATALOGUES["fr"].items()]
     questions = yaml.safe_load((REPOSITORY / "questions/fr.yml").read_text(encoding="utf-8"))
     texts += [(f"questions/fr.yml: {key}", text) for key, text in questions.items()]
@@ -396,7 +396,7 @@ def french_texts():
 
 
 def without_code(text):
-    """Answers a text without commands, paths, options, names of settings and placeholders."""
+    """Return a text without commands, paths, options, names of settings and placeholders."""
     text = re.sub(r"`[^`\n]*`", "`", text)
     # "./setup_env.sh --add NOYAU", as far as the explanation that follows it
     text = re.sub(r"(?m)^ {2,}\S+( \S+)*( {2,}|$)", "", text)

@@ -24,13 +24,13 @@ SLURM = {"SLURMD_NODENAME": "node1", "SLURM_JOB_ID": "7", "SLURM_TMPDIR": "/tmp"
 
 
 def place_of(folder, name):
-    """Answers FILE:LINE of the line that sets a name."""
+    """Return FILE:LINE of the line that sets a name."""
     rows = (folder / "settings.yml").read_text(encoding="utf-8").split("\n")
     return f"settings.yml:{next(number for number, row in enumerate(rows, start=1) if row.startswith(f'{name}:'))}"
 
 
 def a_notebook(folder, name="analysis.ipynb"):
-    """Writes an empty notebook and answers its path."""
+    """Write an empty notebook and return its path."""
     path = folder / name
     path.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     return path
@@ -38,7 +38,7 @@ def a_notebook(folder, name="analysis.ipynb"):
 
 @pytest.fixture
 def command(tmp_path, plain_path):
-    """Makes a command for PATH that prints a text and ends with a status: what another computer would answer."""
+    """Make a command for PATH that prints a text and ends with a status: what another computer would answer."""
     folder = tmp_path / "commands"
     folder.mkdir()
 
@@ -57,7 +57,7 @@ def command(tmp_path, plain_path):
 
 
 def header(name):
-    """Answers the comment at the head of a script, which is its help."""
+    """Return the comment at the head of a script, which is its help."""
     lines = (TEMPLATE / name).read_text(encoding="utf-8").split("\n")[1:]
     end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
     return "".join(f"{line.removeprefix('#').removeprefix(' ')}\n" for line in lines[:end])
@@ -103,7 +103,7 @@ TO_PRINT = {
 
 
 def everything_in(*folders):
-    """Answers every path in these folders with its size and time."""
+    """Return every path in these folders with its size and time."""
     return {
         str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for folder in folders for path in folder.rglob("*")
     }
@@ -382,7 +382,7 @@ def test_sshuttle_is_not_offered_where_only_ssh_passes(pristine_folder, script):
 
 
 def with_a_user(folder):
-    """Answers the folder, with alice's name kept in it."""
+    """Return the folder, with alice's name kept in it."""
     (folder / "personal.yml").write_text("user: alice\n")
     return folder
 

@@ -1,6 +1,7 @@
 """A session's life and its troubles, on the cluster."""
 
 import pytest
+from cluster.api import LIMIT
 from life import ADDRESS, Life, press_ctrl_c_twice
 
 BUSY = "sbatch --time=30 --nodelist={node} --cpus-per-task={cores} --mem-per-cpu=100M --wrap 'sleep 600'"
@@ -63,6 +64,8 @@ def test_a_pending_job_says_so_and_ctrl_c_withdraws_it(lab):
 
 def test_ctrl_c_twice_ends_the_job_and_leaves_no_traceback(lab):
     session, _ = lab.start_session()
+    # jupyter_lsp starts programs to see whether they are there, and shows a traceback of its own when one is ended
+    session.wait_for("Skipped non-installed server", timeout=LIMIT)
     press_ctrl_c_twice(session)
     session.wait()
     assert lab.jobs() == ""

@@ -32,7 +32,7 @@ LISTS = RULES["lists"].split()
 
 
 def as_text(values):
-    """Answers names and values with every value as a text, a list as its items with a space between."""
+    """Return names and values with every value as a text, a list as its items with a space between."""
     return {
         name: " ".join(str(item) for item in value) if isinstance(value, list) else str(value)
         for name, value in values.items()
@@ -211,7 +211,7 @@ def test_a_right_file_means_the_same_to_bash_python_and_yaml(bash_reader, file):
 
 
 def hold_together(reader, content):
-    """Asks all three about one file: they refuse it at the same line (None), or read the same, which is answered."""
+    """Ask all three about one file: they refuse it at the same line (None), or read the same, which is answered."""
     bash, bash_place = by_bash(reader, content)
     python, python_place = by_python(reader.folder)
     assert (bash is None) == (python is None), f"bash: {bash or bash_place}, Python: {python or python_place}"
@@ -293,7 +293,7 @@ def test_this_file_is_refused_by_all_or_means_the_same_to_all(bash_reader, conte
 
 
 def is_text(content):
-    """Answers whether these bytes are UTF-8."""
+    """Return whether these bytes are UTF-8."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
@@ -479,7 +479,7 @@ REFUSALS = {
 
 
 def place_of(folder, name):
-    """Answers FILE:LINE of the line that sets a name."""
+    """Return FILE:LINE of the line that sets a name."""
     rows = (folder / "settings.yml").read_text(encoding="utf-8").split("\n")
     found = [number for number, row in enumerate(rows, start=1) if row.startswith(f"{name}:")]
     return f"settings.yml:{found[0]}" if found else "settings.yml"

@@ -8,7 +8,7 @@ WORKS = "$HOME/{0}/bin/jupyter-lab --version && $HOME/{0}/bin/python -c 'import 
 
 @pytest.fixture
 def other(idle, pristine_folder):
-    """Makes a life with an environment of its own: other(path="small_py3", kernels=...)."""
+    """Make a life with an environment of its own: other(path="small_py3", kernels=...)."""
 
     def make(path, facts=None, user="student", **answers):
         idle.run("login", user, "bash", "-c", f"rm -rf ~/{path}*", check=True)
@@ -43,7 +43,7 @@ PHASES = {
 
 
 def kill_in(phase, life):
-    """Starts setup_env.sh and kills it, and all that it has started, in a phase, which holds or is far from the end."""
+    """Start setup_env.sh and kill it, and all that it has started, in a phase, which holds or is far from the end."""
     on_login = life.cluster.run
     command, words = PHASES[phase] if isinstance(PHASES[phase], tuple) else ("nothing", "")
     wrapper = f'#!/bin/bash\n[[ "$*" != {words.replace(" ", chr(92) + " ")} ]] || {{ {HOLD}; }}\nexec /usr/bin/{command} "$@"\n'

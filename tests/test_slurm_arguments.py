@@ -107,7 +107,7 @@ ASKED_FOR = [
 
 @pytest.fixture
 def folder_with(make_folder):
-    """Makes a folder with these answers written into its settings.yml, as Copier would, but faster."""
+    """Make a folder with these answers written into its settings.yml, as Copier would, but faster."""
 
     def make(cluster, answers):
         folder = make_folder("least")
@@ -118,7 +118,7 @@ def folder_with(make_folder):
 
 
 def a_notebook(folder, name="analysis.ipynb"):
-    """Writes an empty notebook and answers its path."""
+    """Write an empty notebook and return its path."""
     path = folder / name
     path.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     return path
@@ -309,7 +309,7 @@ def sessions(draw):
 
 
 def settings_file(answers):
-    """Answers the settings.yml of these answers (bytes), as Copier writes it."""
+    """Return the settings.yml of these answers (bytes), as Copier writes it."""
     gpus, requests = answers.get("gpus", 0), FACTS[answers["cluster"]]["gpu_requests"]
     whole = {
         # what Copier proposes

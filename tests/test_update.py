@@ -15,14 +15,14 @@ ALL_ANSWERS = sorted(path.stem for path in ANSWERS.glob("*.yml") if not path.ste
 
 
 def release(template, version):
-    """Commits the template as it is and tags it."""
+    """Commit the template as it is and tags it."""
     git(template, "add", "--all")
     git(template, "commit", "--quiet", "--message", f"Version {version}")
     git(template, "tag", version)
 
 
 def a_newer_version(template):
-    """Releases 2.0.0: one more question, a script that says more, and a fact that has changed."""
+    """Release 2.0.0: one more question, a script that says more, and a fact that has changed."""
     edit(
         template / "copier.yml",
         "\n# computed\n",
@@ -57,7 +57,7 @@ def versions(pristine_template, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pristine_project(versions, tmp_path_factory):
-    """Makes a project of 1.0.0 under git, once for all tests; not to be changed."""
+    """Make a project of 1.0.0 under git, once for all tests; not to be changed."""
     made = {}
 
     def make(answers, **more):
@@ -72,7 +72,7 @@ def pristine_project(versions, tmp_path_factory):
 
 @pytest.fixture
 def project(pristine_project, tmp_path):
-    """Makes a project of one's own: a folder of version 1.0.0 under git."""
+    """Make a project of one's own: a folder of version 1.0.0 under git."""
 
     def make(answers, **more):
         return Path(shutil.copytree(pristine_project(answers, **more), tmp_path / "my-project", symlinks=True))
@@ -81,39 +81,39 @@ def project(pristine_project, tmp_path):
 
 
 def under_git(folder):
-    """Puts a folder under git and answers it."""
+    """Put a folder under git and return it."""
     git(folder, "init", "--quiet")
     commit(folder, "Copied")
     return folder
 
 
 def commit(folder, message="Edited by hand"):
-    """Commits everything in a folder."""
+    """Commit everything in a folder."""
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", message)
 
 
 def values(folder):
-    """Answers what settings.yml says."""
+    """Return what settings.yml says."""
     return yaml.safe_load((folder / "settings.yml").read_text(encoding="utf-8"))
 
 
 def nothing_is_left_to_resolve(folder):
-    """Asserts that no file has conflict markers and none was put aside."""
+    """Assert that no file has conflict markers and none was put aside."""
     assert not list(folder.rglob("*.rej"))
     done = subprocess.run(["git", "grep", "-nE", "^(<<<<<<<|=======|>>>>>>>)"], cwd=folder, capture_output=True)
     assert (done.returncode, done.stdout) == (1, b"")
 
 
 def added_and_removed(folder, name):
-    """Answers the lines that git sees as removed and as added in a file, without their signs."""
+    """Return the lines that git sees as removed and as added in a file, without their signs."""
     diff = git(folder, "diff", "--unified=0", "--", name).split("\n")[4:]
     return [line[1:] for line in diff if line[:1] == "-"], [line[1:] for line in diff if line[:1] == "+"]
 
 
 @pytest.fixture
 def lab_update(environment, own_home):
-    """Runs ./lab update of a folder, where only these commands are found beside a laptop's; answers what it did."""
+    """Run ./lab update of a folder, where only these commands are found beside a laptop's; return what it did."""
 
     def run(folder, *options, tools=("copier", "git")):
         bin = folder.parent / "found"
@@ -324,7 +324,7 @@ def test_the_answers_outlive_a_new_copy_too(project, copier_command):
 
 
 def a_version_with_cedar_in_service(template):
-    """Makes 1.0.0 a template of the time when Cedar was in service, and 2.0.0 the one of today."""
+    """Make 1.0.0 a template of the time when Cedar was in service, and 2.0.0 the one of today."""
     today = {name: (template / name).read_bytes() for name in ["copier.yml", "template/plugins/clusters/cedar.yml"]}
     edit(
         template / "copier.yml",

@@ -41,12 +41,12 @@ class Background:
             subprocess.run(["cp", "-a", source / name, target / name], check=True)
 
     def let_pass(self, seconds):
-        """Waits so long, and not when all is over before."""
+        """Wait so long, and not when all is over before."""
         if self._ended.wait(seconds):
             raise InterruptedError("the tests have ended before")
 
     def wait(self):
-        """Answers what the scenario answers, when it is done; raises what it raised."""
+        """Return what the scenario answers, when it is done; raises what it raised."""
         self._thread.join(WAIT + 900)
         assert not self._thread.is_alive()
         if self.trouble:
@@ -54,7 +54,7 @@ class Background:
         return self.outcome
 
     def end(self):
-        """Takes the cluster down, also in the middle of the scenario, whose thread ends with what it used."""
+        """Take the cluster down, also in the middle of the scenario, whose thread ends with what it used."""
         self._ended.set()
         # nothing is to be written into what is being removed
         self._prepared.wait()
@@ -63,7 +63,7 @@ class Background:
 
 
 def in_the_background(scenario):
-    """Makes a fixture that starts a scenario once, and takes its cluster down at the end."""
+    """Make a fixture that starts a scenario once, and take its cluster down at the end."""
 
     @pytest.fixture(scope="session")
     def background(cluster, other_folder, built, tmp_path_factory):
@@ -78,7 +78,7 @@ def in_the_background(scenario):
 
 
 def queue_for_ten_minutes(task):
-    """Answers what a lab asks of Slurm and of ssh while its job waits, and what it shows."""
+    """Return what a lab asks of Slurm and of ssh while its job waits, and what it shows."""
     cluster = task.cluster
     life = Life(cluster, task.folder)
     process = life.lab("open", "--no-browser", "--begin=now+2hours")
@@ -95,13 +95,13 @@ def queue_for_ten_minutes(task):
 
 
 def queries(cluster):
-    """Answers how often jobs were asked for, by Slurm's own statistics, on a cluster where nobody else asks."""
+    """Return how often jobs were asked for, by Slurm's own statistics, on a cluster where nobody else asks."""
     said = cluster.run("login", "root", "sdiag", check=True).stdout
     return sum(int(count) for count in re.findall(r"REQUEST_JOB_\w*INFO\w* +\( *\d+\) count:(\d+)", said))
 
 
 def commands_over_ssh(cluster):
-    """Answers how many commands sshd has started."""
+    """Return how many commands sshd has started."""
     return (cluster.logs("login") / "sshd.log").read_text().count("Starting session:")
 
 
@@ -112,7 +112,7 @@ queue = in_the_background(queue_for_ten_minutes)
 
 
 def time_limits_and_an_outage(task):
-    """Answers what labs show whose time ends, and what becomes of a page when the network is away for two minutes."""
+    """Return what labs show whose time ends, and what becomes of a page when the network is away for two minutes."""
     cluster = task.cluster
     life = Life(cluster, task.folder, host=CODE)
     # two minutes for the server to be there before the warning

@@ -28,7 +28,7 @@ def call(server, method, path):
 
 
 def main(record):
-    """Make the checkpoints and prints each notebook's path; record is the path of jpserver-PID.json."""
+    """Make the checkpoints and print each notebook's path; record is the path of jpserver-PID.json."""
     with open(record, encoding="utf-8") as file:
         server = json.load(file)
     for session in call(server, "GET", "sessions"):

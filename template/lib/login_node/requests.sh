@@ -266,7 +266,8 @@ check_steps() {
     [[ $status == 0 || $words != *$'\n'* ]] || printf '%s\n' "${words%$'\n'*}"
     words=${words##*$'\n'}
     IFS=$'\t' read -r -a words <<<"${words#check.sh: }"
-    tell step "$step" "$status" "${words[@]}"
+    # at least one word, also of a step that said nothing before its time was up
+    tell step "$step" "$status" "${words[@]:-}"
     ((status == 0)) || break
   done
 }

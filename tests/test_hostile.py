@@ -1,0 +1,270 @@
+"""A login node that means harm: what it prints is data on the laptop, shown as text, and at worst ends in one line."""
+
+import contextlib
+import importlib
+import io
+import re
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from test_lab_seldom import jump  # noqa: F401 - a fixture
+
+RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What steers a terminal: C0, C1, the directions of writing."""
+STEERS = "\x1b]0;title\x07\x1b]52;c;cm0gLXI=\x1b\\\x1b[2J\x1b[31m\x9b31m\x85\x08\x7f\r\u202e\u2066\u2028"
+SHOWN = (
+    r"\x1b]0;title\x07\x1b]52;c;cm0gLXI=\x1b\\x1b[2J\x1b[31m\xc2\x9b31m\xc2\x85\x08\x7f\x0d\xe2\x80\xae\xe2\x81\xa6"
+    r"\xe2\x80\xa8"
+)
+"""The same as lab shows it."""
+ADDRESS = "http://node1.int.example:8888/lab?token=0123abcd"
+
+
+def is_harmless(out, error, status):
+    """Whatever has come, there is nothing raw and no traceback, and trouble ends in a line of lab's."""
+    assert not (found := RAW.search(out + error)), f"{found[0]!r} in {(out + error)[found.start() - 50 :]!r}"
+    assert "Traceback" not in out + error
+    last = (error.splitlines() or [""])[-1]
+    assert status == 0 or last.startswith("lab: ") or out.splitlines()[-1].startswith("FAILS  "), out + error
+
+
+# --- lab alone, and a fake in the place of the login node -------------------------------------------------------------
+
+
+class FakeConnection:
+    """A fake: the login node is a process of this computer, which prints what it is told, whatever it is asked."""
+
+    here, separate, login = True, False, "alice@cluster.example"
+
+    def __init__(self, trouble, *command):
+        self.trouble, self.command, self.opened = trouble, command, False
+
+    def folder(self, _):
+        return "/home/alice/lab"
+
+    def open(self):
+        if self.opened:
+            raise self.trouble("no_connection", login=self.login)
+        self.opened = True
+
+    def shell(self):
+        return subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def state(self):
+        return "absent"
+
+    def drop(self):
+        pass
+
+    def reachable(self):
+        return True
+
+
+@pytest.fixture(scope="module")
+def laptop(pristine_folder, tmp_path_factory):
+    """Run a command of lab here, in this process, with a fake login node that prints so many bytes."""
+    folder = pristine_folder("vcluster", name="lab")
+    file = tmp_path_factory.mktemp("hostile") / "printed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder / "lib/laptop")
+        modules = {name: importlib.import_module(f"lab.{name}") for name in ("channel", "cli", "messages", "tunnel")}
+        modules["open"], modules["settings"] = (importlib.import_module(f"lab.{name}") for name in ("open", "settings"))
+        lab = SimpleNamespace(**modules)
+        # what is sent to it, and whether its servers are there, is not the question here
+        patch.setattr(lab.open, "Sync", lambda *_: SimpleNamespace(send_scripts=lambda: None))
+        patch.setattr(lab.tunnel.Tunnel, "_ask_for_proof", lambda *_: "proved")
+        notebook = folder / "notebook.ipynb"
+
+        def run(words, printed=b"", command=None):
+            file.write_bytes(printed)
+            connection = FakeConnection(lab.messages.Trouble, *(command or ["cat", file]))
+            patch.setattr(lab.cli, "start", lambda *_: (lab.settings.load(), connection))
+            patch.setattr("pathlib.Path.is_file", lambda path: True)
+            out, error = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+            handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+            try:
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+                    status = lab.cli.main([word.replace("NOTEBOOK", str(notebook)) for word in words])
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+            return SimpleNamespace(
+                status=status, out=out.buffer.getvalue().decode(), error=error.buffer.getvalue().decode()
+            )
+
+        yield SimpleNamespace(run=run, lab=lab)
+    for name in [name for name in sys.modules if name.split(".")[0] == "lab"]:
+        del sys.modules[name]
+
+
+def said(*lines):
+    """The bytes of a channel that says hello, and these lines with their tabs written as bars."""
+    return b"".join(
+        b"passerelle\t" + line.replace("|", "\t").encode("utf-8", "surrogateescape") + b"\n"
+        for line in ("0|hello", *lines)
+    )
+
+
+STATE = "state|77|1764000000|{}|None|1764000000|1764003600|node1|"
+WELL = {
+    ("status",): said(
+        "1|session|1764000000|77|RUNNING|None|1763999000|1764003600|node1|cpu=2,mem=2G|2|passerelle-lab",
+        "1|session|1764000000|78|PENDING|Priority|N/A|N/A||cpu=2,mem=2G|2|passerelle-two",
+        "1|usage|77.0|3136K|1-02:03:04",
+        "1|usage|77.extern|1.5G|02:03.456",
+        "1|end",
+    ),
+    ("stop",): said("1|found|77", f"2|record|{ADDRESS}|1764003600|1764000000", "3|stopped|77"),
+    ("url",): said("1|found|77", f"2|record|{ADDRESS}|1764003600|1764000000"),
+    ("logs",): said() + b"one line\na tab\there\n" + said("1|logged|/home/alice/lab-77.log"),
+    ("logs", "--follow"): said() + b"one line\n",
+    ("submit", "NOTEBOOK"): said("1|folder|same") + b"submitted\n" + said("1|done"),
+    ("open",): said(
+        *["1|folder|same", "1|submitted|77", "2|" + STATE.format("PENDING"), "2|trouble|slurm_load_jobs error"],
+        *[f"2|up|{ADDRESS}|1764003600|1764000000", "2|" + STATE.format("COMPLETED")],
+    ),
+    ("attach",): said("1|found|77", f"2|up|{ADDRESS}|1764003600|1764000000", "2|" + STATE.format("FAILED")),
+    ("check",): said(
+        "1|folder|same",
+        "1|step|account|0|start=1764009000|now=1764000000",
+        "1|step|quota|0|folders=/home/alice /scratch/alice",
+        "1|step|modules|0|modules=python/3.11",
+        "1|step|environment|0|path=/home/alice/jupyter_py3|version=4.5.0",
+        *["2|found|77", "3|" + STATE.format("RUNNING"), f"4|record|{ADDRESS}|1764003600|1764000000", "5|node|idle"],
+    ),
+}
+"""What each command is answered when all is well."""
+HARM = [
+    *[STEERS, "", "\t", "|", "passerelle", "-oProxyCommand=touch x", "None", "N/A", "RUNNING", "self=1", "0"],
+    *["9" * 11, "9" * 12, "9" * 5000, "-1", "1e999", "nan", "٣", "²", "１２", "0:0:0:0", "1-", "1" + ":9" * 300],
+    *["javascript:alert(1)", "http://node1:0/lab?token=a", "http://node1:99999/lab?token=a", 'http://n:1/?token="a'],
+    *["http://-oProxyCommand=x:1/lab?token=a", "http://n:1/../lab?token=a", f"http://n:1/lab?token={STEERS}"],
+    *["\udc9b2J\udcff\udcfe", "x" * 20000, "submit_session.sh", "same", "CANCELLED", "hello"],
+]
+"""What stands in the place of a word."""
+
+
+@st.composite
+def harmful(draw, lines):
+    """What a login node prints that means harm: the lines that are right, changed in some places."""
+    lines = [line.decode("utf-8", "surrogateescape").split("\t") for line in lines.splitlines()]
+    word = st.sampled_from(HARM) | st.text(max_size=20)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(lines) - 1))
+        line = lines[place]
+        field = draw(st.integers(0, len(line) - 1))
+        match draw(st.integers(0, 6)):
+            case 0:
+                lines[place] = [*line[:field], draw(word), *line[field + 1 :]]
+            case 1:
+                lines[place] = [*line[:field], draw(word), *line[field:]]
+            case 2:
+                lines[place] = line[:field] or [draw(word)]
+            case 3:
+                lines.insert(place, [draw(word)])
+            case 4:
+                lines.insert(place, draw(st.sampled_from(lines)))
+            case 5:
+                kind = draw(st.sampled_from(["found", "folder", "step", "state", "up", "usage", "end", "node", "file"]))
+                lines[place] = [*line[:2], kind, *line[3:]]
+            case 6:
+                lines[place] = ["passerelle", draw(st.sampled_from("0123456")), *line[2:]]
+    printed = b"\n".join("\t".join(line).encode("utf-8", "surrogatepass") for line in lines)
+    return printed + draw(st.sampled_from([b"\n", b"", b"\r\n", b"\xff"]))
+
+
+@pytest.mark.parametrize("words", WELL, ids=" ".join)
+def test_a_fake_login_node_that_says_what_it_should_is_understood(laptop, words):
+    done = laptop.run(words, WELL[words])
+    is_harmless(done.out, done.error, done.status)
+    assert "cannot be understood" not in done.out + done.error
+    # a job that has failed, and a log that is followed until the channel ends
+    assert done.status == (words in [("attach",), ("logs", "--follow")]), done.out + done.error
+
+
+@pytest.mark.parametrize("words", WELL, ids=" ".join)
+def test_whatever_a_fake_login_node_says_ends_in_a_line_and_shows_nothing_raw(laptop, words):
+    @settings(suppress_health_check=list(HealthCheck))
+    @given(harmful(WELL[words]))
+    @example(b"\n".join(b"passerelle\t0\thello\t"[:length] for length in range(20)))
+    @example(WELL[words].replace(b"\n", b""))
+    @example(WELL[words][:-3])
+    @example(said() + b"passerelle\t1\t" + b"x" * 1000000 + b"\n")
+    @example(said() + 1000000 * b"\x9b")
+    def try_it(printed):
+        done = laptop.run(words, printed)
+        is_harmless(done.out, done.error, done.status)
+
+    try_it()
+
+
+@pytest.mark.parametrize("words", WELL, ids=" ".join)
+def test_each_line_of_a_fake_login_node_is_cut_off_at_each_word(laptop, words):
+    lines = WELL[words].splitlines()
+    for place, line in enumerate(lines):
+        for length in range(1, line.count(b"\t") + 1):
+            cut = b"\t".join(line.split(b"\t")[:length])
+            done = laptop.run(words, b"\n".join([*lines[:place], cut, *lines[place + 1 :]]) + b"\n")
+            is_harmless(done.out, done.error, done.status)
+
+
+@pytest.mark.parametrize("number", ["99999999999", "0", "00000000001"])
+def test_times_and_numbers_that_no_clock_shows(laptop, number):
+    session = f"1|session|{number}|77|RUNNING|None|{number}|{number}|node1|mem={'9' * 400}M|9999999|passerelle-lab"
+    usage = f"1|usage|77.0|{'9' * 12}T|999999-{'9' * 12}:99:99"
+    done = laptop.run(("status",), said(session, usage, usage, "1|end"))
+    assert (done.status, done.error) == (0, "")
+    assert re.fullmatch(r"NAME +JOB +STATE .*\nlab +77 +RUNNING +node1 .*\n", done.out)
+
+
+def test_what_comes_is_read_only_as_far_as_it_is_wanted(laptop):
+    """A login node that prints without an end has to wait; else all that it prints would be kept in memory."""
+    channel = laptop.lab.channel
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    held = channel.Channel(FakeConnection(laptop.lab.messages.Trouble, "yes", "x" * 100))
+    try:
+        held.open()
+        deadline = time.monotonic() + 60
+        while held._events.qsize() < channel.AHEAD:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert held._events.qsize() == channel.AHEAD
+    finally:
+        held._process.kill()
+        held._process.wait()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def test_answers_without_an_end_are_given_up(laptop, monkeypatch):
+    monkeypatch.setattr(laptop.lab.channel.LIMITS, "ANSWER_MEGABYTES", 1)
+    answer = r"passerelle\t1\tsession\t1\t77\tRUNNING\t\t\t\t" + "x" * 5000 + r"\t\t1\tx\n"
+    endless = f"printf 'passerelle\\t0\\thello\\n'; while printf '{answer}'; do :; done"
+    done = laptop.run(("status",), command=["bash", "-c", endless])
+    said = "lab: alice@cluster.example has answered more than 1 MB without an end; see what it does there: ssh "
+    assert (done.status, done.out, done.error) == (1, "", said + "alice@cluster.example\n")
+
+
+def test_an_answer_to_another_question_is_none(laptop):
+    done = laptop.run(("status",), said("1|found|77"))
+    words = (
+        r"lab: What alice@cluster.example answered cannot be understood: found\x0977. Does one of your startup files there "
+        "(~/.bashrc, ~/.bash_profile) print something in the background?\n"
+    )
+    assert (done.status, done.out, done.error) == (1, "", words)
+
+
+def test_answers_that_are_cut_off_by_the_end_are_not_believed(laptop):
+    """Job 77 might be job 7 of 77."""
+    done = laptop.run(("stop",), said("1|found|77")[:-1])
+    assert (done.status, done.out) == (1, "")
+    assert done.error == (
+        "lab: alice@cluster.example does not answer as it should; see what a plain ssh says: ssh alice@cluster.example\n"
+    )
