@@ -71,6 +71,8 @@ def laptop(pristine_folder, tmp_path_factory):
     """Run a command of lab here, in this process, with a fake login node that prints so many bytes."""
     folder = pristine_folder("vcluster", name="lab")
     file = tmp_path_factory.mktemp("hostile") / "printed"
+    # other tests have imported the template's own, whose folder is another one
+    others = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "lab"}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder / "lib/laptop")
         modules = {name: importlib.import_module(f"lab.{name}") for name in ("channel", "cli", "messages", "tunnel")}
@@ -101,6 +103,7 @@ def laptop(pristine_folder, tmp_path_factory):
         yield SimpleNamespace(run=run, lab=lab)
     for name in [name for name in sys.modules if name.split(".")[0] == "lab"]:
         del sys.modules[name]
+    sys.modules.update(others)
 
 
 def said(*lines):
