@@ -707,7 +707,7 @@ pipes = {"stdout" if sends else "stdin": subprocess.PIPE}
 rsync = subprocess.Popen(["/usr/bin/rsync", *sys.argv[1:]], bufsize=0, **pipes)
 source, target = (rsync.stdout.fileno(), 1) if sends else (0, rsync.stdin.fileno())
 def carry():
-    home, left = pathlib.Path.home(), 20_000_000
+    home, left = pathlib.Path.home(), LIMIT
     while piece := os.read(source, 65536):
         left -= len(piece)
         while left < 0 and (home / "held").exists():
@@ -728,12 +728,12 @@ os._exit(rsync.wait())
 
 
 @contextlib.contextmanager
-def stopped_in_the_middle(sides, receiver, *words, tty=False):
-    """Start `lab sync` with two large files, and stop it when it has carried a part of the first; yield the process."""
-    (sides.on_laptop if receiver == "there" else sides.on_login)(BIG)
-    with sides.command_there("rsync", HELD):
+def stopped_in_the_middle(sides, receiver, tty=False, files=BIG, limit=20_000_000):
+    """Start `lab sync` with large files, and stop it when it has carried a part of the first; yield the process."""
+    (sides.on_laptop if receiver == "there" else sides.on_login)(files)
+    with sides.command_there("rsync", HELD.replace("LIMIT", str(limit))):
         sides.cluster.run("login", "student", "bash", "-c", "touch held; rm -f reached", check=True)
-        process = sides.lab("sync", *words, tty=tty)
+        process = sides.lab("sync", tty=tty)
         wait_until(lambda: (sides.there.parent / "reached").exists())
         yield process
 
@@ -783,10 +783,8 @@ def test_after_an_end_in_the_middle_nothing_is_half_written_and_the_next_sync_go
 @pytest.mark.parametrize("receiver", ["there", "here"])
 def test_what_changes_in_the_meantime_is_not_overwritten(receiver, agreed):
     to = getattr(agreed, receiver)
-    (agreed.on_laptop if receiver == "there" else agreed.on_login)(
-        "echo changed >README.md; touch -d yesterday README.md"
-    )
-    with stopped_in_the_middle(agreed, receiver) as process:
+    change = "echo changed >README.md; touch -d 2026-02-01 README.md"
+    with stopped_in_the_middle(agreed, receiver, files=change, limit=0) as process:
         (to / "README.md").write_text("changed, too\n")
         (agreed.there.parent / "held").unlink()
         assert process.wait() == 1

@@ -344,15 +344,18 @@ class Sync:
         for path in paths:
             mine, theirs, (before, _) = here[path], there.get(path), self.memory.files.get(path, [None, None])
             more = []
-            # what has become newer there since it was looked at is not replaced
-            if theirs and theirs.time <= mine.time and not self._chosen(path)[0]:
+            # what has come or changed there since it was looked at is not replaced
+            if not theirs:
+                more.append("--ignore-existing")
+            elif theirs.time <= mine.time and not self._chosen(path)[0]:
                 more.append("--update")
             # what is there keeps its mode, unless the right to run has changed here
             if theirs and mine.runs != (before.runs if before else theirs.runs):
                 more.append("-p")
             groups.setdefault(tuple(more), []).append(path)
         size = sum(here[path].size for path in paths)
-        for more, some in groups.items():
+        # rsync looks at a file some time before it replaces it: what is new, and may be long, comes last
+        for more, some in sorted(groups.items(), reverse=True):
             rsync(self.channel, self.folder, some, *options, *self.partial, *more, size=size)
 
     def _prepare(self):
