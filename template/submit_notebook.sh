@@ -101,4 +101,6 @@ if [[ $PRINT ]]; then
 fi
 need_environment
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
-say submitted answer="$answer" output="$directory/$name-${answer##* }.out"
+# on some clusters more follows the number
+[[ $answer =~ [0-9]+ ]] || true
+say submitted answer="$answer" output="$directory/$name-${BASH_REMATCH[0]:-}.out"

@@ -29,10 +29,10 @@ login=$(login_name)
 if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
-  # what the login node prints is data: nothing of it reaches the terminal as it is, and it has an end
+  # what the login node prints is data: nothing of it reaches the terminal as it is
   status=0
   found=$({ ssh "$login" bash -l -s 2>&1 >&3 | cat -v >&2; } 3>&1 \
-    < <(cat "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh") | head -c 65536 | cat -v) || status=$?
+    < <(cat "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh") | first_part) || status=$?
   ((${#found} < 65536)) || die garbled login="$login" words="${found:0:200}"
   ((status == 0)) || die no_connection login="$login"
   found=$(sed -n 's/^passerelle-session //p' <<<"$found")

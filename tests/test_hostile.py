@@ -1,8 +1,10 @@
 """A login node that means harm: what it prints is data on the laptop, shown as text, and at worst ends in one line."""
 
+import base64
 import contextlib
 import importlib
 import io
+import os
 import re
 import signal
 import subprocess
@@ -13,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from life import KEY, Life
 from test_lab_seldom import jump  # noqa: F401 - a fixture
 
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -54,7 +57,14 @@ class FakeConnection:
         self.opened = True
 
     def shell(self):
-        return subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, start_new_session=True)
+        return self.process
+
+    def end(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def state(self):
         return "absent"
@@ -94,6 +104,7 @@ def laptop(pristine_folder, tmp_path_factory):
                 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
                     status = lab.cli.main([word.replace("NOTEBOOK", str(notebook)) for word in words])
             finally:
+                connection.end()
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
             return SimpleNamespace(
@@ -226,6 +237,38 @@ def test_times_and_numbers_that_no_clock_shows(laptop, number):
     assert re.fullmatch(r"NAME +JOB +STATE .*\nlab +77 +RUNNING +node1 .*\n", done.out)
 
 
+@pytest.mark.parametrize("number", ["²", "٣", "-1", "9" * 5000, ""])
+def test_what_is_no_number_is_not_counted_with(laptop, number):
+    printed = WELL[("check",)].replace(b"start=1764009000", f"start={number}".encode())
+    done = laptop.run(("check",), printed)
+    assert (done.status, done.error) == (0, "")
+    assert done.out.splitlines()[1] == "ok     account      Slurm accepts the job, and could start it now"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (b"\t2\tpasserelle-lab", b"\t0\tpasserelle-lab"),
+        (b"1-02:03:04", 5000 * b"9" + b"-02:03:04"),
+        (b"1-02:03:04", b"1-02:03" + 100 * b":04"),
+        (b"passerelle-lab", b"passerelle-" + 20000 * b"x"),
+    ],
+    ids=["no core", "endless days", "more than days", "longer than a line"],
+)
+def test_a_line_with_what_cannot_be_is_not_understood(laptop, right, wrong):
+    done = laptop.run(("status",), WELL[("status",)].replace(right, wrong))
+    assert (done.status, done.out) == (1, "")
+    assert done.error.startswith("lab: What alice@cluster.example answered cannot be understood: passerelle\\x091\\x09")
+
+
+def test_a_port_that_is_none_is_not_gone_to(laptop):
+    done = laptop.run(("url",), WELL[("url",)].replace(b"8888", b"99999"))
+    assert (done.status, done.out) == (1, "")
+    assert done.error.startswith(
+        "lab: “http://node1.int.example:99999/lab?token=...” is not the address of a session; "
+    )
+
+
 def test_what_comes_is_read_only_as_far_as_it_is_wanted(laptop):
     """A login node that prints without an end has to wait; else all that it prints would be kept in memory."""
     channel = laptop.lab.channel
@@ -240,10 +283,20 @@ def test_what_comes_is_read_only_as_far_as_it_is_wanted(laptop):
         time.sleep(0.3)
         assert held._events.qsize() == channel.AHEAD
     finally:
-        held._process.kill()
-        held._process.wait()
+        held.connection.end()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("words", [("status",), ("open",)], ids=" ".join)
+@pytest.mark.parametrize("noise", ["while sleep 0.1 && echo passerelle; do :; done", "yes | tr -d '\\n'"])
+def test_a_login_node_that_says_much_and_never_hello_is_given_up(laptop, monkeypatch, words, noise):
+    monkeypatch.setattr(laptop.lab.channel.LIMITS, "GREETING", 1)
+    done = laptop.run(words, command=["bash", "-c", noise])
+    said = (
+        "lab: alice@cluster.example does not answer as it should; see what a plain ssh says: ssh alice@cluster.example"
+    )
+    assert (done.status, done.out, done.error) == (1, "", f"{said}\n")
 
 
 def test_answers_without_an_end_are_given_up(laptop, monkeypatch):
@@ -271,3 +324,221 @@ def test_answers_that_are_cut_off_by_the_end_are_not_believed(laptop):
     assert done.error == (
         "lab: alice@cluster.example does not answer as it should; see what a plain ssh says: ssh alice@cluster.example\n"
     )
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+FORGED = (
+    "\n".join(
+        "passerelle\t" + "\t".join(words[:length])
+        for number in "123456"
+        for words in (
+            [number, "found", "٣٣"],
+            [number, "record", "http://-oProxyCommand=x:1/lab?token=a", "1", "1"],
+            [number, "session", "1", "7", "RUNNING", STEERS, "²", "9" * 20, "", "", "0", STEERS],
+            [number, "step", "account", "0", "self=1", "start=²"],
+            [number, "state", "1", "1", "", "", "", "", "", ""],
+        )
+        for length in range(len(words) + 1)
+    )
+    + "\n"
+)
+SAID_BY_SLURM = {
+    "control sequences": f"77 passerelle-lab\n{STEERS}|{STEERS}\t|\n",
+    "nothing": "",
+    "numbers that are none": (
+        "9" * 5000 + " passerelle-lab\n" + "|".join(["9" * 20] * 8) + "|passerelle-lab\n"
+        "٣٣ passerelle-lab\n٣|RUNNING|²|²|²|²|²|²|passerelle-lab\nSubmitted batch job ²\n"
+    ),
+    "what is not UTF-8": "\udcff\udc9b2J passerelle-lab\n77|RUNNING|\udcff\udc9b2J||||||passerelle-\udcff\udc9b2J\n",
+    "a megabyte": "7" * 1000000,
+    "answers of lab's own": FORGED,
+}
+COMMANDS = ["open --no-browser", "attach", "status", "stop", "logs", "url", "submit notebook.ipynb", "check"]
+
+
+@pytest.fixture(scope="module")
+def hostile(cluster, other_folder, built):
+    """student's life, for tests that change the startup files and the commands of Slurm; all comes back as it was."""
+    cluster.clean(homes=False)
+    life = Life(cluster, other_folder)
+    keep = """mkdir hostile && cp .bashrc .bash_profile hostile
+        for name in squeue sbatch sinfo sacct sstat scancel; do ln -s slurm hostile/$name; done"""
+    cluster.run("login", "student", "bash", "-c", keep, check=True)
+    notebook = '{"cells": [], "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}\n'
+    cluster.write("laptop", "alice", "lab/notebook.ipynb", notebook)
+    # the folder is there before anything goes wrong
+    assert life.run_lab("sync").returncode == 0
+    yield life
+    back = "mv hostile/.bashrc hostile/.bash_profile .; rm -rf hostile .local/state/passerelle/*/*"
+    cluster.run("login", "student", "bash", "-c", back, check=True)
+    cluster.clean(homes=False)
+
+
+@pytest.fixture
+def student(hostile):
+    """Make ~/.bash_profile end with a line for who comes by ssh, and ~/.bashrc with another; ~/hostile/said is said."""
+
+    def write(profile=":", bashrc=":", said=""):
+        encoded = base64.b64encode(said.encode("utf-8", "surrogateescape")).decode()
+        change = """base64 -d >hostile/said
+            { cat hostile/.bash_profile && printf 'if [[ ${SSH_CONNECTION:-} ]]; then\\n%s\\nfi\\n' "$1"; } >.bash_profile
+            { cat hostile/.bashrc && printf 'if [[ ${SSH_CONNECTION:-} ]]; then\\n%s\\nfi\\n' "$2"; } >.bashrc"""
+        command = ["bash", "-c", change, "-", profile, bashrc]
+        hostile.cluster.run("login", "student", *command, input=encoded, check=True)
+
+    yield write
+    write()
+
+
+def slurm(life, script):
+    """In the place of all of Slurm's commands there is a script of bash, once ~/hostile is in PATH."""
+    life.cluster.write("login", "student", "hostile/slurm", f"#!/bin/bash\n{script}\n")
+    life.cluster.run("login", "student", "chmod", "+x", "hostile/slurm", check=True)
+
+
+IN_PATH = "PATH=~/hostile:$PATH"
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "logs"])
+@pytest.mark.parametrize("said", SAID_BY_SLURM)
+def test_whatever_slurms_commands_say_ends_in_a_line_and_shows_nothing_raw(hostile, student, said, command):
+    slurm(hostile, "exec cat ~/hostile/said")
+    student(IN_PATH, said=SAID_BY_SLURM[said])
+    done = hostile.run_lab(*command.split())
+    is_harmless(done.stdout, done.stderr, done.returncode)
+
+
+def test_the_words_of_a_job_are_shown_as_text(hostile, student):
+    slurm(
+        hostile,
+        """case $* in
+            *--Format=*) printf '77|PENDING|%s|N/A|N/A||mem=2G|2|passerelle-%s|a\\tb\\n' "$(<~/hostile/said)" "$(<~/hostile/said)" ;;
+            *%T*) printf 'PENDING|%s|N/A|N/A|\\n' "$(<~/hostile/said)" ;;
+            *%i*) echo 77 passerelle-lab ;;
+        esac""",
+    )
+    student(IN_PATH, said=STEERS.replace("\r", "") + "\t")
+    shown = SHOWN.replace(r"\x0d", "")
+    done = hostile.run_lab("status")
+    is_harmless(done.stdout, done.stderr, done.returncode)
+    line = f"{shown} |a b  77   PENDING ({shown} )        starts: unknown"
+    assert (done.returncode, done.stdout.splitlines()[1]) == (0, line)
+    process = hostile.lab("attach", "--no-browser", tty=False)
+    process.wait_for("job 77 is PENDING; expected start: unknown \\(" + re.escape(shown) + " \\)\n")
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 0
+    is_harmless(process.output, "", 0)
+    assert process.output.splitlines()[-1].startswith("The job keeps its place in the queue.")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_answers_that_a_startup_file_prints_in_the_background_end_in_a_line(hostile, student, command):
+    student("(while cat ~/hostile/said; do :; done) 2>/dev/null &", said=FORGED)
+    done = hostile.run_lab(*command.split())
+    # it may be quicker than they are
+    is_harmless(done.stdout, done.stderr, done.returncode)
+
+
+def test_what_a_startup_file_prints_in_the_background_is_shown_as_text(hostile, student):
+    student("(while cat ~/hostile/said; do sleep 0.05; done) 2>/dev/null &", said=f"\t{STEERS}\n")
+    done = hostile.run_lab("status")
+    is_harmless(done.stdout, done.stderr, done.returncode)
+    *shown, last = done.stdout.splitlines()
+    assert (done.returncode, last) == (0, "You have no session, waiting or running; start one with: ./lab open")
+    assert set(shown) <= {8 * " " + SHOWN}
+
+
+def test_ctrl_c_ends_lab_while_the_login_node_prints_without_an_end_and_answers_nothing(hostile, student):
+    slurm(hostile, "exec sleep 1000")
+    student(f"{IN_PATH}; yes 2>/dev/null &")
+    line = "cd lab && exec ./lab status >/dev/null"
+    process = hostile.cluster.spawn("laptop", "alice", "bash", "-c", line, tty=True)
+    waits = "until pgrep -u student -x yes && pgrep -u student -f 'sleep 1000'; do sleep 0.1; done"
+    hostile.cluster.run("login", "root", "bash", "-c", waits, check=True)
+    process.type("\x03")
+    assert process.wait() == 130
+    hostile.cluster.run("login", "root", "pkill", "-u", "student", "-x", "sleep|yes")
+
+
+@pytest.mark.parametrize("how", [[], ["--follow"]])
+def test_a_log_is_shown_as_text_and_answers_nothing(hostile, student, how):
+    said = f"token=0123 {STEERS}\nprogress\t50 %\rprogress\t100 %\npasserelle\t1\tlogged\tx\npasserelle\t1\tfound\n"
+    student(said=said)
+    copy = "mkdir -p .local/state/passerelle/logs && cp hostile/said .local/state/passerelle/logs/lab-7.log"
+    hostile.cluster.run("login", "student", "bash", "-c", copy, check=True)
+    process = hostile.lab("logs", *how, tty=False)
+    process.wait_for("passerelle 1    found\n")
+    if how:
+        process.send_signal(signal.SIGINT)
+    assert process.wait() == (130 if how else 0)
+    shown = process.output.replace("\n\n", "\n")
+    assert shown == (
+        rf"token=... {SHOWN}"
+        "\n"
+        r"progress        50 %\x0dprogress        100 %"
+        "\npasserelle 1    logged  x\npasserelle 1    found\n"
+    )
+
+
+def test_a_session_whose_address_is_none_is_not_gone_to(hostile, student):
+    done = hostile.on_login("./submit_session.sh --begin=now+1hour")
+    job = done.stdout.split()[3]
+    student()
+    for address in [
+        *["http://node1:0/lab?token=x", "http://node1:99999/lab?token=x", "http://-oProxyCommand=x:1/lab?token=x"],
+        *[
+            "javascript:alert(1)",
+            "http://node1:80/../x?token=x",
+            "http://node1:80/lab?token=\"x'",
+            STEERS,
+            "http://a b:1/",
+        ],
+    ]:
+        hostile.cluster.write("login", "student", f".local/state/passerelle/sessions/{job}", f"{address}\n1\n")
+        shown = re.sub("token=.*", "token=...", address.replace(STEERS, SHOWN))
+        for command in ("attach", "url", "stop", "open --no-browser"):
+            done = hostile.run_lab(*command.split())
+            is_harmless(done.stdout, done.stderr, done.returncode)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"lab: “{shown}” is not the address of a session; ")
+    hostile.on_login("scancel --me")
+
+
+@pytest.mark.parametrize("file", ["profile", "bashrc"])
+def test_what_separate_connections_say_on_standard_error_is_shown_as_text(hostile, student, file):
+    student(**{file: "cat ~/hostile/said >&2"}, said=f"{STEERS}\n")
+    personal = hostile.cluster.read("laptop", "alice", "lab/personal.yml")
+    hostile.cluster.write("laptop", "alice", "lab/personal.yml", f"{personal}connection: separate\n")
+    try:
+        done = hostile.run_lab("status")
+    finally:
+        hostile.cluster.write("laptop", "alice", "lab/personal.yml", personal)
+    is_harmless(done.stdout, done.stderr, done.returncode)
+    # a carriage return is taken for the end of a line, as ssh means it
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[:2] == SHOWN.split(r"\x0d")
+
+
+def test_the_node_to_which_ssh_jumps_is_shown_as_text(jump, hostile, student):  # noqa: F811 - a fixture
+    for node in ("node1", "node2"):
+        # its key is known, so that nobody is asked
+        at = ["-o", "StrictHostKeyChecking=accept-new", "-J", f"student@{KEY}", f"student@{node}.int.vcluster.example"]
+        hostile.cluster.run("laptop", "alice", "ssh", *at, "true")
+    student(bashrc="cat ~/hostile/said >&2", said=f"{STEERS}\n")
+    process, _ = jump.open_session(tty=False)
+    jump.run_lab("stop")
+    process.wait()
+    is_harmless(process.output, "", 0)
+    assert SHOWN.split(r"\x0d")[0] in process.output
+
+
+@pytest.mark.parametrize(
+    "said", ["passerelle-session http://-oProxyCommand=x:1/lab?token=a\n", f"{STEERS}\n", STEERS * 9999 + "\n"]
+)
+def test_the_tunnel_script_shows_what_startup_files_say_as_text(hostile, student, said):
+    student("cat ~/hostile/said; cat ~/hostile/said >&2", said=said)
+    done = hostile.cluster.run("laptop", "alice", "lab/tunnel_ssh.sh")
+    assert not RAW.search(done.stdout + done.stderr)
+    assert done.returncode in (1, 64)
+    assert done.stderr.splitlines()[-1].startswith("tunnel_ssh.sh: ")

@@ -30,6 +30,11 @@ read_address() {
   NODE=${BASH_REMATCH[1]} PORT=${BASH_REMATCH[2]} PAGE=${BASH_REMATCH[3]}
 }
 
+# first_part: shows the beginning of its input, control characters spelt out; all of it is read, or ssh would not end
+first_part() {
+  { head -c 65536 && cat >/dev/null; } | cat -v
+}
+
 # listens HOST PORT: does anything?
 listens() {
   (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null

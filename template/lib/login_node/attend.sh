@@ -8,7 +8,7 @@ CHILD="" JOB="" UP="" NUMBER=0
 # tell KIND WORD...: answers the request that is being served; what Slurm says may have a tab or a new line in it
 tell() {
   local IFS=$'\t'
-  set -- "${@//[$'\t\r\n']/ }"
+  set -- "${@//[$'\t\n']/ }"
   printf 'passerelle\t%s\t%s\n' "$NUMBER" "$*"
 }
 

@@ -196,7 +196,7 @@ class Channel:
     def _start(self):
         """Start attend.sh in a new channel and wait for nothing."""
         self._process = process = self.connection.shell()
-        self._heard = self._pinged = time.monotonic()
+        self._began = self._heard = self._pinged = time.monotonic()
         self._unanswered = self._heard
         # hello does not prove that the requests are answered
         self._greeted = self._served = False
@@ -246,15 +246,18 @@ class Channel:
             return
         if line is None:
             raise Lost
-        self._heard, self._unanswered = time.monotonic(), None
+        if self._greeted:
+            self._heard, self._unanswered = time.monotonic(), None
         text = line.rstrip("\r\n")
         mark, number, answer = (*text.split("\t", 2), "", "")[:3]
         kind = answer.split("\t")[0]
         if text == HELLO:
+            self._heard, self._unanswered = time.monotonic(), None
             self._greeted, self.waiting.quiet = True, False
         elif not self._greeted:
-            # startup files print it
-            return
+            # startup files print it; from their first line on, somebody has logged in
+            self._unanswered = self._unanswered if self._noisy else time.monotonic()
+            self._heard = time.monotonic()
         elif mark != "passerelle":
             self.waiting.done()
             print(printable(text.expandtabs()), flush=True)
@@ -290,13 +293,23 @@ class Channel:
         if self._greeted:
             return LIMITS.SILENCE
         # somebody may be typing a password
-        return float("inf") if self.connection.separate else LIMITS.GREETING
+        return float("inf") if self.connection.separate and not self._noisy else LIMITS.GREETING
+
+    @property
+    def _deaf(self):
+        """Return whether there is somebody who has never answered, nor would in another channel."""
+        return not self._served and (self.silence < self._patience or self._noisy)
+
+    @property
+    def _noisy(self):
+        """Return whether somebody has logged in there, and only startup files have printed anything."""
+        return not self._greeted and self._heard > self._began
 
     def _no_answer(self):
         """Return the Trouble of a channel that is lost and is not to be repaired."""
-        if not self._served and self.silence < self._patience:
-            # it has ended before its first answer: another one would, too
-            return Trouble("no_connection" if self.connection.separate else "no_answer", login=self.connection.login)
+        if self._deaf:
+            unheard = self.connection.separate and self._heard == self._began
+            return Trouble("no_connection" if unheard else "no_answer", login=self.connection.login)
         return Trouble("no_word", login=self.connection.login, seconds=int(self.silence))
 
     # --- after a lost connection --------------------------------------------------------------------------------------
@@ -308,13 +321,13 @@ class Channel:
         cannot log in, and Interrupted.
         """
         self.waiting.done()
+        if self._deaf:
+            raise self._no_answer()
         ended = self.silence < self._patience
         if not ended:
             ended = self._comes_back()
             if ended is None:
                 return False
-        if ended and not self._served:
-            raise self._no_answer()
         state = self.connection.state()
         if ended and state == "running":
             # the channel alone

@@ -25,9 +25,10 @@ def show_status(settings, channel, taken):
         say("no_sessions")
         return
     rows = [message("status_heading").split("|"), *(_row(words, usage.get(job)) for job, words in sessions.items())]
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(map(str.ljust, map(printable, row), widths)).rstrip())
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _row(words, usage):
