@@ -21,7 +21,7 @@ param(
 $ErrorActionPreference = 'Stop'
 Set-StrictMode -Version 2
 
-# Read-Flat: the same "name: value" lines that lib/both/settings.sh reads; this script needs single values only
+# Read-Flat: the same "name: value" lines that lib/both/settings.sh reads; this script needs single values, and the first of host_keys
 function Read-Flat([string] $Name) {
     $values = @{}
     $path = Join-Path $PSScriptRoot $Name
@@ -30,6 +30,7 @@ function Read-Flat([string] $Name) {
             if ($line -match '^([a-z][a-z0-9_]*): +([A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*) *( #.*)?$') {
                 $values[$Matches[1]] = $Matches[2]
             }
+            elseif ($line -match '^(host_keys): +\[([^],]+)') { $values[$Matches[1]] = $Matches[2] }
         }
     }
     $values
@@ -108,16 +109,24 @@ while (Test-Port $port) {
 }
 if ($port -ne $wanted) { [Console]::Error.WriteLine((Get-Message 'other_port' @{ port = $port; taken = $wanted })) }
 
-$arguments = @('-N', '-L', "${port}:${node}:${remotePort}", $login)
+# the ssh of Windows cannot share a connection, and ends where its settings say that it is to
+$own = @('-F', 'lib/laptop/ssh_config', '-o', 'ControlMaster=no', '-o', 'ControlPath=none', '-N')
+$arguments = $own + @('-L', "127.0.0.1:${port}:${node}:${remotePort}", $login)
 # only ssh passes between such a cluster's nodes: log in on the node itself
 if ($facts['reach'] -eq 'jump') {
     $onNode = $node
     if ($user) { $onNode = "$user@$node" }
-    $arguments = @('-N', '-J', $login, '-L', "${port}:localhost:${remotePort}", $onNode)
+    $arguments = $own + @('-J', $login, '-L', "127.0.0.1:${port}:127.0.0.1:${remotePort}", $onNode)
 }
-$url = "http://localhost:$port/$page"
+$url = "http://127.0.0.1:$port/$page"
 if ($Print) { "ssh $arguments"; $url; exit 0 }
 Get-Message 'connecting' @{ login = $login }
 $url
+if ($facts['host_keys']) {
+    # ssh compares what is pasted with the key that the host presents
+    Get-Message 'host_key_to_paste' @{ host = $loginHost; published = $facts['host_keys'] }
+}
+# ssh is told the file's place from here: it parts a path at spaces
+Set-Location -LiteralPath $PSScriptRoot
 & ssh @arguments
 exit $LASTEXITCODE

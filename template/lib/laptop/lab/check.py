@@ -102,7 +102,10 @@ class Check:
         # where each channel logs in by itself, the next one does
         if not self.connection.separate:
             say("lab_connecting", login=self.login)
-            logged_in, words = log_in(self.connection.prepare())
+            self.step = "step_key"
+            command = self.connection.prepare()
+            self.step = "step_connection"
+            logged_in, words = log_in(command)
             if not logged_in:
                 self.step, key = meaning(words)
                 raise self._trouble(key)

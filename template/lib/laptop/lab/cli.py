@@ -177,8 +177,8 @@ def start(command, options):
         reader.keep_user(sys.stdin.readline().strip())
         settings = reader.load()
     if os.name == "nt" or settings.personal.get("connection") == "separate":
-        return settings, SeparateConnections(settings.login, COMMANDS[command].logins)
-    return settings, Connection(settings.login)
+        return settings, SeparateConnections(settings.login, settings.facts, COMMANDS[command].logins)
+    return settings, Connection(settings.login, settings.facts)
 
 
 def need_plumbum():

@@ -76,7 +76,7 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
     channel.waiting.restart()
     # a Ctrl-C for lab is not one for rsync, which is ended here; but ssh may have to ask something at the terminal
     process = subprocess.Popen(
-        command, env=environment, pass_fds=[counted], start_new_session=not connection.separate,
+        command, env=environment, cwd=FOLDER, pass_fds=[counted], start_new_session=not connection.separate,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     os.close(counted)
