@@ -234,7 +234,11 @@ def test_ssh_is_called_as_on_the_wiki_page_with_settings_of_its_own(pristine_fol
         ("least", "user: alice", f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 alice@narval.alliancecan.ca"),
         ("least", "ssh_host: narval-as-me", f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 narval-as-me"),
         ("least", "user: alice\nport: 9101", f"{SSH} -L 127.0.0.1:9101:nc10101.int:48731 alice@narval.alliancecan.ca"),
-        ("gpu", "user: alice", f"{SSH} -J alice@nibi.alliancecan.ca -L 127.0.0.1:48731:127.0.0.1:48731 alice@nc10101.int"),
+        (
+            "gpu",
+            "user: alice",
+            f"{SSH} -J alice@nibi.alliancecan.ca -L 127.0.0.1:48731:127.0.0.1:48731 alice@nc10101.int",
+        ),
         ("gpu", "ssh_host: nibi", f"{SSH} -J nibi -L 127.0.0.1:48731:127.0.0.1:48731 nc10101.int"),
         # ssh's alias is for the login node; on the node itself the name is still needed
         ("gpu", "ssh_host: nibi\nuser: alice", f"{SSH} -J nibi -L 127.0.0.1:48731:127.0.0.1:48731 alice@nc10101.int"),
@@ -252,7 +256,9 @@ def test_what_is_personal_counts(make_folder, script, answers, personal, expecte
 def test_sshuttle_takes_the_personal_name_too(make_folder, script):
     folder = make_folder("least")
     (folder / "personal.yml").write_text("ssh_host: narval-as-me\n")
-    assert script(folder / "tunnel_sshuttle.sh", "--print").stdout == f"sshuttle --dns -Nr narval-as-me -e '{SSH[:-3]}'\n"
+    assert (
+        script(folder / "tunnel_sshuttle.sh", "--print").stdout == f"sshuttle --dns -Nr narval-as-me -e '{SSH[:-3]}'\n"
+    )
 
 
 @pytest.fixture
@@ -450,7 +456,8 @@ def test_what_would_be_typed_can_be_seen_before_there_is_a_session(make_folder, 
     variables = command("ssh", "", 255)
     done = script(with_a_user(make_folder("least")) / "tunnel_ssh.sh", "--print", **variables)
     assert re.fullmatch(
-        rf"{SSH} -L 127\.0\.0\.1:(\d+):NODE:8888 alice@narval\.alliancecan\.ca\nhttp://127\.0\.0\.1:\1/lab\?token=TOKEN\n", done.stdout
+        rf"{SSH} -L 127\.0\.0\.1:(\d+):NODE:8888 alice@narval\.alliancecan\.ca\nhttp://127\.0\.0\.1:\1/lab\?token=TOKEN\n",
+        done.stdout,
     )
     assert done.returncode == 0
     assert not Path(variables["PATH"].split(":")[0], "ssh.calls").exists()
@@ -529,7 +536,9 @@ def test_people_are_asked_once_who_they_are(make_folder, script, command, enviro
     terminal.expect(pexpect.EOF)
     assert (folder / "personal.yml").read_text() == f"user: {typed}\n"
     again = script(folder / "tunnel_ssh.sh", "--print", URL)
-    assert again.stdout.startswith(ff"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 {typed}@narval.alliancecan.ca\n"), again.stderr
+    assert again.stdout.startswith(f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 {typed}@narval.alliancecan.ca\n"), (
+        again.stderr
+    )
 
 
 def test_the_name_is_kept_beside_what_is_personal_already(make_folder, command, environment):

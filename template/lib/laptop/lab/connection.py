@@ -23,7 +23,6 @@ from .messages import FOLDER, Trouble, say, warn
 from .ports import listens
 from .ssh_words import SSH_CONFIG, options, show_words, ssh_command, ssh_settings
 
-
 PATIENT = options(ConnectTimeout=LIMITS.SSH_CONNECT)
 
 

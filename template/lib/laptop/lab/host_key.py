@@ -1,4 +1,4 @@
-"""The host's key before the first login, compared with those that the cluster publishes; lib/laptop/host_key.sh does so, too."""
+"""The host's key before the first login, compared with the published ones, as lib/laptop/host_key.sh does."""
 
 import os
 import subprocess
