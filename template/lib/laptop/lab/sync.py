@@ -16,6 +16,7 @@ import signal
 import stat
 import sys
 import time
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from .messages import FOLDER, MISUSE, Trouble, message, printable, say, warn
@@ -100,9 +101,7 @@ class Sync:
         choices: ("mine" or "theirs", path) for each file or folder of which the user has chosen a side
         """
         # what is said of a file is more than what is said of its folder
-        self.choices = sorted(
-            choices, key=lambda choice: -1 if choice[1] == "." else choice[1].count("/"), reverse=True
-        )
+        self.choices = sorted(choices, key=lambda choice: len(PurePosixPath(choice[1]).parts), reverse=True)
         if not self._through(self._both_ways) and self.whole:
             say("sync_same", login=self.login, folder=self.folder)
         return 0 if self.whole else 1
@@ -123,6 +122,7 @@ class Sync:
             self._wait_for(lock)
             while True:
                 self.memory = Memory(self.login, self.folder)
+                self.replaced = f".lab/replaced/{time.strftime('%Y%m%d-%H%M%S')}"
                 try:
                     return work()
                 except Broken as broken:
@@ -138,12 +138,11 @@ class Sync:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return
             except BlockingIOError:
                 self.waiting.show("waiting_for_sync")
                 time.sleep(0.5)
                 self.channel.heed()
-        self.waiting.done()
 
     def _both_ways(self):
         """Compare and carry; return whether there was anything to say."""
@@ -171,7 +170,7 @@ class Sync:
         sent = self._agree(plan.send, plan.aside, here)
         for done, paths, files in (("sync_sent", sent, here), ("sync_brought", brought, there)):
             if paths:
-                self._say(done, login=self.login, names=named(paths), size=size_of(paths, files))
+                self._say(done, login=self.login, names=named(paths), size=amount(size_of(paths, files)))
         return news or sent or brought or plan.aside
 
     def _only_send(self, wanted, notebook=None):
@@ -209,21 +208,20 @@ class Sync:
         link, known_link = here.pop(LINK, None), there.pop(LINK, None)
         if strange := [path for path in {**here, **there} if not is_safe(path)]:
             self._warn("sync_strange_name", names=named(strange))
-            for path in strange:
-                here.pop(path, None), there.pop(path, None)
+        # each with all that is below it
+        left_out = set(strange)
         for side, other, key in ((here, there, "sync_link_here"), (there, here, "sync_link_there")):
-            links = {path for path, file in side.items() if file.kind != "f"}
-            hidden = {path: links.intersection(with_parents(path)) for path in other} if links else {}
-            for path in links:
-                del side[path]
-            for path in [path for path, above in hidden.items() if above]:
-                del other[path]
-            for path in sorted(set().union(*hidden.values())):
+            links = {path for path, file in side.items() if file.kind != "f"} - left_out
+            hiding = [links.intersection(with_parents(path)) for path in other.keys() - left_out]
+            for path in sorted(set().union(*hiding)):
                 self._say(key, path=shown(path), login=self.login)
-        environments = tuple(path[: -len("pyvenv.cfg")] for path in {**here, **there} if path.endswith("/pyvenv.cfg"))
-        for side in (here, there):
-            for path in [path for path in side if path.startswith(environments)]:
-                del side[path]
+            left_out |= links
+        # environments
+        left_out.update(path[: -len("/pyvenv.cfg")] for path in {**here, **there} if path.endswith("/pyvenv.cfg"))
+        here, there = (
+            {path: file for path, file in side.items() if left_out.isdisjoint(with_parents(path))}
+            for side in (here, there)
+        )
         if link and link.kind == "l" and not known_link and os.readlink(FOLDER / LINK) == "settings.yml":
             here[LINK] = link
         return here, there
@@ -282,8 +280,8 @@ class Sync:
             if path in there and mine.size == there[path].size and self.memory.files.get(path) != [mine, there[path]]
         ]  # fmt: skip
         same = set()
-        while doubtful:
-            asked, doubtful = doubtful[:SUMS], doubtful[SUMS:]
+        for start in range(0, len(doubtful), SUMS):
+            asked = doubtful[start : start + SUMS]
             for kind, *words in self.channel.call("sums", self.folder, *map(escaped, asked), again=True):
                 if kind == "summed":
                     break
@@ -323,7 +321,8 @@ class Sync:
             texts = text_of(mine), text_of(theirs)
             if None in texts:
                 # no text, or much of it
-                difference = [f"--- {path} ({size_at(mine)})", f"+++ {label} ({amount(there[path].size)})"]
+                size = amount(mine.stat().st_size if mine.exists() else 0)
+                difference = [f"--- {path} ({size})", f"+++ {label} ({amount(there[path].size)})"]
             else:
                 lines = (text.splitlines() for text in texts)
                 difference = list(difflib.unified_diff(*lines, path, label, lineterm=""))
@@ -339,7 +338,7 @@ class Sync:
             return
         if self._prepare() != "yes":
             raise Trouble("not_sent", login=self.login)
-        options = ["-l", "--backup", f"--backup-dir=.lab/replaced/{folder_of_now()}", "--temp-dir=.lab/incoming"]
+        options = ["-l", "--backup", f"--backup-dir={self.replaced}", "--temp-dir=.lab/incoming"]
         groups = {}
         for path in paths:
             mine, theirs, (before, _) = here[path], there.get(path), self.memory.files.get(path, [None, None])
@@ -353,7 +352,7 @@ class Sync:
             if theirs and mine.runs != (before.runs if before else theirs.runs):
                 more.append("-p")
             groups.setdefault(tuple(more), []).append(path)
-        size = sum(here[path].size for path in paths)
+        size = size_of(paths, here)
         # rsync looks at a file some time before it replaces it: what is new, and may be long, comes last
         for more, some in sorted(groups.items(), reverse=True):
             rsync(self.channel, self.folder, some, *options, *self.partial, *more, size=size)
@@ -371,7 +370,7 @@ class Sync:
             return
         check_rsync_is_safe()
         self._prepare()
-        size, free = sum(there[path].size for path in paths), shutil.disk_usage(FOLDER).free
+        size, free = size_of(paths, there), shutil.disk_usage(FOLDER).free
         if size > free:
             raise Trouble("sync_no_space", size=amount(size), free=amount(free))
         INCOMING.mkdir(mode=0o700, exist_ok=True)
@@ -379,13 +378,13 @@ class Sync:
 
     def _put_in_place(self, paths, here, there):
         """Put what has come in its place; return those paths that are there."""
-        brought, replaced = [], STATE / "replaced" / folder_of_now()
+        brought = []
         for path in paths:
             try:
-                put_in_place(path, here.get(path), there[path], replaced / path)
+                put_in_place(path, here.get(path), there[path], FOLDER / self.replaced / path)
                 self._remember(path, file_of(os.lstat(FOLDER / path)), there[path], 0)
                 brought.append(path)
-            except FileExistsError:
+            except (FileExistsError, NotADirectoryError):
                 self._warn("sync_changing", path=shown(path))
             except OSError as error:
                 self._warn("not_written", path=shown(path), words=error.strerror)
@@ -442,13 +441,12 @@ class Memory:
     """
 
     def __init__(self, login, folder):
-        self.whose, self.files = [login, str(folder)], {}
+        self.files = {}
         name = hashlib.sha256(f"{login}:{folder}".encode()).hexdigest()[:12]
         self.path = STATE / f"synced-{name}.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-            if kept["whose"] == self.whose:
-                self.files = {path: [file and File(*file) for file in files] for path, files in kept["files"].items()}
+            kept = json.loads(self.path.read_text(encoding="utf-8"))["files"]
+            self.files = {path: [file and File(*file) for file in files] for path, files in kept.items()}
 
     def forget_all_but(self, paths):
         """Forget what is on neither side any more."""
@@ -457,7 +455,7 @@ class Memory:
     def save(self):
         """Write it down."""
         new = self.path.with_suffix(".new")
-        new.write_text(json.dumps({"whose": self.whose, "files": self.files}), encoding="utf-8")
+        new.write_text(json.dumps({"files": self.files}), encoding="utf-8")
         os.replace(new, self.path)
 
 
@@ -488,17 +486,15 @@ def put_in_place(path, seen, told, replaced):
     Raises FileExistsError where this folder is not what was seen, or what has come is not what was told, and OSError.
     """
     new, target = INCOMING / path, FOLDER / path
+    if any(os.path.realpath(place) != str(place) for place in (new, target.parent)):
+        # a link leads elsewhere
+        raise FileExistsError
     try:
-        came, now = os.lstat(new), os.lstat(target) if os.path.lexists(target) else None
+        came, now = file_of(os.lstat(new)), os.lstat(target) if os.path.lexists(target) else None
     except OSError:
         raise FileExistsError from None
-    parents = [FOLDER / parent for parent in with_parents(path)][1:]
-    if any(parent.is_symlink() or (parent.exists() and not parent.is_dir()) for parent in parents):
-        raise FileExistsError
-    in_full = (
-        stat.S_ISREG(came.st_mode) and came.st_size == told.size and abs(came.st_mtime_ns - told.time) < 2 * SECOND
-    )
-    if not in_full or os.path.realpath(new) != str(new) or (now and file_of(now)) != seen:
+    in_full = came[:2] == ("f", told.size) and abs(came.time - told.time) < 2 * SECOND
+    if not in_full or (now and file_of(now)) != seen:
         raise FileExistsError
     target.parent.mkdir(parents=True, exist_ok=True)
     if now:
@@ -524,16 +520,7 @@ def text_of(path):
         return ""
 
 
-def size_at(path):
-    """Return the size of a file for a message."""
-    return amount(path.stat().st_size) if path.exists() else amount(0)
-
-
 def size_of(paths, files):
-    """Return how large these files are together, for a message."""
-    return amount(sum(files[path].size for path in paths))
+    """Return how large these files are together."""
+    return sum(files[path].size for path in paths)
 
-
-def folder_of_now():
-    """Return the time as the name of a folder."""
-    return time.strftime("%Y%m%d-%H%M%S")
