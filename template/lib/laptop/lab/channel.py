@@ -154,7 +154,6 @@ class Channel:
                 if size > LIMITS.ANSWER_MEGABYTES * 1000000:
                     raise Trouble("endless", login=self.connection.login, megabytes=LIMITS.ANSWER_MEGABYTES)
                 if answer[0] == "trouble" and warns:
-                    self.waiting.done()
                     warn("slurm_says", words=answer[1])
                 elif answer[0] == "trouble":
                     raise Trouble("slurm_says", words=answer[1])

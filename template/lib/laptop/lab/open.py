@@ -140,7 +140,6 @@ class Opening:
         self.waiting.restart()
         self.tunnel = tunnel_to(self.session, self.channel, self.settings)
         self.tunnel.lead()
-        self.waiting.done()
         end, node = self.session.end, self.session.node
         if self.channel.connection.here:
             say("session_here", name=self.name, node=node, end=end)
@@ -148,7 +147,7 @@ class Opening:
         key = "session_ready" if self.mine else "session_attached"
         say(key, address=self.tunnel.address, node=node, end=end, name=self.name)
         if browse:
-            browser.open_browser(self.tunnel.address_with_token, self.waiting)
+            browser.open_browser(self.tunnel.address_with_token)
 
     def _stay(self):
         """Keep tunnel and page alive until the session ends; return the exit status."""
@@ -177,7 +176,6 @@ class Opening:
             except Lost:
                 self._come_back()
             except Ended as ended:
-                self.waiting.done()
                 self.tunnel.close()
                 if ended.state not in ("COMPLETED", "CANCELLED"):
                     raise
@@ -187,7 +185,6 @@ class Opening:
             if to_come and left <= to_come[0] * 60:
                 # after a sleep of the computer it may be more than one
                 to_come = [minutes for minutes in to_come if left > minutes * 60]
-                self.waiting.done()
                 minutes = max(0, -int(-left // 60))
                 warn("time_is_short_here", name=self.name, minutes=minutes, end=self.session.end)
             if left is not None:
@@ -195,7 +192,6 @@ class Opening:
 
     def _come_back(self):
         """After a lost connection: the same session on the same port."""
-        self.waiting.done()
         new = self.channel.repair()
         if new:
             # it says whether the job is still there
@@ -207,7 +203,6 @@ class Opening:
         except Trouble:
             # what became of the server is seen at the next looks
             return
-        self.waiting.done()
         say("page_works_again", address=self.tunnel.address)
 
     def _look_after(self):
@@ -215,7 +210,6 @@ class Opening:
         try:
             self.tunnel.renew()
         except Trouble as trouble:
-            self.waiting.done()
             warn(trouble.key, **trouble.values)
             self.channel.request("state", self.job)
 

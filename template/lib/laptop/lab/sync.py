@@ -80,7 +80,6 @@ def sync(settings, channel, taken):
     try:
         return Sync(settings, channel).run(taken["choices"])
     except KeyboardInterrupt:
-        channel.waiting.done()
         warn("sync_interrupted")
         return 130
 
@@ -158,7 +157,7 @@ class Sync:
             # once is enough
             if paths := [path for path in paths if self.memory.files[path][side]]:
                 news = True
-                self._say(key, login=self.login, names=named(paths), path=shown(paths[0]))
+                say(key, login=self.login, names=named(paths), path=shown(paths[0]))
                 for path in paths:
                     self.memory.files[path] = [here.get(path), there.get(path)]
         self._put(plan.send, here, there)
@@ -170,7 +169,7 @@ class Sync:
         sent = self._agree(plan.send, plan.aside, here)
         for done, paths, files in (("sync_sent", sent, here), ("sync_brought", brought, there)):
             if paths:
-                self._say(done, login=self.login, names=named(paths), size=amount(size_of(paths, files)))
+                say(done, login=self.login, names=named(paths), size=amount(size_of(paths, files)))
         return news or sent or brought or plan.aside
 
     def _only_send(self, wanted, notebook=None):
@@ -203,7 +202,7 @@ class Sync:
         if state == "other":
             raise Trouble("other_folder", folder=self.folder, login=self.login)
         if state == "missing":
-            self._say("sending_folder", login=self.login, folder=self.folder)
+            say("sending_folder", login=self.login, folder=self.folder)
         self.memory.forget_all_but({**here, **there})
         link, known_link = here.pop(LINK, None), there.pop(LINK, None)
         if strange := [path for path in {**here, **there} if not is_safe(path)]:
@@ -214,7 +213,7 @@ class Sync:
             links = {path for path, file in side.items() if file.kind != "f"} - left_out
             hiding = [links.intersection(with_parents(path)) for path in other.keys() - left_out]
             for path in sorted(set().union(*hiding)):
-                self._say(key, path=shown(path), login=self.login)
+                say(key, path=shown(path), login=self.login)
             left_out |= links
         # environments
         left_out.update(path[: -len("/pyvenv.cfg")] for path in {**here, **there} if path.endswith("/pyvenv.cfg"))
@@ -409,7 +408,7 @@ class Sync:
                 # mv has said why
                 self.whole = False
             else:
-                self._say("sync_aside", path=shown(path), login=self.login, folder=self.folder)
+                say("sync_aside", path=shown(path), login=self.login, folder=self.folder)
         self.memory.save()
         return agreed
 
@@ -422,14 +421,8 @@ class Sync:
                 files[side] = files[side]._replace(time=None)
         self.memory.files[path] = files
 
-    def _say(self, key, **values):
-        """Say what was done."""
-        self.waiting.done()
-        say(key, **values)
-
     def _warn(self, key, **values):
         """Say what has not been done."""
-        self.waiting.done()
         warn(key, **values)
         self.whole = False
 
@@ -523,4 +516,3 @@ def text_of(path):
 def size_of(paths, files):
     """Return how large these files are together."""
     return sum(files[path].size for path in paths)
-

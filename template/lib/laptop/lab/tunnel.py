@@ -8,7 +8,8 @@ import socket
 import time
 
 from .limits import LIMITS
-from .messages import FOLDER, Trouble, say
+from .messages import Trouble, say
+from .paths import STATE, make_state_folder
 from .ports import candidates, free_port, listens
 
 
@@ -27,7 +28,7 @@ class Tunnel:
         self.session, self.channel, self.connection = session, channel, channel.connection
         self.host, self.port = (session.node if self.connection.here else "127.0.0.1"), None
         # which port leads there, for other labs of this folder, and for the next one when this one is killed
-        self.note = FOLDER / ".lab" / f"tunnel-{session.job}"
+        self.note = STATE / f"tunnel-{session.job}"
         self.first = self._left_behind() or int(wanted or session.port)
 
     @property
@@ -71,7 +72,7 @@ class Tunnel:
         self.port = port
         if port != first:
             say("other_port", port=port, taken=first)
-        self.note.parent.mkdir(mode=0o700, exist_ok=True)
+        make_state_folder()
         self.note.write_text(f"{port} {os.getpid()}\n", encoding="utf-8")
         self._wait_for_proof()
 
