@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import sys
 import unicodedata
 from pathlib import Path
@@ -96,6 +97,20 @@ def warn(key, **values):
     """Print trouble that ends nothing, on standard error."""
     clear_bottom()
     print(f"lab: {message(key, **values)}", file=sys.stderr, flush=True)
+
+
+def answered(key, word, **values):
+    """Ask a question at the terminal; return whether the answer is that word, or how it begins.
+
+    A Ctrl-C ends it, as KeyboardInterrupt, whoever keeps count of them meanwhile.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(message(key, **values), end=" ", flush=True)
+        answer = sys.stdin.readline().strip().lower()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return bool(answer) and word.startswith(answer)
 
 
 def show_help(name):

@@ -1,15 +1,14 @@
 """`lab open` and `lab attach`: from nothing to a page in the browser, which is kept alive until the user says stop."""
 
-import signal
 import sys
 import time
 
 from . import browser
 from .channel import Interrupted, Lost
 from .limits import LIMITS
-from .messages import Trouble, message, say, warn
+from .messages import Trouble, answered, message, say, warn
 from .paths import sum_of_folder
-from .session import Session
+from .session import Session, find_job, stop_job
 from .sync import Sync
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes
@@ -102,9 +101,7 @@ class Opening:
 
     def find(self):
         """Wait for the number of the job that has this name."""
-        (self.job,) = self.channel.ask("found", "find", self.name, again=True)
-        if not self.job:
-            raise Trouble("no_session_called", name=self.name)
+        self.job = find_job(self.channel, self.name, again=True)
 
     def _wait_for_server(self):
         """Wait until the session's record is there; raises Trouble as soon as Slurm says that it will not be."""
@@ -238,23 +235,18 @@ class Opening:
         if not stop:
             say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
             return 0
-        (done,) = channel.ask("stopped", "stop", self.job, self.name, again=True)
-        say("session_stopped" if done else "session_was_over", name=self.name, job=self.job)
+        stop_job(channel, self.job, self.name, again=True)
         return 0
 
     def _wants_to_stop(self):
         """Ask; no answer, and a second Ctrl-C, mean to keep it."""
-        end = self.session.end if self.session else "?"
-        question = message("keep_or_stop" if self.session else "keep_or_stop_waiting", end=end)
+        print()
         try:
-            # the second may come as soon as the question is there
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            print("\n" + question, end=" ", flush=True)
-            answer = sys.stdin.readline().strip().lower()
+            key = "keep_or_stop" if self.session else "keep_or_stop_waiting"
+            return answered(key, message("word_stop"), end=self.session.end if self.session else "?")
         except KeyboardInterrupt:
             print()
             return False
-        return bool(answer) and message("word_stop").startswith(answer)
 
 
 class Ended(Trouble):

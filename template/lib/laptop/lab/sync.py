@@ -12,14 +12,13 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import stat
 import sys
 import time
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from .messages import FOLDER, MISUSE, Trouble, message, printable, say, warn
+from .messages import FOLDER, MISUSE, Trouble, answered, message, printable, say, warn
 from .paths import (
     STATE,
     amount,
@@ -295,22 +294,13 @@ class Sync:
             self._warn("sync_code_there", login=self.login, names=named(others), path=shown(others[0]))
         if wanted:
             self._show_differences(wanted, there)
-            if not self._agrees(wanted):
+            # who cannot be asked has named them on the command line
+            if sys.stdin.isatty() and not answered(
+                "sync_take", message("word_yes"), names=named(wanted), login=self.login
+            ):
                 self._warn("sync_not_taken", names=named(wanted), login=self.login)
                 return []
         return wanted
-
-    def _agrees(self, paths):
-        """Return whether the user takes these as shown; who cannot be asked has named them on the command line."""
-        if not sys.stdin.isatty():
-            return True
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            print(message("sync_take", names=named(paths), login=self.login), end=" ", flush=True)
-            answer = sys.stdin.readline().strip().lower()
-        finally:
-            signal.signal(signal.SIGINT, before)
-        return bool(answer) and message("word_yes").startswith(answer)
 
     def _show_differences(self, paths, there, most=None):
         """Show how the login node's files differ from this folder's; most: so many lines of each."""
