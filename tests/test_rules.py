@@ -287,6 +287,21 @@ def test_a_message_calls_a_cluster_by_the_name_that_people_know():
     assert set(re.findall(r"@\{ cluster = (.*?) \}", windows)) == {"$clusterName"}
 
 
+def test_what_an_address_looks_like_stands_in_one_place():
+    """lab, the tunnel scripts and PowerShell take the same from lib/both/rules.yml."""
+    files = [path for path in TEMPLATE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    pattern = re.compile(r"\?\]?token=\(*\[")
+    assert [name_of(path) for path in files if pattern.search(path.read_text(encoding="utf-8"))] == [
+        "template/lib/both/rules.yml"
+    ]
+    # which PowerShell reads as every other line of lib/both; the others run elsewhere among these tests
+    windows = code_of(TEMPLATE / "tunnel_ssh.ps1")
+    for file, start in re.findall(r"Read-Shared '(.*?)' '(.*?)'", windows):
+        rest = re.findall(f"(?m)^{start}([^\r\n]+)", (TEMPLATE / "lib/both" / file).read_text(encoding="utf-8"))
+        assert len(rest) == 1, start
+    assert "Read-Shared 'rules.yml' 'address: '" in windows
+
+
 # --- the help of lab ------------------------------------------------------------------------------------------------
 
 sys.path.insert(0, str(TEMPLATE / "lib/laptop"))

@@ -4,11 +4,8 @@ import re
 import time
 
 from .messages import Trouble, say
+from .settings import read_rules
 from .waiting import clock_time
-
-_ADDRESS = re.compile(
-    r"http://([A-Za-z0-9][A-Za-z0-9.-]{0,252}):([1-9][0-9]{0,4})/([A-Za-z0-9/]*\?token=([A-Za-z0-9._-]+))"
-)
 
 
 def find_job(channel, name, **how):
@@ -33,7 +30,7 @@ class Session:
 
         Raises Trouble for an address that is none.
         """
-        found = _ADDRESS.fullmatch(address)
+        found = re.fullmatch(read_rules()["address"], address)
         if not found or int(found[2]) > 65535:
             raise Trouble("bad_address", address=re.sub("token=.*", "token=...", address))
         self.job, self.name = job, name
