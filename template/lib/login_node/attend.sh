@@ -23,7 +23,10 @@ attend() {
     if ((status == 0)); then
       IFS=$'\t' read -r -a request <<<"$line"
       line=""
-      ((${#request[@]} < 2)) || serve "${request[@]}"
+      if ((${#request[@]} >= 2)); then
+        NUMBER=${request[0]}
+        "answer_${request[1]}" "${request[@]:2}"
+      fi
     elif ((status <= 128)); then
       break
     fi
@@ -35,12 +38,6 @@ attend() {
   [[ ! $CHILD ]] || kill -TERM -- "-$CHILD" 2>/dev/null
 }
 
-# serve NUMBER REQUEST WORD...
-serve() {
-  NUMBER=$1
-  "answer_$2" "${@:3}"
-}
-
 # begin COMMAND...: in the background and in a process group of its own, so that it may take long and can be ended
 begin() {
   set -m
@@ -49,26 +46,21 @@ begin() {
   set +m
 }
 
-answer_ping() {
-  tell alive
-}
+answer_ping() { tell alive; }
 
 # look: one look at the job that is followed; ten times a second at first, so without another process
 look() {
   local NUMBER=$FOLLOW
   record_of "$JOB"
-  if [[ $RECORD && ! $UP ]]; then
+  if [[ $RECORD ]]; then
+    [[ $UP ]] || answer_record "$JOB" up
     UP=yes
-    answer_record "$JOB" up
-  elif [[ ! $RECORD && $UP ]]; then
-    UP=""
-    answer_state "$JOB"
-    PAUSE=$FIRST_QUERY NEXT=$((SECONDS + FIRST_QUERY))
-  elif [[ ! $RECORD ]] && ((SECONDS >= NEXT)); then
+  elif [[ $UP ]] || ((SECONDS >= NEXT)); then
     # ever more seldom, and no more once the server is up: that is seen from the session's own record
     answer_state "$JOB"
     PAUSE=$((PAUSE * 2 > LONGEST_PAUSE ? LONGEST_PAUSE : PAUSE * 2))
-    NEXT=$((SECONDS + PAUSE))
+    [[ ! $UP ]] || PAUSE=$FIRST_QUERY
+    UP="" NEXT=$((SECONDS + PAUSE))
   fi
 }
 

@@ -37,7 +37,8 @@ SHAPES = {
     "trouble": [TEXT],
     "up": [TEXT, f"(?:{TIME})?", TIME],
     "record": [TEXT, f"(?:{TIME})?", TIME],
-    "state": [JOB, TIME, "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT],
+    # state, reason, start, node, what Slurm wrote about the memory
+    "state": ["[A-Z_]+", TEXT, A_TIME, TEXT, TEXT],
     # now, job, state, reason, start, end, node, what Slurm has given, cores, name
     "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[1-9][0-9]{0,6}", r"[^\t]+"],
     # step, memory, CPU time

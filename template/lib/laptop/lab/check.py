@@ -196,7 +196,7 @@ class Check:
             option = "" if self.name == self.settings.project else f" --name={self.name}"
             self._nothing("check_no_session", name=self.name, option=option)
             return
-        _, _, _, state, reason, start, _, node, _ = next(self._call("state", job))
+        _, state, reason, start, node, _ = next(self._call("state", job))
         _, address, end, now = next(self._call("record", job))
         if state != "RUNNING":
             start = clock_time(start) or message("unknown")

@@ -116,7 +116,7 @@ class Opening:
 
     def _hear(self, words):
         """Keep what Slurm says of the job; raises Trouble when it is over."""
-        _, _, self.state, self.reason, self.start, _, _, memory = words
+        self.state, self.reason, self.start, _, memory = words
         if self.state in ENDED:
             raise Ended(self.job, self.name, self.state, memory or self.reason, memory)
 
