@@ -53,7 +53,7 @@ class Check:
 
     def _line(self, mark, text):
         """Print how the step went."""
-        marks = max(len(message("check_fails")), len(mark))
+        marks = len(message("check_fails"))
         steps = max(len(message(step)) for step in STEPS)
         print(f"{mark:<{marks}}  {message(self.step):<{steps}}  {text}", flush=True)
 

@@ -49,7 +49,6 @@ def run(arguments):
     session = session_name(taken)
     module, function = command.function.split(".")
     settings, connection = start(name, taken.get("rest", [])) if command.needs else (None, None)
-    need_plumbum()
     work = getattr(importlib.import_module(f".{module}", __package__), function)
     if not command.needs:
         return work(taken)

@@ -154,11 +154,11 @@ class Sync:
         news = False
         for key, paths, side in (("sync_gone_here", plan.gone_here, 0), ("sync_gone_there", plan.gone_there, 1)):
             # once is enough
-            if paths := [path for path in paths if self.memory.files[path][side]]:
+            if paths := [path for path in paths if self.memory[path][side]]:
                 news = True
                 say(key, login=self.login, names=named(paths), path=shown(paths[0]))
                 for path in paths:
-                    self.memory.files[path] = [here.get(path), there.get(path)]
+                    self.memory[path] = [here.get(path), there.get(path)]
         self._put(plan.send, here, there)
         results = [path for path in plan.bring if path not in code]
         self._fetch(results, there)
@@ -175,7 +175,7 @@ class Sync:
         """Send what is wanted of what has changed here; wanted(path) returns whether it is."""
         here, there = self._look()
         # what the first time has left off is sent, too
-        first = not self.memory.files
+        first = not self.memory
         here = {path: file for path, file in here.items() if wanted(path) or (first and path not in there)}
         there = {path: file for path, file in there.items() if wanted(path)}
         plan = self._decide(here, there)
@@ -202,7 +202,9 @@ class Sync:
             raise Trouble("other_folder", folder=self.folder, login=self.login)
         if state == "missing":
             say("sending_folder", login=self.login, folder=self.folder)
-        self.memory.forget_all_but({**here, **there})
+        # what is on neither side any more
+        for path in self.memory.keys() - here.keys() - there.keys():
+            del self.memory[path]
         link, known_link = here.pop(LINK, None), there.pop(LINK, None)
         if strange := [path for path in {**here, **there} if not is_safe(path)]:
             self._warn("sync_strange_name", names=named(strange))
@@ -251,7 +253,7 @@ class Sync:
         plan, same = Plan(), self._same(here, there)
         for path in sorted({**here, **there}):
             mine, theirs, (choice, words) = here.get(path), there.get(path), self._chosen(path)
-            known = self.memory.files.get(path, [None, None])
+            known = self.memory[path]
             if path in same:
                 # the content is; the right to run goes there, and never comes
                 if mine.runs != (known[0].runs if known[0] else theirs.runs and mine.runs):
@@ -275,7 +277,7 @@ class Sync:
         """Return the paths of what may have changed and has the same content on both sides."""
         doubtful = [
             path for path, mine in here.items()
-            if path in there and mine.size == there[path].size and self.memory.files.get(path) != [mine, there[path]]
+            if path in there and mine.size == there[path].size and self.memory[path] != [mine, there[path]]
         ]  # fmt: skip
         same = set()
         for start in range(0, len(doubtful), SUMS):
@@ -283,7 +285,7 @@ class Sync:
             for kind, *words in self.channel.call("sums", self.folder, *map(escaped, asked), again=True):
                 if kind == "summed":
                     break
-                if kind == "sum" and int(words[0]) < len(asked) and sum_of(path := asked[int(words[0])]) == words[1]:
+                if int(words[0]) < len(asked) and sum_of(path := asked[int(words[0])]) == words[1]:
                     same.add(path)
         return same
 
@@ -330,7 +332,7 @@ class Sync:
         options = ["-l", "--backup", f"--backup-dir={self.replaced}", "--temp-dir=.lab/incoming"]
         groups = {}
         for path in paths:
-            mine, theirs, (before, _) = here[path], there.get(path), self.memory.files.get(path, [None, None])
+            mine, theirs, (before, _) = here[path], there.get(path), self.memory[path]
             more = []
             # what has come or changed there since it was looked at is not replaced
             if not theirs:
@@ -409,7 +411,7 @@ class Sync:
             # whose times are whole seconds, may change once more within the one in which it was looked at
             if side != written and files[side].time % SECOND == 0 and files[side].time > clock - 2 * SECOND:
                 files[side] = files[side]._replace(time=None)
-        self.memory.files[path] = files
+        self.memory[path] = files
 
     def _warn(self, key, **values):
         """Say what has not been done."""
@@ -417,28 +419,27 @@ class Sync:
         self.whole = False
 
 
-class Memory:
+class Memory(dict):
     """What both sides were when they last agreed: {path: [the File here, the File there]}, None for none.
 
     Where a memory is lost, nothing else is: files that are the same are found to be so by their sums.
     """
 
     def __init__(self, login, folder):
-        self.files = {}
+        super().__init__()
         name = hashlib.sha256(f"{login}:{folder}".encode()).hexdigest()[:12]
         self.path = STATE / f"synced-{name}.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(self.path.read_text(encoding="utf-8"))["files"]
-            self.files = {path: [file and File(*file) for file in files] for path, files in kept.items()}
+            self.update({path: [file and File(*file) for file in files] for path, files in kept.items()})
 
-    def forget_all_but(self, paths):
-        """Forget what is on neither side any more."""
-        self.files = {path: files for path, files in self.files.items() if path in paths}
+    def __missing__(self, path):
+        return [None, None]
 
     def save(self):
         """Write it down."""
         new = self.path.with_suffix(".new")
-        new.write_text(json.dumps({"files": self.files}), encoding="utf-8")
+        new.write_text(json.dumps({"files": self}), encoding="utf-8")
         os.replace(new, self.path)
 
 

@@ -55,11 +55,9 @@ def clock(seconds):
 def clock_time(seconds):
     """Return a time (seconds since 1970, as text) as 14:05, on another day as 2026-11-23 14:05; "" for none."""
     try:
-        then = datetime.fromtimestamp(int(seconds)) if is_time(seconds) else None
+        then = datetime.fromtimestamp(int(seconds))
     except (OSError, OverflowError, ValueError):
-        # later than this computer can count
-        then = None
-    if not then:
+        # no number, or later than this computer can count
         return ""
     return then.strftime("%H:%M" if then.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
 
