@@ -119,7 +119,7 @@ class Check:
         elif "login_host" in self.settings.answers:
             place = "settings.yml: login_host"
         else:
-            place = f"plugins/clusters/{self.settings.cluster}.yml: login_host"
+            place = f"plugins/clusters/{self.settings.answers['cluster']}.yml: login_host"
         port, user = self.ssh["port"][0], self.ssh["user"][0]
         known_as = self.host if port == "22" else f"'[{self.host}]:{port}'"
         keys = ", ".join(offered_keys(self.ssh)) or message("check_none")

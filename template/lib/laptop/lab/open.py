@@ -43,7 +43,7 @@ class Opening:
 
     def __init__(self, settings, channel, name):
         self.settings, self.channel, self.name = settings, channel, name
-        self.waiting = channel.waiting
+        self.waiting, self.login = channel.waiting, channel.connection.login
         # mine: this lab has submitted it; it cancels no other
         self.job, self.mine, self.session, self.tunnel = None, False, None, None
         # Slurm's words: state, reason, start
@@ -75,7 +75,7 @@ class Opening:
         if not self._ask_for_job(options):
             Sync(self.settings, self.channel).send_scripts()
             if not self._ask_for_job(options):
-                raise Trouble("scripts_differ", login=self._place, folder=self.settings.project)
+                raise Trouble("scripts_differ", login=self.login, folder=self.settings.project)
         say("session_submitted" if self.mine else "session_found", name=self.name, job=self.job)
         if options and not self.mine:
             warn("options_not_used", options=" ".join(options), name=self.name)
@@ -85,16 +85,13 @@ class Opening:
         folder = self.channel.connection.folder(self.settings)
         answers = self.channel.call(
             "open", folder, sum_of_folder(), self.name, *options,
-            show=lambda: self.waiting.show("waiting_for_submission", login=self._place), again=True,
+            show=lambda: self.waiting.show("waiting_for_submission", login=self.login), again=True,
         )  # fmt: skip
         for kind, word in answers:
             if kind == "folder" and word == "other":
-                raise Trouble("other_folder", folder=self.settings.project, login=self._place)
+                raise Trouble("other_folder", folder=self.settings.project, login=self.login)
             if kind == "folder" and word != "same":
                 return False
-            if kind == "failed":
-                # its own words stand above
-                raise Trouble("script_failed", script=word)
             if kind in ("submitted", "found"):
                 self.job, self.mine = word, kind == "submitted"
                 return True
@@ -211,11 +208,6 @@ class Opening:
             self.channel.request("state", self.job)
 
     # --- the end --------------------------------------------------------------------------------------------------
-
-    @property
-    def _place(self):
-        """Return where the scripts run, for a message."""
-        return self.channel.connection.login
 
     def _keep_or_stop(self):
         """After Ctrl-C: ask whether the job is to go on; the job of another lab always does."""

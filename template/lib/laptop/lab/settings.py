@@ -98,15 +98,10 @@ class Settings(NamedTuple):
     facts: dict
 
     @property
-    def cluster(self):
-        """Return the cluster's id."""
-        return self.answers["cluster"]
-
-    @property
     def place(self):
         """Return what messages call the cluster: its id, or the login host where that is asked."""
         asked = self.answers.get("login_host")
-        return asked if asked and asked == self.facts["login_host"] else self.cluster
+        return asked if asked and asked == self.facts["login_host"] else self.answers["cluster"]
 
     @property
     def project(self):
