@@ -216,7 +216,7 @@ answer_record() {
 answer_log() {
   local log newest=""
   find_state "logs/$1-*.log"
-  for log in ${FOUND[@]+"${FOUND[@]}"}; do
+  for log in "${FOUND[@]}"; do
     if [[ ${log##*/} =~ ^"$1"-[0-9]+[.]log$ && (! $newest || $log -nt $newest) ]]; then newest=$log; fi
   done
   if [[ $newest ]]; then
