@@ -23,10 +23,7 @@ attend() {
     if ((status == 0)); then
       IFS=$'\t' read -r -a request <<<"$line"
       line=""
-      if ((${#request[@]} >= 2)); then
-        NUMBER=${request[0]}
-        "answer_${request[1]}" "${request[@]:2}"
-      fi
+      ((${#request[@]} < 2)) || serve "${request[@]}"
     elif ((status <= 128)); then
       break
     fi
@@ -36,6 +33,12 @@ attend() {
   done
   # what was begun for a lab that is gone
   [[ ! $CHILD ]] || kill -TERM -- "-$CHILD" 2>/dev/null
+}
+
+# serve NUMBER REQUEST WORD...
+serve() {
+  NUMBER=$1
+  "answer_$2" "${@:3}"
 }
 
 # begin COMMAND...: in the background and in a process group of its own, so that it may take long and can be ended
