@@ -102,7 +102,7 @@ def warn(key, **values):
 def answered(key, word, **values):
     """Ask a question at the terminal; return whether the answer is that word, or how it begins.
 
-    A Ctrl-C ends it, as KeyboardInterrupt, whoever keeps count of them meanwhile.
+    A Ctrl-C ends it with KeyboardInterrupt, also where lab only notes them (channel.py).
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -216,7 +216,7 @@ class Sync:
             for path in sorted(set().union(*hiding)):
                 say(key, path=shown(path), login=self.login)
             left_out |= links
-        # environments
+        # environments are made for one computer
         left_out.update(path[: -len("/pyvenv.cfg")] for path in {**here, **there} if path.endswith("/pyvenv.cfg"))
         here, there = (
             {path: file for path, file in side.items() if left_out.isdisjoint(with_parents(path))}
@@ -470,8 +470,8 @@ def put_in_place(path, seen, told, replaced):
     Raises FileExistsError where this folder is not what was seen, or what has come is not what was told, and OSError.
     """
     new, target = INCOMING / path, FOLDER / path
+    # nothing through a link
     if any(os.path.realpath(place) != str(place) for place in (new, target.parent)):
-        # a link leads elsewhere
         raise FileExistsError
     try:
         came, now = file_of(os.lstat(new)), os.lstat(target) if os.path.lexists(target) else None
