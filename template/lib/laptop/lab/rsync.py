@@ -106,12 +106,12 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
         channel.waiting.done()
         channel.forgive()
     words = said[1].decode(errors="replace")
-    # 23 and 24: some files could not be carried; which they are is seen afterwards
+    # no space, or no quota (of macOS, of Linux)
     if re.search(r"\((28|69|122)\)", words):
-        # no space, or no quota (of macOS, of Linux)
         raise Trouble("not_sent" if out else "not_brought", login=connection.login)
     if process.returncode in CONNECTION_LOST:
         raise Broken(units, words)
+    # 23 and 24: some files could not be carried; which they are is seen afterwards
     if process.returncode not in (0, 23, 24):
         raise failed(channel, process.returncode, words)
 
