@@ -224,10 +224,10 @@ class Opening:
         stop = asked and self.mine and self._wants_to_stop()
         if self.tunnel:
             self.tunnel.close()
-        if not stop:
+        if stop:
+            stop_job(channel, self.job, self.name, again=True)
+        else:
             say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
-            return 0
-        stop_job(channel, self.job, self.name, again=True)
         return 0
 
     def _wants_to_stop(self):
