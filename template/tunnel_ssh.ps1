@@ -36,6 +36,12 @@ function Read-Flat([string] $Name) {
     $values
 }
 
+# Read-Shared: the rest of a line of lib/both that begins so
+function Read-Shared([string] $Name, [string] $Start) {
+    $text = Get-Content -Raw (Join-Path $PSScriptRoot "lib/both/$Name")
+    [regex]::Match($text, '(?m)^' + $Start + '([^\r\n]*)').Groups[1].Value
+}
+
 # Stop-Here: one line of trouble, and the status, which is that of misuse unless told otherwise
 function Stop-Here([string] $Key, [hashtable] $Names = @{}, [int] $Status = 64) {
     [Console]::Error.WriteLine('tunnel_ssh.ps1: ' + (Get-Message $Key $Names))
@@ -76,7 +82,8 @@ $facts = Read-Flat "plugins/clusters/$($settings['cluster']).yml"
 if ($facts['reach'] -eq 'local') { Stop-Here 'no_tunnel_needed' @{ place = 'settings.yml' } }
 
 if ($addresses.Count -ne 1) { Stop-Here 'one_address' }
-if ($addresses[0] -notmatch '^http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$' -or [int] $Matches[2] -gt 65535) {
+$rule = Read-Shared 'rules.yml' 'address: '
+if ($addresses[0] -notmatch ('^' + $rule + '$') -or [int] $Matches[2] -gt 65535) {
     Stop-Here 'bad_address' @{ address = $addresses[0] }
 }
 $node = $Matches[1]; $remotePort = [int] $Matches[2]; $page = $Matches[3]
@@ -101,8 +108,7 @@ if ($personal['ssh_host']) { $login = $personal['ssh_host'] }
 $port = $remotePort
 if ($personal['port']) { $port = [int] $personal['port'] }
 $wanted = $port
-$tried = [regex]::Match((Get-Content -Raw (Join-Path $PSScriptRoot 'lib/both/limits.sh')), '(?m)^LOCAL_PORTS=([0-9]+)').Groups[1].Value
-$last = [Math]::Min($wanted + [int] $tried - 1, 65535)
+$last = [Math]::Min($wanted + [int] (Read-Shared 'limits.sh' 'LOCAL_PORTS=') - 1, 65535)
 while (Test-Port $port) {
     if ($port -ge $last) { Stop-Here 'no_free_port' @{ first = $wanted; last = $last } 1 }
     $port++

@@ -19,7 +19,7 @@ RETIRED = [name for name in CLUSTERS if FACTS[name]["status"] == "retired"]
 
 sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
 python_reader = importlib.import_module("lab.settings")
-RULES = python_reader.read_rules(TEMPLATE)
+RULES = python_reader.read_rules()
 PLUGINS = {
     kind: sorted(path.stem for path in (TEMPLATE / "plugins" / kind).iterdir()) for kind in ["kernels", "extensions"]
 }

@@ -34,9 +34,7 @@ take_address() {
 
 # read_address URL: sets NODE, PORT and PAGE from the address that start_salloc.sh printed
 read_address() {
-  [[ $1 =~ ^http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$ ]] \
-    || misuse bad_address address="${1:0:200}"
-  ((BASH_REMATCH[2] <= 65535)) || misuse bad_address address="${1:0:200}"
+  if [[ ! $1 =~ ^$RULE_address$ ]] || ((BASH_REMATCH[2] > 65535)); then misuse bad_address address="${1:0:200}"; fi
   [[ ${BASH_REMATCH[1]} != localhost && ${BASH_REMATCH[1]} != 127.* ]] || misuse browser_address address="$1"
   NODE=${BASH_REMATCH[1]} PORT=${BASH_REMATCH[2]} PAGE=${BASH_REMATCH[3]}
 }

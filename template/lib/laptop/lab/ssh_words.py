@@ -104,17 +104,17 @@ def offered_keys(settings):
 
 def show_words(stream, words=None):
     """Show from now on what ssh, and the host behind it, say on standard error, and keep it; return the thread."""
-    thread = threading.Thread(target=_show_words, args=[stream, words], daemon=True)
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("surrogateescape"), translate=True)
+
+    def show():
+        # as it comes: it may be half a line
+        while piece := os.read(stream.fileno(), 4096):
+            text = decoder.decode(piece)
+            if words is not None:
+                words.append(text)
+            sys.stderr.write("\n".join(map(printable, text.split("\n"))))
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=show, daemon=True)
     thread.start()
     return thread
-
-
-def _show_words(stream, words):
-    """Show it as it comes: it may be half a line."""
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("surrogateescape"), translate=True)
-    while piece := os.read(stream.fileno(), 4096):
-        text = decoder.decode(piece)
-        if words is not None:
-            words.append(text)
-        sys.stderr.write("\n".join(map(printable, text.split("\n"))))
-        sys.stderr.flush()
