@@ -60,7 +60,7 @@ def host(request, cluster):
         "ssh-keygen -l -f /tmp/key | cut -d ' ' -f 2"
     )
     yield Host(port, cluster.run("login", "root", "bash", "-c", start, check=True).stdout.strip())
-    cluster.run("login", "root", "bash", "-c", "kill $(cat /tmp/key.pid); rm /tmp/key*", check=True)
+    cluster.run("login", "root", "bash", "-c", "kill $(cat /tmp/key.pid); rm -f /tmp/key*", check=True)
 
 
 @pytest.fixture

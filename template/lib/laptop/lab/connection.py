@@ -13,9 +13,11 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 from plumbum import local
+from plumbum.commands import CommandNotFound
 
 from .host_key import compare_host_key
 from .limits import LIMITS
@@ -71,7 +73,13 @@ class Connection:
             return
         say("lab_connecting", login=self.login)
         # in the terminal's foreground, because it asks for passwords there; once logged in it leaves by itself
-        if self.prepare().popen(stdin=None, stdout=None, stderr=None, cwd=FOLDER).wait() != 0:
+        process = self.prepare().popen(stdin=None, stdout=None, stderr=None, cwd=FOLDER)
+        try:
+            status = process.wait(LIMITS.LOGIN)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise Trouble("check_login_slow", seconds=LIMITS.LOGIN) from None
+        if status != 0:
             raise Trouble("no_connection", login=self.login)
 
     def prepare(self):
@@ -102,10 +110,16 @@ class Connection:
 
     def _kill_master(self):
         """Kill the process behind the socket, which has it in its arguments or in the title it gives itself."""
-        for line in local["ps"]["-A", "-ww", "-o", "pid=,args="]().splitlines():
+        try:
+            processes = local["ps"]["-A", "-ww", "-o", "pid=,args="]().splitlines()
+        except CommandNotFound:
+            # without it, the one that is frozen stays; its socket goes
+            return
+        for line in processes:
             pid, words = line.split(None, 1)
             if words.startswith(f"ssh: {self.socket} [mux]") or f"ControlPath={self.socket} -N -f " in words:
-                os.kill(int(pid), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
 
     @property
     def shell_command(self):
@@ -225,7 +239,11 @@ class SeparateConnections(Connection):
         process = start_unmoved(self.ssh["-N", options(ExitOnForwardFailure="yes"), target], stdin=subprocess.DEVNULL)
         self._tunnels[port] = process
         try:
+            deadline = time.monotonic() + LIMITS.LOGIN
             while process.poll() is None and not listens(port):
+                if time.monotonic() > deadline:
+                    self.cancel(port, host, host_port)
+                    return False
                 pause()
         except BaseException:
             self.cancel(port, host, host_port)

@@ -1,5 +1,6 @@
 """`lab open` and `lab attach`: from nothing to a page in the browser, which is kept alive until the user says stop."""
 
+import re
 import sys
 import time
 
@@ -20,10 +21,12 @@ ENDED = (
 """Slurm's states of a job that is over (https://slurm.schedmd.com/squeue.html, job state codes)."""
 HOPELESS = (
     "ReqNodeNotAvail", "Nodes required", "Partition", "BadConstraints", "InvalidAccount", "InvalidQOS",
-    "AccountNotAllowed", "QOSNotAllowed", "QOSMax", "AssocMax", "DependencyNeverSatisfied", "JobHeld", "launch failed",
+    "AccountNotAllowed", "QOSNotAllowed", "DependencyNeverSatisfied", "JobHeld", "launch failed",
 )  # fmt: skip
 """How the reasons begin for which a pending job waits in vain, or nobody knows how long
 (https://slurm.schedmd.com/job_reason_codes.html)."""
+TOO_MUCH = re.compile("(QOS|Assoc)Max(?!.*(Jobs?|Submit))")
+"""Limits that this job alone exceeds; one on the number of jobs ends with another job."""
 
 
 def open_session(settings, channel, taken):
@@ -61,7 +64,7 @@ class Opening:
         except Trouble as trouble:
             # what was submitted goes on; these say so themselves, or that it does not
             if self.job and trouble.key not in ("job_ended", "pending_in_vain"):
-                say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
+                self._say_kept()
             raise
         finally:
             self.waiting.done()
@@ -108,8 +111,12 @@ class Opening:
                 return
             if kind == "state":
                 self._hear(words)
-                if self.state == "PENDING" and self.reason.startswith(HOPELESS) and self.mine:
+                if self.state == "PENDING" and self._waits_in_vain() and self.mine:
                     raise Trouble("pending_in_vain", job=self.job, reason=self.reason, name=self.name)
+
+    def _waits_in_vain(self):
+        """Return whether what Slurm says of the job means that it will not start."""
+        return self.reason.startswith(HOPELESS) or bool(TOO_MUCH.match(self.reason))
 
     def _hear(self, words):
         """Keep what Slurm says of the job; raises Trouble when it is over."""
@@ -176,7 +183,7 @@ class Opening:
                 say("session_over", name=self.name, state=ended.state)
                 return 0
             left = self.session.left
-            if to_come and left <= to_come[0] * 60:
+            if to_come and left is not None and left <= to_come[0] * 60:
                 # after a sleep of the computer it may be more than one
                 to_come = [minutes for minutes in to_come if left > minutes * 60]
                 minutes = max(0, -int(-left // 60))
@@ -227,15 +234,26 @@ class Opening:
         if stop:
             stop_job(channel, self.job, self.name, again=True)
         else:
-            say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
+            self._say_kept()
         return 0
+
+    def _say_kept(self):
+        """Say that the job goes on, and how to come back to it."""
+        say("kept" if self.has_started else "kept_in_queue", name=self.name, job=self.job)
+
+    @property
+    def has_started(self):
+        """Return whether Slurm has started the job, as far as is known."""
+        return self.session is not None or self.state not in ("", "PENDING")
 
     def _wants_to_stop(self):
         """Ask; no answer, and a second Ctrl-C, mean to keep it."""
         print()
         try:
-            key = "keep_or_stop" if self.session else "keep_or_stop_waiting"
-            return answered(key, message("word_stop"), end=self.session.end if self.session else "?")
+            if self.session:
+                return answered("keep_or_stop", message("word_stop"), end=self.session.end)
+            key = "keep_or_stop_starting" if self.has_started else "keep_or_stop_waiting"
+            return answered(key, message("word_stop"))
         except KeyboardInterrupt:
             print()
             return False

@@ -68,7 +68,9 @@ def read_flat(path, rules=None):
 def _example(file, line, rules):
     """Return a right line to write instead of one that cannot be read."""
     rules = rules or read_rules()
-    name = line.split(":")[0]
+    # what is meant, in spite of a space, a dash or a capital letter
+    found = re.match(r"[ -]*([A-Za-z][A-Za-z0-9_]*)", line)
+    name = found[1].lower() if found else ""
     if f"{name}_example" not in rules:
         name = "user" if file == "personal.yml" else "account"
     return f"{name}: {rules[f'{name}_example']}"

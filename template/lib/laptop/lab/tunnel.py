@@ -190,8 +190,10 @@ class JumpTunnel(Tunnel):
             return False
         self.process = self.connection.jump(port, self.connection.user, self.session.node, self.session.port)
         # until the port is there, somebody may be asked for a key
+        deadline = time.monotonic() + LIMITS.LOGIN
         while not listens(port):
-            if self.process.poll() is not None:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.terminate()
                 self.process.shown.join(1)
                 raise Trouble("jump_failed", node=self.session.node, login=self.connection.login)
             self._pause()

@@ -53,13 +53,14 @@ def clock(seconds):
 
 
 def clock_time(seconds):
-    """Return a time (seconds since 1970, as text) as 14:05, on another day as 2026-11-23 14:05; "" for none."""
+    """Return a time (seconds since 1970, as text) as 14:05 or 14 h 05, on another day with its date; "" for none."""
     try:
         then = datetime.fromtimestamp(int(seconds))
     except (OSError, OverflowError, ValueError):
         # no number, or later than this computer can count
         return ""
-    return then.strftime("%H:%M" if then.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
+    key = "clock" if then.date() == datetime.now().date() else "clock_on_day"
+    return message(key, day=then.date().isoformat(), hour=f"{then:%H}", minute=f"{then:%M}")
 
 
 def is_time(text):
@@ -68,6 +69,8 @@ def is_time(text):
 
 
 def hours_and_minutes(seconds):
-    """Return the time left as 2 h 05 or 12 min, and never less than nothing."""
-    minutes = max(0, int(seconds) // 60)
-    return f"{minutes // 60} h {minutes % 60:02}" if minutes >= 60 else f"{minutes} min"
+    """Return the time left as 2 h 5 min (2 h 05 in French) or 12 min, and never less than nothing."""
+    hours, minutes = divmod(max(0, int(seconds) // 60), 60)
+    if not hours:
+        return message("minutes", minutes=minutes)
+    return message("hours_and_minutes", hours=hours, minutes=minutes, minute=f"{minutes:02}")
