@@ -69,8 +69,8 @@ def is_time(text):
 
 
 def hours_and_minutes(seconds):
-    """Return the time left as 2 h 5 min (2 h 05 in French) or 12 min, and never less than nothing."""
+    """Return the time left as 2 h 05 min (2 h 05 in French) or 12 min, and never less than nothing."""
     hours, minutes = divmod(max(0, int(seconds) // 60), 60)
     if not hours:
         return message("minutes", minutes=minutes)
-    return message("hours_and_minutes", hours=hours, minutes=minutes, minute=f"{minutes:02}")
+    return message("hours_and_minutes", hours=hours, minutes=f"{minutes:02}")
