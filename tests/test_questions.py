@@ -263,16 +263,38 @@ def test_the_commands_can_be_typed_as_they_stand_also_where_the_folder_has_a_spa
     assert shlex.split(command) == ["cd", str(tmp_path / "mon été")]
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        (
+            "en",
+            "Accounts of this cluster usually begin with def-, rrg-, rpp-, ctb-; Slurm decides whether “wgssum-wa” is one.",
+        ),
+        (
+            "fr",
+            "Les comptes de cette grappe commencent d'habitude par def-, rrg-, rpp-, ctb- ; c'est Slurm qui décide si "
+            "« wgssum-wa » en est un.",
+        ),
+    ],
+)
+def test_a_summer_schools_account_is_taken_with_a_warning(copier_command, pristine_template, tmp_path, language, words):
+    answers = {**LEAST, "account": "wgssum-wa", "language": language}
+    said = copied(copier_command, pristine_template, tmp_path / "p", answers)
+    assert said.count(french(words) if language == "fr" else words) == 1
+    assert "\naccount: wgssum-wa\n" in (tmp_path / "p/settings.yml").read_text()
+
+
+def test_what_comes_with_a_gpu_is_in_the_settings(copier_command, pristine_template, tmp_path):
+    copied(copier_command, pristine_template, tmp_path / "p", {"cluster": "killarney", "account": "aip-yourpi"})
+    made = (tmp_path / "p/settings.yml").read_text()
+    assert "\ncores: 16\nmemory_per_core_mb: 7680\ngpus: 1\ngpu_model: l40s\n" in made
+
+
 # --- answers given beforehand that are wrong ------------------------------------------------------------------------
 
 # what is wrong: the answers that are given beside an account of Narval, and what is said of them in both languages
-NARVAL_GPUS = "a100:1-4, a100_1g.5gb:1, a100_2g.10gb:1, a100_3g.20gb:1"
+NARVAL_GPUS = "a100:1-4, a100_1g.5gb:1, a100_2g.10gb:1, a100_3g.20gb:1, a100_4g.20gb:1"
 WRONG = {
-    "no account of this kind of cluster": (
-        {"account": "aip-yourpi"},
-        "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
-        "account: Les comptes de cette grappe commencent par def-, rrg-, rpp-, ctb- ; par exemple : def-yourpi",
-    ),
     "a person instead of an account": (
         {"account": "alice"},
         "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
@@ -334,9 +356,9 @@ WRONG = {
         "cores: Cette grappe permet 64 au plus.",
     ),
     "too much memory": (
-        {"cores": "4", "memory_per_core_mb": "1024001"},
-        "memory_per_core_mb: With that many cores, a node has 1024000 MB per core.",
-        "memory_per_core_mb: Avec ce nombre de cœurs, un nœud a 1024000 Mo par cœur.",
+        {"cores": "4", "memory_per_core_mb": "1028751"},
+        "memory_per_core_mb: With that many cores, a node has 1028750 MB per core.",
+        "memory_per_core_mb: Avec ce nombre de cœurs, un nœud a 1028750 Mo par cœur.",
     ),
     "memory with a unit": (
         {"memory_per_core_mb": "4G"},
@@ -359,14 +381,19 @@ WRONG = {
         f"gpu_model: Possible ici (modèle:nombre) : {NARVAL_GPUS}",
     ),
     "more cores than the nodes with this GPU have": (
-        {"gpus": "1", "gpu_model": "a100", "cores": "49"},
-        "gpu_model: Nodes with this GPU have 48 cores.",
-        "gpu_model: Les nœuds avec ce GPU ont 48 cœurs.",
+        {"gpus": "1", "gpu_model": "a100", "cores": "65"},
+        "cores: Nodes with this GPU have 64 cores.",
+        "cores: Les nœuds avec ce GPU ont 64 cœurs.",
     ),
     "more memory than the nodes with this GPU have": (
-        {"gpus": "1", "cores": "48", "memory_per_core_mb": "10626"},
-        "gpu_model: With that many cores, a node has 10625 MB per core.",
-        "gpu_model: Avec ce nombre de cœurs, un nœud a 10625 Mo par cœur.",
+        {"gpus": "1", "cores": "48", "memory_per_core_mb": "21334"},
+        "memory_per_core_mb: With that many cores, a node has 21333 MB per core.",
+        "memory_per_core_mb: Avec ce nombre de cœurs, un nœud a 21333 Mo par cœur.",
+    ),
+    "a job without a GPU where there is none": (
+        {"cluster": "killarney", "account": "aip-yourpi", "gpus": "0"},
+        "gpus: Jobs here need 1 GPU or more; for example: 1",
+        "gpus: Une tâche demande ici au moins 1 GPU ; par exemple : 1",
     ),
     "a kernel that is none": (
         {"kernels": ["python", "cobol"]},
@@ -384,7 +411,7 @@ WRONG = {
         "extensions: « git » ne fait pas partie des choix.",
     ),
     "a cluster's kernel module where none is known": (
-        {"cluster": "vulcan", "account": "aip-yourpi", "kernels": ["ir-kernel"]},
+        {"cluster": "other", "login_host": "login.example.org", "kernels": ["ir-kernel"]},
         "kernels: ir-kernel is not known to exist on this cluster.",
         "kernels: Rien n'indique que ir-kernel existe sur cette grappe.",
     ),
@@ -597,9 +624,9 @@ ASKED = {
         "Which cluster do you work on?",
         "Which account (allocation) are your sessions charged to, such as def-yourpi?",
         "How many hours may a session last (at most 8)?",
+        "How many GPUs do you need?",
         "How many CPU cores do you need?",
         "How much memory do you need per core, in MB?",
-        "How many GPUs do you need?",
         "Which Python module, such as python or python/3.11 (none: the system's own)?",
         "Which notebook languages do you need?",
         "Which extensions do you want?",
@@ -609,9 +636,9 @@ ASKED = {
         "Sur quelle grappe travaillez-vous ?",
         "À quel compte (allocation) vos sessions sont-elles imputées, par exemple def-yourpi ?",
         "Combien d'heures une session peut-elle durer (au plus 8) ?",
+        "De combien de GPU avez-vous besoin ?",
         "De combien de cœurs CPU avez-vous besoin ?",
         "De combien de mémoire par cœur avez-vous besoin, en Mo ?",
-        "De combien de GPU avez-vous besoin ?",
         "Quel module Python, par exemple python ou python/3.11 (none : celui du système) ?",
         "De quels langages avez-vous besoin dans vos notebooks ?",
         "Quels modules d'extension voulez-vous ?",
@@ -653,12 +680,13 @@ def test_a_wrong_account_is_answered_at_once_and_the_right_one_taken(pristine_te
 def test_the_models_of_the_chosen_cluster_are_offered_and_no_other(pristine_template, tmp_path):
     conversation = Conversation(pristine_template, tmp_path / "p")
     conversation.to("gpu_model", account="def-yourpi", gpus=LINE_BEGIN_ERASED + "1")
-    offered = conversation.wait_for("a100_3g.20gb")
+    offered = conversation.wait_for("a100_4g.20gb")
     assert re.findall(r"(?m)^ *»? *([a-z0-9_.]+) *$", offered) == [
         "a100",
         "a100_1g.5gb",
         "a100_2g.10gb",
         "a100_3g.20gb",
+        "a100_4g.20gb",
     ]
     conversation.answer(DOWN)
     assert conversation.finish("") == 0, conversation.seen
@@ -747,7 +775,6 @@ def test_copier_knows_every_key_of_every_question():
         "_preserve_symlinks",
         "_exclude",
         "_envops",
-        "_external_data",
         "_message_after_copy",
         "_message_after_update",
     }

@@ -148,6 +148,10 @@ def load(folder=FOLDER):
         raise SettingsError(
             "retired", place=_place(folder, "cluster"), cluster=answers["cluster"], successor=facts["successor"]
         )
+    least = facts.get("gpus_min", "0")
+    if int(answers["gpus"]) < int(least):
+        place, model = _place(folder, "gpus"), facts["gpu_requests"][0].split(":")[0]
+        raise SettingsError("gpus_needed", place=place, cluster=answers["cluster"], least=least, model=model)
     for name in [name for name, value in facts.items() if value == "asked"]:
         facts[name] = _need(name, answers, rules)
     return Settings(answers, personal, facts)
