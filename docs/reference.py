@@ -22,7 +22,6 @@ import re
 import shlex
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import jinja2
 import yaml
@@ -74,23 +73,31 @@ def words_of(language):
 
 
 def questions():
-    """Return copier.yml's questions, in order, as name: definition."""
+    """Return copier.yml's questions, in order, as name: definition; what is typed in a field is no setting."""
     found = read("copier.yml")
-    return {name: value for name, value in found.items() if name[0] != "_" and value.get("when") != "false"}
+    settings = [name for name in found if name[0] != "_" and not name.endswith("_typed")]
+    return {name: {**found[name], **typed_in(found, name)} for name in settings if found[name].get("when") != "false"}
+
+
+def typed_in(found, name):
+    """Return what a field has that the setting has not: its question; and it is asked."""
+    field = found.get(f"{name}_typed")
+    return {"help": field["help"], "ask": "true"} if field else {}
 
 
 def rendered(text, language):
     """Return a piece of copier.yml as it is for Narval in a new folder called my-project."""
-    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
+    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined, loader=jinja2.FileSystemLoader(ROOT))
     environment.filters["regex_replace"] = lambda value, old, new: re.sub(old, new, value)
     environment.filters["regex_search"] = lambda value, wanted: re.search(wanted, value)
     return environment.from_string(text).render(
         texts=read(f"questions/{language}.yml"),
         facts=read("template/plugins/clusters/narval.yml"),
         gpus="0",
+        gpu_model="none",
         rules=read("template/lib/both/rules.yml"),
         UNSET="",
-        _copier_conf={"dst_path": SimpleNamespace(name="my-project")},
+        _folder_name="my-project",
     )
 
 

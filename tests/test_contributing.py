@@ -48,6 +48,8 @@ def add_a_cluster_elsewhere(repository):
         gpu_requests="[v100:1-16]",
         gpu_node_cores="[]",
         gpu_node_memory_mb="[]",
+        gpu_cores="[]",
+        gpu_memory_gb="[]",
         modules_first="[gcc/12.3]",
         pip_source="pypi",
         kernel_modules="[]",
@@ -136,7 +138,7 @@ partition:
     )
     insert(
         repository / "template/lib/cluster/slurm.sh",
-        "  ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(--gpus",
+        "  ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(",
         '  [[ $SETTING_partition == none ]] || SLURM_OPTIONS+=(--partition="$SETTING_partition")\n',
     )
 

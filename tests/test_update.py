@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ANSWERS, copied_from, edit, french, git, read_answers, refused, set_answer
+from test_questions import Conversation
 
 # one for each kind of user; those of the tests' own cluster are no other kind
 ALL_ANSWERS = sorted(path.stem for path in ANSWERS.glob("*.yml") if not path.stem.startswith("vcluster"))
@@ -193,6 +194,22 @@ def test_an_update_keeps_what_people_changed_and_brings_what_is_new(project, cop
     assert added_and_removed(folder, "plugins/clusters/narval.yml") == (["node_cores: 64"], ["node_cores: 72"])
     assert "\necho 'of our own'\n" in (folder / "tunnel_sshuttle.sh").read_text()
     assert (folder / ".copier-answers.yml").is_symlink()
+
+
+def test_in_an_update_what_is_typed_counts_and_what_was_there_need_not_be_erased(project):
+    folder = project("least")
+    set_answer(folder, hours=2, cores=4)
+    commit(folder)
+    conversation = Conversation(folder, command="update")
+    before, typed = {"How many hours": "2", "How many CPU cores": "4"}, {"How many hours": "5"}
+    while (question := conversation.next_question()) is not None:
+        start = " ".join(question.split()[: 4 if "CPU" in question else 3])
+        if start in before:
+            assert conversation.field() == before[start]
+        conversation.answer(typed.get(start, ""))
+    assert conversation.terminal.exitstatus == 0, conversation.seen
+    assert (values(folder)["hours"], values(folder)["cores"], values(folder)["_commit"]) == (5, 4, "2.0.0")
+    nothing_is_left_to_resolve(folder)
 
 
 def test_what_is_new_counts_and_what_was_edited_too(project, copier_command, script):
