@@ -112,14 +112,20 @@ def add_a_setting(repository):
     """Slurm's partition."""
     insert(
         repository / "copier.yml",
-        "python_module:\n",
+        "python_module_typed:\n",
         """\
-partition:
+partition_typed:
   type: str
   help: "{{ texts.partition }}"
-  default: none
-  validator: "{% from 'questions/checks.jinja' import fits %}{{ fits('partition', partition, rules, texts) }}"
+  placeholder: "{{ partition | default('none') }}"
+  validator: "{% from 'questions/checks.jinja' import fits %}{{ fits('partition', partition_typed or partition | default('none'), rules, texts) }}"
+  when: "{% from 'questions/checks.jinja' import typing %}{{ typing('partition', partition, _copier_conf) == 'yes' and facts.scheduler == 'slurm' }}"
+partition:
+  type: str
+  default: "{{ partition_typed | default('') or 'none' }}"
+  validator: "{% from 'questions/checks.jinja' import typed_over, fits %}{{ typed_over(partition, partition_typed | default('')) or fits('partition', partition, rules, texts) }}"
   when: "{{ facts.scheduler == 'slurm' }}"
+  ask: false
 
 """,
     )

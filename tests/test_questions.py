@@ -578,11 +578,14 @@ class Conversation:
 
     def field(self):
         """Wait for what stands in the field of the last question, and return it."""
-        deadline = time.monotonic() + 120
-        while not (found := re.match(r"🎤 .+\n +(\S.*?) *(\n|$)", self.seen[self.seen.rindex("🎤") :])):
+        deadline, before, now = time.monotonic() + 120, None, None
+        # it may come in pieces
+        while before is None or before != now:
             assert time.monotonic() < deadline and self.terminal.isalive(), f"the field is empty:\n{self.seen}"
             self.look()
-        return found[1]
+            found = re.match(r"🎤 .+\n +(\S.*?) *(\n|$)", self.seen[self.seen.rindex("🎤") :])
+            before, now = now, found and found[1]
+        return now
 
     def next_question(self):
         """Wait for a question that was not asked before and return its text; None at the end."""
