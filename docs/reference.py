@@ -18,6 +18,7 @@ when a fact has no word of explanation, when an example is cut at its right, and
 import ast
 import html
 import logging
+import os
 import re
 import shlex
 import textwrap
@@ -90,6 +91,8 @@ def rendered(text, language):
     environment = jinja2.Environment(undefined=jinja2.ChainableUndefined, loader=jinja2.FileSystemLoader(ROOT))
     environment.filters["regex_replace"] = lambda value, old, new: re.sub(old, new, value)
     environment.filters["regex_search"] = lambda value, wanted: re.search(wanted, value)
+    # questions/checks.jinja has them, too
+    environment.filters |= {"from_yaml": yaml.safe_load, "realpath": os.path.realpath}
     return environment.from_string(text).render(
         texts=read(f"questions/{language}.yml"),
         facts=read("template/plugins/clusters/narval.yml"),
