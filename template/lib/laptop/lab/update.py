@@ -1,9 +1,8 @@
 """`lab update`: brings the folder up to date with its template, by Copier."""
 
 import json
-
-from plumbum import FG, ProcessExecutionError, local
-from plumbum.commands import CommandNotFound
+import shutil
+import subprocess
 
 from .messages import FOLDER, Trouble, say
 from .paths import files_here, is_undecided, named
@@ -15,21 +14,16 @@ def update(taken):
     Raises Trouble where there is no Copier, nor uv, which brings it, where Copier would not know what to do, and for
     files that hold both versions afterwards.
     """
-    try:
-        copier = local["copier"]
-    except CommandNotFound:
-        try:
-            copier = local["uvx"]["copier"]
-        except CommandNotFound:
-            raise Trouble("no_copier") from None
+    copier = ["copier"] if shutil.which("copier") else ["uvx", "copier"]
+    if not shutil.which(copier[0]):
+        raise Trouble("no_copier")
     _check_git()
     _check_source()
-    try:
-        # the link .copier-answers.yml, which leads there, does not exist on Windows
-        with local.cwd(FOLDER):
-            copier["update", "--answers-file", "settings.yml", taken["rest"]] & FG
-    except ProcessExecutionError as error:
-        return error.retcode
+    # the link .copier-answers.yml, which leads there, does not exist on Windows
+    words = ["update", "--answers-file", "settings.yml", *taken["rest"]]
+    status = subprocess.run([*copier, *words], cwd=FOLDER, check=False).returncode
+    if status != 0:
+        return status
     if undecided := sorted(path for path, _ in files_here() if is_undecided(path)):
         raise Trouble("update_undecided", names=named(undecided))
     say("updated")
@@ -37,14 +31,10 @@ def update(taken):
 
 
 def _check_git():
-    """Raise Trouble for a folder that git does not know."""
-    try:
-        local["git"]("-C", FOLDER, "rev-parse", "--git-dir")
-    except ProcessExecutionError:
-        raise Trouble("update_without_git") from None
-    except CommandNotFound:
-        # Copier says so
-        return
+    """Raise Trouble for a folder that git does not know; of git itself Copier speaks."""
+    words = ["git", "rev-parse", "--git-dir"]
+    if shutil.which("git") and subprocess.run(words, cwd=FOLDER, capture_output=True, check=False).returncode:
+        raise Trouble("update_without_git")
 
 
 def _check_source():
