@@ -75,7 +75,7 @@ read_flat() {
     elif [[ ! $line =~ $one ]]; then
       # what is meant, in spite of a space, a dash or a capital letter
       name=""
-      [[ ! $line =~ ^[\ -]*([A-Za-z][A-Za-z0-9_]*) ]] || name=$(tr A-Z a-z <<<"${BASH_REMATCH[1]}")
+      [[ ! $line =~ ^[\ -]*([A-Za-z][A-Za-z0-9_]*) ]] || name=$(tr '[:upper:]' '[:lower:]' <<<"${BASH_REMATCH[1]}")
       example="RULE_${name}_example"
       [[ $name && ${!example+set} ]] || {
         name=account
