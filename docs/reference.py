@@ -18,11 +18,11 @@ when a fact has no word of explanation, when an example is cut at its right, and
 import ast
 import html
 import logging
+import os
 import re
 import shlex
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import jinja2
 import yaml
@@ -32,7 +32,19 @@ TEMPLATE = ROOT / "template"
 log = logging.getLogger("mkdocs.hooks.reference")
 
 # the facts that the table of all clusters shows
-OVERVIEW = ["account_prefixes", "gpu_requests", "interactive_hours_max", "hours_max", "internet_on_compute", "reach"]
+OVERVIEW = [
+    "account_prefixes",
+    "gpu_requests",
+    "interactive_hours_max",
+    "hours_max",
+    "submit_from",
+    "internet_on_compute",
+    "reach",
+    "web",
+]
+# a source with its date, in a comment of a cluster's file, and a line of nothing else
+SOURCE = re.compile(r"(https://\S+|github\.com/\S+|public notes) \((\d{4}-\d{2}(?:-\d{2})?|undated)\)")
+SOURCES = re.compile(rf"{SOURCE.pattern}(?:, {SOURCE.pattern})*")
 # what stands for a {name} in a message where the page gives nothing else
 EXAMPLES = {
     "cluster": "narval",
@@ -62,23 +74,33 @@ def words_of(language):
 
 
 def questions():
-    """Return copier.yml's questions, in order, as name: definition."""
+    """Return copier.yml's questions, in order, as name: definition; what is typed in a field is no setting."""
     found = read("copier.yml")
-    return {name: value for name, value in found.items() if name[0] != "_" and value.get("when") != "false"}
+    settings = [name for name in found if name[0] != "_" and not name.endswith("_typed")]
+    return {name: {**found[name], **typed_in(found, name)} for name in settings if found[name].get("when") != "false"}
+
+
+def typed_in(found, name):
+    """Return what a field has that the setting has not: its question; and it is asked."""
+    field = found.get(f"{name}_typed")
+    return {"help": field["help"], "ask": "true"} if field else {}
 
 
 def rendered(text, language):
     """Return a piece of copier.yml as it is for Narval in a new folder called my-project."""
-    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
+    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined, loader=jinja2.FileSystemLoader(ROOT))
     environment.filters["regex_replace"] = lambda value, old, new: re.sub(old, new, value)
     environment.filters["regex_search"] = lambda value, wanted: re.search(wanted, value)
+    # questions/checks.jinja has them, too
+    environment.filters |= {"from_yaml": yaml.safe_load, "realpath": os.path.realpath}
     return environment.from_string(text).render(
         texts=read(f"questions/{language}.yml"),
         facts=read("template/plugins/clusters/narval.yml"),
         gpus="0",
+        gpu_model="none",
         rules=read("template/lib/both/rules.yml"),
         UNSET="",
-        _copier_conf={"dst_path": SimpleNamespace(name="my-project")},
+        _folder_name="my-project",
     )
 
 
@@ -158,22 +180,45 @@ def lab(language):
 
 
 def facts():
-    """Return {id: (title, introduction, {fact: (value, note)})} from the clusters' files and their comments."""
+    """Return {id: (headings, {fact: (value, sources, remarks)})} from the clusters' files and their comments.
+
+    A comment's line is one or more sources with their dates, or a remark: "fr: ..." in French, otherwise in English.
+    headings and remarks are {language: [lines]}; what has no source of its own has that of the file's second line.
+    """
     found = {}
     for path in sorted((TEMPLATE / "plugins/clusters").glob("*.yml")):
-        values, notes, comment, names = read(path), {}, [], []
-        header = []
+        values, rows, comment = read(path), {}, []
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.startswith("#"):
-                comment.append(line.lstrip("# "))
+                comment.append(line.removeprefix("# "))
             elif line:
                 name = line.split(":")[0]
-                if not names:
-                    header, comment = comment, []
-                notes[name] = " ".join(comment)
-                names, comment = [*names, name], []
-        found[path.stem] = header[0], " ".join(header[1:]), {name: (values[name], notes[name]) for name in names}
+                if not rows:
+                    headings = in_languages(line for line in comment if not SOURCE.search(line))
+                    general, comment = [source for line in comment for source in SOURCE.findall(line)], []
+                sources = [source for line in comment if SOURCES.fullmatch(line) for source in SOURCE.findall(line)]
+                remarks = in_languages(line for line in comment if not SOURCES.fullmatch(line))
+                rows[name] = values[name], sources or general, remarks
+                comment = []
+        found[path.stem] = headings, rows
     return found
+
+
+def in_languages(lines):
+    """Return {language: [lines]}; a line without a language is English."""
+    found = {}
+    for line in lines:
+        language, colon, text = line.partition(": ")
+        found.setdefault(language if colon and re.fullmatch("[a-z]{2}", language) else "en", []).append(
+            text if colon and re.fullmatch("[a-z]{2}", language) else line
+        )
+    return found
+
+
+def cited(sources, language):
+    """Return the sources of a fact for a table: addresses as links, each with its date."""
+    words = words_of(language)
+    return ", ".join(f"{linked(words.get(source, source))} ({words.get(date, date)})" for source, date in sources)
 
 
 def shown(value, language):
@@ -201,9 +246,9 @@ def overview(language):
     words = words_of(language)
     lines = ["| " + " | ".join(words[title] for title in ["cluster", *OVERVIEW]) + " |"]
     lines.append("|---" * (len(OVERVIEW) + 1) + "|")
-    for name, (_, _, values) in facts().items():
-        if values["status"][0] != "retired" and name not in ("other", "local"):
-            found = {fact: values[fact][0] for fact in OVERVIEW}
+    for name, (_, rows) in facts().items():
+        if rows["status"][0] != "retired" and name not in ("other", "local"):
+            found = {fact: rows[fact][0] for fact in OVERVIEW}
             # slices of a GPU make this table too wide; they are in the cluster's own
             found["gpu_requests"] = [entry for entry in found["gpu_requests"] if not re.search("[_.]", entry)]
             cells = [shown(value, language) for value in found.values()]
@@ -212,14 +257,22 @@ def overview(language):
 
 
 def clusters(language):
-    """Return a table for each cluster: fact, value, source."""
+    """Return a table for each cluster: fact, value, sources with their dates, remarks."""
     words, parts = words_of(language), []
-    for name, (title, introduction, values) in facts().items():
-        if values["status"][0] == "retired":
+    for name, (headings, rows) in facts().items():
+        if rows["status"][0] == "retired":
             continue
-        lines = [f"### {name} {{ #{name} }}", "", f"{linked(title)}. {linked(introduction)}", ""]
-        lines += [f"| {words['fact']} | {words['value']} | {words['source']} |", "|---|---|---|"]
-        lines += [f"| `{fact}` | {shown(value, language)} | {linked(note)} |" for fact, (value, note) in values.items()]
+        heading = headings.get(language, [])
+        lines = [f"### {name} {{ #{name} }}", "", " ".join(f"{line.rstrip('.')}." for line in heading), ""]
+        lines += [
+            "| " + " | ".join(words[title] for title in ["fact", "value", "source", "remark"]) + " |",
+            "|---" * 4 + "|",
+        ]
+        for fact, (value, sources, remarks) in rows.items():
+            # nobody says what is unknown
+            said = "" if value == "unknown" and sources == rows["status"][1] else cited(sources, language)
+            cells = [f"`{fact}`", shown(value, language), said, "; ".join(remarks.get(language, []))]
+            lines.append("| " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -227,10 +280,21 @@ def clusters(language):
 def retired(language):
     """Return the retired clusters, each with its successor."""
     lines = []
-    for name, (title, introduction, values) in facts().items():
-        if values["status"][0] == "retired":
-            lines.append(f"- `{name}` → `{values['successor'][0]}`. {linked(title)}. {linked(introduction)}")
+    for name, (headings, rows) in facts().items():
+        if rows["status"][0] == "retired":
+            successor, sources, _ = rows["successor"]
+            heading = " ".join(headings.get(language, []))
+            lines.append(f"- `{name}` → `{successor}`. {heading}. {cited(sources, language)}")
     return "\n".join(lines)
+
+
+def untranslated(language):
+    """Return the facts (narval: reach), and clusters, that have more or fewer remarks in English than in a language."""
+    found = []
+    for name, (headings, rows) in facts().items():
+        every = {"": headings, **{f": {fact}": remarks for fact, (_, _, remarks) in rows.items()}}
+        found += [name + fact for fact, said in every.items() if len(said.get(language, [])) != len(said.get("en", []))]
+    return found
 
 
 def catalogue(kind, language):
@@ -298,9 +362,11 @@ def on_page_markdown(markdown, page, config, **_):
         for entry in signposts(markdown):
             log.warning("%s: an entry says nothing but “%s”", name, entry)
     if "reference/clusters" in name:
-        for fact in sorted({fact for _, _, values in facts().values() for fact in values}):
+        for fact in sorted({fact for _, rows in facts().values() for fact in rows}):
             if f"`{fact}`" not in markdown:
                 log.warning("%s: nothing is said about the fact %s", name, fact)
+        for place in untranslated(language):
+            log.warning("%s: the remarks in the language %s are not those in English: %s", name, language, place)
     for part in (settings, personal, commands, lab, overview, clusters, retired):
         marker = "{{ " + part.__name__ + " }}"
         if marker in markdown:

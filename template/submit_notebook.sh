@@ -55,7 +55,7 @@ name=$(basename -- "$notebook" .ipynb)
 folder=$(submission_folder)
 # ~/scratch is a link
 [[ ! -d $folder ]] || folder=$(cd -- "$folder" && pwd -P)
-[[ ! $folder || $directory/ == "$folder"/* || $PRINT ]] \
+[[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
 
@@ -100,6 +100,7 @@ if [[ $PRINT ]]; then
   exit
 fi
 need_environment
+[[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 # on some clusters more follows the number
 [[ $answer =~ [0-9]+ ]] || true

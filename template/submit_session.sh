@@ -57,8 +57,9 @@ if [[ ! $PRINT ]]; then
   load_modules "$modules"
   # the server prints its token: what it prints is nobody else's business
   umask 077
-  mkdir -p "$(state_folder)/logs"
-  find "$(state_folder)/logs" -name '*.log' -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  logs=$(state_folder)/logs
+  mkdir -p "$logs"
+  find "$logs" -name '*.log' -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
 fi
 
 batch_script() {

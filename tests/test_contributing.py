@@ -48,6 +48,8 @@ def add_a_cluster_elsewhere(repository):
         gpu_requests="[v100:1-16]",
         gpu_node_cores="[]",
         gpu_node_memory_mb="[]",
+        gpu_cores="[]",
+        gpu_memory_gb="[]",
         modules_first="[gcc/12.3]",
         pip_source="pypi",
         kernel_modules="[]",
@@ -110,14 +112,20 @@ def add_a_setting(repository):
     """Slurm's partition."""
     insert(
         repository / "copier.yml",
-        "python_module:\n",
+        "python_module_typed:\n",
         """\
-partition:
+partition_typed:
   type: str
   help: "{{ texts.partition }}"
-  default: none
-  validator: "{% from 'questions/checks.jinja' import fits %}{{ fits('partition', partition, rules, texts) }}"
+  placeholder: "{{ partition | default('none') }}"
+  validator: "{% from 'questions/checks.jinja' import fits %}{{ fits('partition', partition_typed or partition | default('none'), rules, texts) }}"
+  when: "{% from 'questions/checks.jinja' import typing %}{{ typing('partition', partition, _copier_conf) == 'yes' and facts.scheduler == 'slurm' }}"
+partition:
+  type: str
+  default: "{{ partition_typed | default('') or 'none' }}"
+  validator: "{% from 'questions/checks.jinja' import typed_over, fits %}{{ typed_over(partition, partition_typed | default('')) or fits('partition', partition, rules, texts) }}"
   when: "{{ facts.scheduler == 'slurm' }}"
+  ask: false
 
 """,
     )
@@ -136,7 +144,7 @@ partition:
     )
     insert(
         repository / "template/lib/cluster/slurm.sh",
-        "  ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(--gpus",
+        "  ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(",
         '  [[ $SETTING_partition == none ]] || SLURM_OPTIONS+=(--partition="$SETTING_partition")\n',
     )
 

@@ -575,6 +575,48 @@ def test_every_file_that_the_readmes_name_is_there():
         assert [name for name in named if not (TEMPLATE / name).exists()] == [], readme
 
 
+# --- the clusters' facts --------------------------------------------------------------------------------------------
+
+# a source with its date
+SOURCE = r"(https://\S+|github\.com/[\w.-]+/[\w.-]+|public notes) \((\d{4}-\d{2}(-\d{2})?|undated)\)"
+CLUSTERS = sorted((TEMPLATE / "plugins/clusters").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", CLUSTERS, ids=name_of)
+def test_a_comment_of_a_cluster_is_a_source_with_its_date_or_a_remark_in_every_language(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    sources = re.compile(
+        rf"# (Facts from {SOURCE} where a line names no other source\.|(Source: )?{SOURCE}(, {SOURCE})*)"
+    )
+    for block in re.findall(r"(?m)(?:^#.*\n)+", "\n".join(lines) + "\n"):
+        remarks = [line for line in block.splitlines() if not sources.fullmatch(line)]
+        in_french = [line for line in remarks if line.startswith("# fr: ")]
+        assert len(remarks) == 2 * len(in_french), block
+        # a source is known by its line alone
+        assert not [
+            line for line in remarks if re.search(r"https://docs|github\.com|\(\d{4}", line) and "retired" not in block
+        ], block
+        assert not [line for line in in_french if re.search(r" [:;?!»]|« | 's ", line[5:])], block
+
+
+def test_every_fact_is_read_by_somebody():
+    """What the questions, the scripts and lab read, and what the table of all clusters shows."""
+    code = [code_of(path) for path in CODE]
+    code += [path.read_text(encoding="utf-8") for path in [REPOSITORY / "copier.yml", *REPOSITORY.glob("questions/*")]]
+    overview = re.search(r"(?s)OVERVIEW = \[(.*?)\]", (REPOSITORY / "docs/reference.py").read_text(encoding="utf-8"))[1]
+    text = "\n".join(code)
+    names = {name for path in CLUSTERS for name in yaml.safe_load(path.read_text(encoding="utf-8"))}
+    unread = {
+        name
+        for name in names
+        if not re.search(rf"\bFACT_{name}\b|\bfacts\.{name}\b|facts(\.get\(|\[)['\"]{name}['\"]", text)
+    }
+    # "gpu_node_cores" is put together from its parts
+    assert "facts['gpu_node_' ~ what]" in text and "facts['node_' ~ what]" in text
+    assert unread - {"gpu_node_cores", "gpu_node_memory_mb", "node_cores", "node_memory_mb"} == {"web"}
+    assert '"web"' in overview
+
+
 # --- what is read where the repository lies -------------------------------------------------------------------------
 
 

@@ -802,10 +802,10 @@ MISUSE = {
         "{cluster} : avec cluster: local il n'y a pas de Slurm ; exécutez le notebook dans JupyterLab.",
     ),
     "a notebook where jobs cannot write": (
-        ("submit_notebook.sh", ["analysis.ipynb"], "trillium", {"SCRATCH": "/scratch/prof"}),
+        ("submit_notebook.sh", ["analysis.ipynb"], "trillium", {"SCRATCH": "/usr/lib"}),
         64,
-        "Jobs of trillium cannot write to /home; copy analysis.ipynb to /scratch/prof and submit it from there.",
-        "Les tâches de trillium ne peuvent pas écrire dans /home ; copiez analysis.ipynb dans /scratch/prof et "
+        "Jobs of trillium cannot write to /home; copy analysis.ipynb to /usr/lib and submit it from there.",
+        "Les tâches de trillium ne peuvent pas écrire dans /home ; copiez analysis.ipynb dans /usr/lib et "
         "soumettez-le de là.",
     ),
     "the address that a browser opens": (

@@ -418,11 +418,11 @@ REFUSALS = {
         "{at} : cedar n'est plus en service ; la grappe fir lui succède. Écrivez cluster: fir, ou exécutez : "
         "copier update",
     ),
-    "an account of another kind of cluster": (
-        {"account": "aip-yourpi"},
-        "{at}: “aip-yourpi” is not an account on narval, where accounts begin with def-, rrg-, rpp-, ctb-; write for "
+    "a person instead of an account": (
+        {"account": "alice"},
+        "{at}: “alice” is not an account on narval, where accounts begin with def-, rrg-, rpp-, ctb-; write for "
         "example account: def-yourpi",
-        "{at} : « aip-yourpi » n'est pas un compte de narval, où les comptes commencent par def-, rrg-, rpp-, ctb- ; écrivez "
+        "{at} : « alice » n'est pas un compte de narval, où les comptes commencent par def-, rrg-, rpp-, ctb- ; écrivez "
         "par exemple account: def-yourpi",
     ),
     "a prefix alone": (
@@ -443,37 +443,42 @@ REFUSALS = {
         "{at} : cores vaut 65 ; sur narval, le maximum est 64.",
     ),
     "more memory than a node has": (
-        {"memory_per_core_mb": "2048001"},
-        "{at}: 2 cores with 2048001 MB each are 4096002 MB; a node of narval has 4096000. Lower memory_per_core_mb or "
+        {"memory_per_core_mb": "2057501"},
+        "{at}: 2 cores with 2057501 MB each are 4115002 MB; a node of narval has 4115000. Lower memory_per_core_mb or "
         "cores.",
-        "{at} : 2 cœurs avec 2048001 Mo chacun font 4096002 Mo ; un nœud de narval en a 4096000. Diminuez "
+        "{at} : 2 cœurs avec 2057501 Mo chacun font 4115002 Mo ; un nœud de narval en a 4115000. Diminuez "
         "memory_per_core_mb ou cores.",
     ),
     "more GPUs than a node has": (
         {"gpu_model": "a100", "gpus": "5"},
         "{at}: narval does not offer “a100:5”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1",
         "{at} : narval n'offre pas « a100:5 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1",
     ),
     "a GPU of another cluster": (
         {"gpu_model": "h100", "gpus": "1"},
         "{at}: narval does not offer “h100:1”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1",
         "{at} : narval n'offre pas « h100:1 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1",
     ),
     "a GPU without a model": (
         {"gpus": "1"},
         "{at}: narval does not offer “none:1”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1",
         "{at} : narval n'offre pas « none:1 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1",
     ),
     "more cores than a node with the GPU has": (
-        {"gpu_model": "a100", "gpus": "1", "cores": "49"},
-        "{at}: cores is 49; on narval it can be 48 at most.",
-        "{at} : cores vaut 49 ; sur narval, le maximum est 48.",
+        {"gpu_model": "a100", "gpus": "1", "cores": "65"},
+        "{at}: cores is 65; on narval it can be 64 at most.",
+        "{at} : cores vaut 65 ; sur narval, le maximum est 64.",
+    ),
+    "no GPU where every job has one": (
+        {"cluster": "killarney", "account": "aip-yourpi", "gpus": "0"},
+        "{at}: every job of killarney needs 1 GPU or more; write for example gpus: 1 and gpu_model: l40s",
+        "{at} : chaque tâche de killarney demande au moins 1 GPU ; écrivez par exemple gpus: 1 et gpu_model: l40s",
     ),
 }
 
@@ -627,6 +632,7 @@ def test_every_example_of_the_rules_follows_its_rule():
 
 HOST = r"[a-z0-9-]+(\.[a-z0-9-]+)+"
 NUMBER_OR_UNKNOWN = re.compile("[1-9][0-9]*|unknown")
+OF_A_MODEL = re.compile("[a-z0-9_.]+:([1-9][0-9]*|unknown)")
 VALUES = {
     "status": re.compile("in_service"),
     "scheduler": re.compile("slurm|none"),
@@ -640,13 +646,16 @@ VALUES = {
     "interactive_hours_max": NUMBER_OR_UNKNOWN,
     "node_cores": NUMBER_OR_UNKNOWN,
     "node_memory_mb": NUMBER_OR_UNKNOWN,
+    "gpus_min": re.compile("[1-9][0-9]*"),
     "gpu_requests": re.compile(r"[a-z0-9_.]+:[1-9][0-9]?(-[1-9][0-9]?)?"),
-    "gpu_node_cores": re.compile(r"[a-z0-9_]+:[1-9][0-9]*"),
-    "gpu_node_memory_mb": re.compile(r"[a-z0-9_]+:[1-9][0-9]*"),
-    "gpu_cores": re.compile("[1-9][0-9]*"),
+    "gpu_by_gres": re.compile("[a-z0-9_.]+"),
+    "gpu_node_cores": OF_A_MODEL,
+    "gpu_node_memory_mb": OF_A_MODEL,
+    "gpu_cores": OF_A_MODEL,
+    "gpu_memory_gb": OF_A_MODEL,
     "allocation": re.compile("core|node"),
     "memory_option": re.compile("per_core|none"),
-    "submit_from": re.compile("any|scratch"),
+    "submit_from": re.compile("any|not_home|scratch"),
     "home_on_compute": re.compile("writable|read_only"),
     "modules_first": re.compile(RULES["modules_first"]),
     "pip_source": re.compile("wheelhouse|pypi|asked"),
@@ -654,7 +663,7 @@ VALUES = {
     "kernel_modules": re.compile("|".join(name for name in PLUGINS["kernels"] if name.endswith("-kernel"))),
     "web": re.compile(rf"https://{HOST}(/\S*)?|none"),
 }
-OPTIONAL = {"gpu_login_host", "gpu_cores", "host_keys", "host_keys_page"}
+OPTIONAL = {"gpu_login_host", "gpus_min", "gpu_by_gres", "host_keys", "host_keys_page"}
 
 
 @pytest.mark.parametrize("name", IN_SERVICE)
@@ -668,7 +677,6 @@ def test_a_cluster_in_service_states_every_fact_and_no_other(name):
 @pytest.mark.parametrize("name", IN_SERVICE)
 def test_a_clusters_facts_agree_with_each_other(name):
     facts = FACTS[name]
-    assert (facts["allocation"] == "node") == ("gpu_cores" in facts)
     assert ("host_keys" in facts) == ("host_keys_page" in facts)
     if "unknown" not in (facts["hours_max"], facts["interactive_hours_max"]):
         assert facts["interactive_hours_max"] <= facts["hours_max"]
@@ -680,9 +688,14 @@ def test_a_clusters_facts_agree_with_each_other(name):
         for number in range(int(numbers.split("-")[0]), int(numbers.split("-")[-1]) + 1)
     ]
     assert len(requests) == len(set(requests))
-    for numbers in ["gpu_node_cores", "gpu_node_memory_mb"]:
+    for numbers in ["gpu_node_cores", "gpu_node_memory_mb", "gpu_cores", "gpu_memory_gb"]:
         described = [entry.split(":")[0] for entry in facts[numbers]]
         assert not described or all(model.startswith(tuple(described)) for model in models), numbers
+        # the first that fits counts: no other stands behind it in vain
+        assert [name for place, name in enumerate(described) if name.startswith(tuple(described[:place]))] == []
+    if facts["allocation"] == "node":
+        assert not [entry for entry in facts["gpu_cores"] if entry.endswith(":unknown")]
+    assert set(facts.get("gpu_by_gres", [])) <= set(models)
 
 
 @pytest.mark.parametrize("name", RETIRED)
@@ -691,7 +704,7 @@ def test_a_retired_cluster_names_a_successor_that_is_in_service(name):
     assert FACTS[name]["successor"] in IN_SERVICE
 
 
-# what would hurt most if it were wrong, as the sources had it on 2026-11-22: login host, the longest job and the
+# what would hurt most if it were wrong, as the sources had it on 2026-11-26: login host, the longest job and the
 # longest interactive one in hours, how a laptop reaches a node, accounts, what GPUs can be asked for
 # https://docs.alliancecan.ca/wiki/ Narval/en, Fir, Nibi, Rorqual/en, Trillium_Quickstart, TamIA/en, Killarney, Vulcan;
 # interactive limits: live captures of 2026; the ssh -J form: .../wiki/VNC (2026-01-16)
@@ -703,7 +716,7 @@ CRUCIAL = {
         8,
         "node",
         GENERAL,
-        {"a100", "a100_1g.5gb", "a100_2g.10gb", "a100_3g.20gb"},
+        {"a100", "a100_1g.5gb", "a100_2g.10gb", "a100_3g.20gb", "a100_4g.20gb"},
     ),
     "fir": (
         "fir.alliancecan.ca",
@@ -713,12 +726,12 @@ CRUCIAL = {
         GENERAL,
         {"h100", *(f"nvidia_h100_80gb_hbm3_{part}" for part in ["1g.10gb", "2g.20gb", "3g.40gb"])},
     ),
-    "nibi": ("nibi.alliancecan.ca", 168, 8, "jump", GENERAL, {"h100", "h100_1g.10gb", "mi300a"}),
+    "nibi": ("nibi.alliancecan.ca", 168, 8, "jump", GENERAL, {"h100", "h100_1g.10gb", "mi300a", "a100", "t4"}),
     "rorqual": ("rorqual.alliancecan.ca", 168, 8, "node", GENERAL, {"h100", "h100_1g.10gb"}),
-    "trillium": ("trillium.alliancecan.ca", 24, 24, "node", ["def", "rrg", "rpp"], {"h100"}),
+    "trillium": ("trillium.alliancecan.ca", 24, 24, "node", ["def", "rrg", "rpp"], {"h100", "h200"}),
     "tamia": ("tamia.alliancecan.ca", 24, 6, "node", ["aip"], {"h100", "h200"}),
     "killarney": ("killarney.alliancecan.ca", 168, 3, "node", ["aip"], {"l40s", "h100"}),
-    "vulcan": ("vulcan.alliancecan.ca", 168, 8, "node", ["aip"], {"l40s", "l40s.2", "l40s.4"}),
+    "vulcan": ("vulcan.alliancecan.ca", 168, 8, "node", ["aip"], {"l40s", "l40s.2", "l40s.3", "l40s.4"}),
 }
 
 
@@ -749,5 +762,5 @@ def test_a_cluster_has_a_login_host_of_its_own_and_sources_with_their_dates(name
 
 def test_trillium_gives_gpus_by_one_or_four_on_nodes_of_their_own_login_host():
     facts = FACTS["trillium"]
-    assert facts["gpu_requests"] == ["h100:1", "h100:4"]
+    assert facts["gpu_requests"] == ["h100:1", "h100:4", "h200:4"]
     assert facts["gpu_login_host"] == "trillium-gpu.alliancecan.ca"

@@ -68,6 +68,11 @@ ASKED_FOR = [
         {"gpus": 4, "hours": 24},
         "--time=24:00:00 --nodes=1 --ntasks=1 --cpus-per-task=96 --account=def-yourpi --gpus-per-node=h100:4",
     ),
+    (
+        "trillium",
+        {"gpus": 4, "gpu_model": "h200"},
+        "--time=1:00:00 --nodes=1 --ntasks=1 --cpus-per-task=96 --account=def-yourpi --gpus-per-node=h200:4",
+    ),
     ("tamia", AIP, "--time=1:00:00 --ntasks=1 --cpus-per-task=2 --mem-per-cpu=1024M --account=aip-yourpi"),
     # all GPUs of a node or none
     (
@@ -80,7 +85,6 @@ ASKED_FOR = [
         {**AIP, "gpus": 8, "gpu_model": "h200"},
         "--time=1:00:00 --ntasks=1 --cpus-per-task=2 --mem-per-cpu=1024M --account=aip-yourpi --gpus-per-node=h200:8",
     ),
-    ("killarney", AIP, "--time=1:00:00 --ntasks=1 --cpus-per-task=2 --mem-per-cpu=1024M --account=aip-yourpi"),
     (
         "killarney",
         {**AIP, "gpus": 1},
@@ -91,6 +95,12 @@ ASKED_FOR = [
         "vulcan",
         {**AIP, "gpus": 2},
         "--time=1:00:00 --ntasks=1 --cpus-per-task=2 --mem-per-cpu=1024M --account=aip-yourpi --gpus-per-node=l40s:2",
+    ),
+    # slices are asked for in another way than whole GPUs
+    (
+        "vulcan",
+        {**AIP, "gpus": 1, "gpu_model": "l40s.3"},
+        "--time=1:00:00 --ntasks=1 --cpus-per-task=2 --mem-per-cpu=1024M --account=aip-yourpi --gres=gpu:l40s.3:1",
     ),
     (
         "other",
@@ -282,20 +292,27 @@ EXAMPLES = {
 }
 
 
+def known_numbers(entries):
+    """Return the numbers of a list such as [h100:48, t4:unknown]."""
+    return [int(number) for _, _, number in (entry.rpartition(":") for entry in entries) if number != "unknown"]
+
+
 @st.composite
 def sessions(draw):
     """All answers that count for Slurm, right and nearly right."""
     cluster = draw(st.sampled_from(IN_SERVICE))
     facts = FACTS[cluster]
-    per_gpu_node = [int(entry.rsplit(":", 1)[1]) for entry in facts["gpu_node_cores"]]
-    memories = [int(entry.rsplit(":", 1)[1]) for entry in facts["gpu_node_memory_mb"]] + [facts["node_memory_mb"]]
+    per_gpu_node = known_numbers(facts["gpu_node_cores"])
+    memories = known_numbers(facts["gpu_node_memory_mb"]) + [facts["node_memory_mb"]]
     cores = draw(around(facts["node_cores"], *per_gpu_node))
     gpus = draw(st.sampled_from([0, 0, 1, 1, 2, 3, 4, 5, 8, 9]))
     models = [request.rsplit(":", 1)[0] for request in facts["gpu_requests"]] or ["none"]
     answers = {
         "cluster": cluster,
         "account": draw(
-            st.sampled_from([f"{prefix}-yourpi" for prefix in facts["account_prefixes"]] * 9 + ["def", "x"])
+            st.sampled_from(
+                [f"{prefix}-yourpi" for prefix in facts["account_prefixes"]] * 9 + ["def", "x", "wgssum-wa"]
+            )
         ),
         "hours": draw(around(facts["hours_max"], facts["interactive_hours_max"])),
         "cores": cores,
@@ -310,10 +327,11 @@ def sessions(draw):
 
 def settings_file(answers):
     """Return the settings.yml of these answers (bytes), as Copier writes it."""
-    gpus, requests = answers.get("gpus", 0), FACTS[answers["cluster"]]["gpu_requests"]
+    least, requests = FACTS[answers["cluster"]].get("gpus_min", 0), FACTS[answers["cluster"]]["gpu_requests"]
+    gpus = answers.get("gpus", least)
     whole = {
-        # what Copier proposes
-        **{"hours": 1, "cores": 2, "memory_per_core_mb": 1024, "gpus": 0},
+        # what Copier proposes, but for what comes with a GPU
+        **{"hours": 1, "cores": 2, "memory_per_core_mb": 1024, "gpus": least},
         "gpu_model": requests[0].split(":")[0] if gpus and requests else "none",
         **{"language": "en", "project_name": "p", "modules_first": [], "pip_source": "pypi", "python_module": "python"},
         **{"kernels": ["python"], "extensions": [], "environment_path": "$HOME/jupyter_py3", "packages": []},
@@ -338,16 +356,19 @@ def test_the_door_lets_in_exactly_what_the_scripts_can_use(door, bash_reader, an
 
 # the corners, through Copier itself and start_salloc.sh of the folder that it makes; and whether they are right
 CORNERS = [
-    ({"cluster": "narval", "cores": 64, "memory_per_core_mb": 64000, "hours": 8}, True),
-    ({"cluster": "narval", "cores": 64, "memory_per_core_mb": 64001}, False),
+    ({"cluster": "narval", "cores": 64, "memory_per_core_mb": 64296, "hours": 8}, True),
+    ({"cluster": "narval", "cores": 64, "memory_per_core_mb": 64297}, False),
     ({"cluster": "narval", "hours": 9}, False),
-    ({"cluster": "narval", "gpus": 1, "gpu_model": "a100", "cores": 48, "memory_per_core_mb": 10625}, True),
+    ({"cluster": "narval", "gpus": 1, "gpu_model": "a100", "cores": 64, "memory_per_core_mb": 16000}, True),
     ({"cluster": "narval", "gpus": 0, "gpu_model": "a100"}, True),
     ({"cluster": "nibi", "gpus": 1, "gpu_model": "mi300a"}, False),
     ({"cluster": "nibi", "gpus": 4, "gpu_model": "mi300a", "cores": 96}, True),
     ({"cluster": "trillium", "gpus": 2, "gpu_model": "h100"}, False),
     ({"cluster": "trillium", "cores": 300, "memory_per_core_mb": 9999999}, True),
     ({"cluster": "fir", "hours": 168}, True),
+    ({"cluster": "killarney", "account": "aip-yourpi", "gpus": 0}, False),
+    ({"cluster": "killarney", "account": "aip-yourpi"}, True),
+    ({"cluster": "vulcan", "account": "aip-yourpi", "gpus": 2, "gpu_model": "l40s.3"}, False),
     ({"cluster": "other", "login_host": "login.example.org", "hours": 9999, "cores": 99999}, True),
     ({"cluster": "other", "login_host": "login.example.org", "gpus": 2, "gpu_model": "v100"}, True),
 ]
@@ -385,3 +406,123 @@ def test_a_batch_job_may_last_longer_than_a_session(make_folder, script):
     done = script(folder / "submit_notebook.sh", "--print", a_notebook(folder))
     assert (done.returncode, done.stderr) == (0, "")
     assert "#SBATCH --time=168:00:00\n" in done.stdout
+
+
+# --- what comes with a GPU ------------------------------------------------------------------------------------------
+
+# cores, and memory per core in MB, as the page Allocations_and_compute_scheduling (2025-09-26) has them for each GPU of
+# Narval, Fir and Nibi, vec-playbook (2026-01-19) for Killarney, and the node's own divided on tamIA
+PROPOSED = {
+    ("narval", "a100", 1): (12, 124 * 1024 // 12),
+    ("narval", "a100", 4): (48, 124 * 1024 // 12),
+    ("narval", "a100_4g.20gb", 1): (6, 62 * 1024 // 6),
+    ("fir", "nvidia_h100_80gb_hbm3_2g.20gb", 1): (3, 70 * 1024 // 3),
+    ("nibi", "h100_1.10", 1): (2, 31 * 1024 // 2),
+    ("nibi", "h100_40gb", 1): (6, 124 * 1024 // 6),
+    ("nibi", "h100_80gb", 8): (112, 250 * 1024 // 14),
+    ("killarney", "h100", 8): (48, 240 * 1024 // 6),
+    ("tamia", "h100", 4): (48, 122 * 1024 // 12),
+    # where nobody says
+    ("nibi", "t4", 1): (2, 1024),
+    ("vulcan", "l40s", 2): (32, 1024),
+    ("vulcan", "l40s.2", 1): (2, 1024),
+    # no GPU
+    ("narval", "none", 0): (2, 1024),
+}
+
+
+@pytest.mark.parametrize(("cluster", "model", "gpus"), PROPOSED)
+def test_the_cores_and_the_memory_that_come_with_a_gpu_are_proposed(door, cluster, model, gpus):
+    checks = door.jinja.get_template("questions/checks.jinja").module
+    words = [checks.cores_with(gpus, model, FACTS[cluster]), checks.memory_with(gpus, model, FACTS[cluster])]
+    assert tuple(map(int, words)) == PROPOSED[cluster, model, gpus]
+
+
+@pytest.mark.parametrize("cluster", [name for name in IN_SERVICE if FACTS[name]["gpu_requests"]])
+def test_what_is_proposed_with_a_gpu_fits_its_node(door, cluster):
+    for request in FACTS[cluster]["gpu_requests"]:
+        model, _, numbers = request.rpartition(":")
+        for gpus in numbers.split("-"):
+            answers = {"cluster": cluster, "account": f"{FACTS[cluster]['account_prefixes'][0]}-x"}
+            assert door.refusal({**answers, "gpus": int(gpus), "gpu_model": model}) == "", request
+
+
+# --- where jobs are submitted from ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A person's home with links to a scratch and a project, an environment in it, and a Slurm that says where it is."""
+    for folder in ["home/jupyter_py3/bin", "home/analyses", "scratch/mine", "project/ours", "bin"]:
+        (tmp_path / folder).mkdir(parents=True)
+    for link in ["scratch", "project"]:
+        (tmp_path / "home" / link).symlink_to(tmp_path / link)
+    commands = {name: "cat >/dev/null; pwd -P; echo Submitted batch job 7" for name in ["sbatch", "salloc"]}
+    for path, code in [(tmp_path / "bin" / name, code) for name, code in commands.items()] + [
+        (tmp_path / "home/jupyter_py3/bin/jupyter-lab", "")
+    ]:
+        path.write_text(f"#!/bin/sh\n{code}\n")
+        path.chmod(0o755)
+    return tmp_path
+
+
+# the cluster, where somebody stands, and where Slurm is asked
+PLACES = [
+    ("narval", "home/analyses", "home/analyses"),
+    ("killarney", "home", "scratch"),
+    ("killarney", "home/analyses", "scratch"),
+    ("killarney", "home/project/ours", "project/ours"),
+    ("killarney", "home/scratch/mine", "scratch/mine"),
+    ("fir", "home/analyses", "scratch"),
+    ("trillium", "project/ours", "scratch"),
+]
+
+
+@pytest.mark.parametrize(("cluster", "stands", "asked"), PLACES)
+def test_slurm_is_asked_from_a_folder_that_the_cluster_takes(
+    folder_with, script, here, plain_path, cluster, stands, asked
+):
+    account = FACTS[cluster]["account_prefixes"][0] + "-yourpi"
+    folder = folder_with(cluster, {"account": account, "python_module": "none"})
+    variables = {"HOME": here / "home", "SCRATCH": here / "scratch", "PATH": f"{here}/bin:{plain_path}"}
+    # what is submitted in a home that jobs cannot write to is another matter
+    notebook = a_notebook(here / ("scratch" if cluster == "trillium" else stands))
+    for command in [["start_salloc.sh"], ["submit_session.sh"], ["submit_notebook.sh", notebook]]:
+        done = script(folder / command[0], *command[1:], cwd=here / stands, **variables)
+        assert (done.returncode, str(here / asked) in done.stdout.replace("\n", " ").split()) == (0, True), done
+
+
+@pytest.mark.parametrize("scratch", ["", "/proc/nowhere"])
+@pytest.mark.parametrize("cluster", ["killarney", "trillium"])
+def test_without_a_scratch_folder_one_line_says_so(folder_with, script, here, plain_path, cluster, scratch):
+    account = FACTS[cluster]["account_prefixes"][0] + "-yourpi"
+    folder = folder_with(cluster, {"account": account, "python_module": "none"})
+    variables = {"HOME": here / "home", "SCRATCH": scratch, "PATH": f"{here}/bin:{plain_path}"}
+    for command in ["start_salloc.sh", "submit_session.sh"]:
+        done = script(folder / command, cwd=here / "home", **variables)
+        words = (
+            f"Jobs of {cluster} need your scratch folder, but there is no {scratch or '$SCRATCH'} here; log in anew, "
+        )
+        words += "and if that does not help, ask the cluster's support.\n"
+        # the environment is another matter
+        said = [line for line in done.stderr.splitlines(keepends=True) if "jupyter_py3" not in line]
+        assert (done.returncode, said) == (1, [f"{command}: {words}"]), done
+
+
+# --- accounts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("account", ["wgssum-wa", "wgssubc-wa_cpu", "aip-yourpi"])
+def test_an_account_that_begins_as_no_other_is_taken_with_a_warning(folder_with, script, account):
+    folder = folder_with("narval", {"account": account})
+    for command in [["start_salloc.sh"], ["submit_session.sh"], ["submit_notebook.sh", a_notebook(folder)]]:
+        done = script(folder / command[0], *command[1:], "--print")
+        assert done.returncode == 0
+        assert f"--account={account}" in done.stdout.replace("\n", " ").split()
+        assert re.fullmatch(
+            rf"{command[0]}: settings\.yml:\d+: accounts of narval usually begin with def-, rrg-, rpp-, ctb-; "
+            rf"Slurm decides whether “{account}” is one\.\n",
+            done.stderr,
+        )
+    # nothing is said where Slurm is not asked
+    assert script(folder / "tunnel_sshuttle.sh", "--print").stderr == ""

@@ -132,3 +132,14 @@ def test_a_notebook_in_a_read_only_home_is_sent_to_scratch(idle, other_folder, b
     job = lab.on_login("cp plain.ipynb $SCRATCH/ && ./submit_notebook.sh $SCRATCH/plain.ipynb").stdout.split()[3]
     assert state(lab, job) == "COMPLETED"
     assert idle.read("login", "student", f"/scratch/student/plain-{job}.out").splitlines()[-1] == "/scratch/student"
+
+
+def test_a_notebook_in_a_home_that_takes_no_jobs_runs_there_though_slurm_is_asked_on_scratch(idle, other_folder, built):
+    lab = Life(idle, other_folder, submit_from="not_home")
+    idle.write("login", "student", "lab/plain.ipynb", notebook("import os; print(os.getcwd())"))
+    done = lab.on_login("./submit_notebook.sh plain.ipynb")
+    assert (done.returncode, done.stderr) == (0, "")
+    job = done.stdout.split()[3]
+    assert "   WorkDir=/scratch/student\n" in lab.on_login(f"scontrol show job {job}").stdout
+    assert state(lab, job) == "COMPLETED"
+    assert idle.read("login", "student", f"lab/plain-{job}.out").splitlines()[-1] == "/home/student/lab"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ANSWERS, copied_from, edit, french, git, read_answers, refused, set_answer
+from test_questions import Conversation
 
 # one for each kind of user; those of the tests' own cluster are no other kind
 ALL_ANSWERS = sorted(path.stem for path in ANSWERS.glob("*.yml") if not path.stem.startswith("vcluster"))
@@ -160,6 +161,72 @@ def test_lab_update_that_copier_refuses_is_no_success(project, lab_update):
     assert "# not committed\n" in (folder / "tunnel_sshuttle.sh").read_text()
 
 
+@pytest.mark.parametrize("named", ["template", "./template", "../{here}/template", "{template}"])
+def test_a_template_is_found_again_however_its_folder_was_named(versions, copier_command, lab_update, tmp_path, named):
+    (tmp_path / "template").symlink_to(versions)
+    source = named.format(here=tmp_path.name, template=tmp_path / "template")
+    answers = ["-d", "account=def-yourpi", "-d", "cluster=narval"]
+    words = ["copy", "--quiet", "--defaults", "--vcs-ref=1.0.0", *answers, source, "my-project"]
+    assert copier_command(*words, cwd=tmp_path).returncode == 0
+    folder = under_git(tmp_path / "my-project")
+    done = lab_update(folder, "--defaults")
+    assert (done.returncode, values(folder)["_commit"]) == (0, "2.0.0"), done.stderr
+
+
+# what lab's sync does first with what it is to send
+SEND = """
+from lab.messages import Trouble
+from lab.paths import files_here
+from lab.sync import Sync
+try:
+    Sync._put(object.__new__(Sync), sorted(path for path, _ in files_here()), {}, {})
+except Trouble as trouble:
+    print(trouble)
+"""
+
+
+def test_both_versions_of_a_line_are_named_and_not_sent(project, lab_update, environment):
+    folder = project("least")
+    edit(folder / "start_salloc.sh", "set -euo pipefail\n", "# ours\nset -euo pipefail\n")
+    commit(folder)
+    done = lab_update(folder, "--defaults")
+    said = (
+        "lab: Updated, but where you and the template changed the same lines, both versions are there, between <<<<<<< "
+    )
+    said += "and >>>>>>>: start_salloc.sh. Keep one of them, delete the marks, and commit."
+    assert (done.returncode, done.stderr.splitlines()[-1], UPDATED["en"] in done.stdout) == (1, said, False)
+    done = subprocess.run(
+        [sys.executable, "-c", SEND], cwd=folder / "lib/laptop", env=environment, capture_output=True, encoding="utf-8"
+    )
+    said = (
+        "Nothing was sent: start_salloc.sh still has both versions that an update left, between <<<<<<< and >>>>>>>. "
+    )
+    assert (done.stdout, done.stderr) == (said + "Keep one of them, and delete the marks.\n", "")
+
+
+def test_lab_update_needs_git_and_says_so(project, lab_update):
+    folder = project("least", language="fr")
+    shutil.rmtree(folder / ".git")
+    done = lab_update(folder, "--defaults")
+    said = "lab: Une mise à jour a besoin de git, et le dossier n'y est pas\u00a0; exécutez-y\u00a0: "
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == said + "git init && git add --all && git commit -m debut\n"
+
+
+def test_an_old_folder_whose_template_was_named_from_elsewhere_is_told_where(project, lab_update):
+    folder = project("least")
+    source = values(folder)["_src_path"]
+    edit(folder / "settings.yml", source, "passerelle")
+    commit(folder)
+    done = lab_update(folder, "--defaults")
+    assert (done.returncode, done.stdout) == (1, "")
+    place = (folder / "settings.yml").read_text().splitlines().index('_src_path: "passerelle"') + 1
+    assert done.stderr == (
+        f"lab: settings.yml:{place}: the template was named by a path from somewhere else, passerelle; write its full "
+        "path there, commit, and update again.\n"
+    )
+
+
 def test_lab_update_without_copier_says_how_to_get_it(project, lab_update):
     folder = project("least")
     done = lab_update(folder, tools=["git"])
@@ -193,6 +260,22 @@ def test_an_update_keeps_what_people_changed_and_brings_what_is_new(project, cop
     assert added_and_removed(folder, "plugins/clusters/narval.yml") == (["node_cores: 64"], ["node_cores: 72"])
     assert "\necho 'of our own'\n" in (folder / "tunnel_sshuttle.sh").read_text()
     assert (folder / ".copier-answers.yml").is_symlink()
+
+
+def test_in_an_update_what_is_typed_counts_and_what_was_there_need_not_be_erased(project):
+    folder = project("least")
+    set_answer(folder, hours=2, cores=4)
+    commit(folder)
+    conversation = Conversation(folder, command="update")
+    before, typed = {"How many hours": "2", "How many CPU cores": "4"}, {"How many hours": "5"}
+    while (question := conversation.next_question()) is not None:
+        start = " ".join(question.split()[: 4 if "CPU" in question else 3])
+        if start in before:
+            assert conversation.field() == before[start]
+        conversation.answer(typed.get(start, ""))
+    assert conversation.terminal.exitstatus == 0, conversation.seen
+    assert (values(folder)["hours"], values(folder)["cores"], values(folder)["_commit"]) == (5, 4, "2.0.0")
+    nothing_is_left_to_resolve(folder)
 
 
 def test_what_is_new_counts_and_what_was_edited_too(project, copier_command, script):

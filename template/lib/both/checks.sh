@@ -14,13 +14,19 @@ check_settings() {
     done
   done
   [[ $FACT_scheduler == slurm ]] || return 0
-  if [[ $FACT_account_prefixes ]] && [[ " $FACT_account_prefixes " != *" ${SETTING_account%%-*} "* || $SETTING_account != *-* ]]; then
-    prefix=" $FACT_account_prefixes"
-    misuse bad_account place="$LINE_account" account="$SETTING_account" cluster="$CLUSTER_NAME" \
+  # a class's account begins otherwise (see doubt_account); a person's name has no dash
+  [[ -z $FACT_account_prefixes || $SETTING_account == *-* ]] \
+    || misuse bad_account place="$LINE_account" account="$SETTING_account" cluster="$CLUSTER_NAME" \
       prefixes="${FACT_account_prefixes// /-, }-" example="${FACT_account_prefixes%% *}-yourpi"
-  fi
   at_most hours "$FACT_hours_max"
   check_node
+}
+
+# doubt_account: warns of an account that does not begin as the cluster's usually do; Slurm knows
+doubt_account() {
+  [[ -z $FACT_account_prefixes || " $FACT_account_prefixes " == *" ${SETTING_account%%-*} "* ]] \
+    || warn unusual_account place="$LINE_account" account="$SETTING_account" cluster="$CLUSTER_NAME" \
+      prefixes="${FACT_account_prefixes// /-, }-"
 }
 
 # at_most NAME LIMIT: refuses a setting over the cluster's limit
@@ -33,6 +39,8 @@ at_most() {
 # check_node: does the session fit on one node, with its GPUs?
 check_node() {
   local cores=$FACT_node_cores memory=$FACT_node_memory_mb entry range known=""
+  ((SETTING_gpus >= ${FACT_gpus_min:-0})) \
+    || misuse gpus_needed place="$LINE_gpus" cluster="$CLUSTER_NAME" least="$FACT_gpus_min" model="${FACT_gpu_requests%%:*}"
   if ((SETTING_gpus > 0)); then
     for entry in $FACT_gpu_requests; do
       known+=" ${entry%:*}"

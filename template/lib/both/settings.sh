@@ -59,11 +59,14 @@ read_flat() {
   local file=$1 prefix=$2 check=${3:-} line number=0 name value many example seen=" "
   local own='^_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *$'
   local word='[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*' end=' *( #.*)?$'
+  # asked once: each comment in French would need it
+  local utf8=""
+  ! iconv -f UTF-8 -t UTF-8 <"$FOLDER/$file" >/dev/null 2>&1 || utf8=yes
   local one="^([a-z][a-z0-9_]*): +($word)$end" list="^([a-z][a-z0-9_]*): +\[ *(($word)( *, *$word)*)? *\]$end"
   while IFS= read -r line || [[ $line ]]; do
     number=$((number + 1))
     line=${line%$'\r'}
-    check_characters "$line" || misuse strange_character place="$file:$number"
+    check_characters "$line" "$utf8" || misuse strange_character place="$file:$number"
     # names with an underscore in front are Copier's own
     [[ $line =~ ^\ *(#.*)?$ || $line =~ $own ]] && continue
     many=""
@@ -97,12 +100,13 @@ read_flat() {
   (($(tr -dc '\000' <"$FOLDER/$file" | wc -c) == 0)) || misuse strange_character place="$file"
 }
 
-# check_characters LINE: false for what YAML refuses or takes for the end of a line, even in a comment
+# check_characters LINE UTF8: false for what YAML refuses or takes for the end of a line, even in a comment; UTF8 is
+# empty for a line of a file that is not UTF-8 everywhere
 check_characters() {
   [[ $1 == *[$'\001'-$'\010'$'\013'-$'\037'$'\177'-$'\377']* ]] || return 0
   [[ $1 != *[$'\001'-$'\010'$'\013'-$'\037'$'\177']* ]] \
     && [[ $1 != *$'\302'[$'\200'-$'\237']* && $1 != *$'\342\200'[$'\250\251']* && $1 != *$'\357\277'[$'\276\277']* && $1 != *$'\364'[$'\220'-$'\277']* && $1 != *[$'\365'-$'\377']* ]] \
-    && printf '%s' "$1" | iconv -f UTF-8 -t UTF-8 >/dev/null 2>&1
+    && { [[ $2 ]] || printf '%s' "$1" | iconv -f UTF-8 -t UTF-8 >/dev/null 2>&1; }
 }
 
 # read_rules: RULE_account is the expression, RULE_account_example the example of lib/both/rules.yml

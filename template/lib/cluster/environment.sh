@@ -18,10 +18,11 @@ environment_path() {
   spelt_out "$SETTING_environment_path" "$LINE_environment_path"
 }
 
-# scratch_folder: prints the user's scratch
+# scratch_folder: prints the user's scratch, which new users may not have yet
 scratch_folder() {
-  # shellcheck disable=SC2016 # spelt_out does it
-  spelt_out '$SCRATCH' "$LINE_cluster"
+  local folder=${SCRATCH:-\$SCRATCH}
+  [[ -d $folder || $PRINT ]] || die no_scratch folder="$folder" cluster="$CLUSTER_NAME"
+  printf '%s\n' "$folder"
 }
 
 # shared_environment: does the environment serve more people than its owner? Then kernels go into it, too.

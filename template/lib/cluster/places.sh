@@ -9,8 +9,10 @@ STATE_ON_SCRATCH=.passerelle
 
 # state_folder: prints the one that the cluster's facts choose
 state_folder() {
+  local scratch
   if [[ $FACT_home_on_compute == read_only ]]; then
-    printf '%s\n' "$(scratch_folder)/$STATE_ON_SCRATCH"
+    scratch=$(scratch_folder)
+    printf '%s\n' "$scratch/$STATE_ON_SCRATCH"
   else
     printf '%s\n' "$HOME/$STATE_IN_HOME"
   fi

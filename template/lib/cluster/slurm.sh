@@ -4,6 +4,7 @@
 # slurm_options: sets SLURM_OPTIONS, in the order of the wiki page
 slurm_options() {
   local cores=$SETTING_cores
+  doubt_account
   # they would win over a batch script's own lines (https://docs.alliancecan.ca/wiki/Running_jobs, 2026-02-27)
   unset SBATCH_JOB_NAME SBATCH_TIMELIMIT SBATCH_MEM_PER_CPU SBATCH_OUTPUT SBATCH_REQUEUE SBATCH_GPUS_PER_NODE
   [[ $SETTING_account == none ]] || unset SBATCH_ACCOUNT
@@ -11,14 +12,14 @@ slurm_options() {
   if [[ $FACT_allocation == node ]]; then
     # all of a node is given, so all of it is asked for; with GPUs, the cores that come with them
     cores=$FACT_node_cores
-    ((SETTING_gpus == 0)) || cores=$((FACT_gpu_cores * SETTING_gpus))
+    ((SETTING_gpus == 0)) || cores=$(($(of_model "$FACT_gpu_cores" "$cores") * SETTING_gpus))
     SLURM_OPTIONS+=(--nodes=1)
   fi
   SLURM_OPTIONS+=(--ntasks=1 --cpus-per-task="$cores")
   # Slurm takes one way of asking for memory; one on the command line wins
   [[ $FACT_memory_option == none || $(given --mem=)$(given --mem-per-) ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
   [[ $SETTING_account == none ]] || SLURM_OPTIONS+=(--account="$SETTING_account")
-  ((SETTING_gpus == 0)) || SLURM_OPTIONS+=(--gpus-per-node="$(gpu_request)")
+  ((SETTING_gpus == 0)) || SLURM_OPTIONS+=("$(gpu_request)")
 }
 
 # given OPTION: prints the option of that name that came on the command line, if one did
@@ -35,11 +36,12 @@ directive() {
   if [[ $1 == *' '* ]]; then printf '%s="%s"\n' "${1%%=*}" "${1#*=}"; else printf '%s\n' "$1"; fi
 }
 
-# gpu_request: model:number, or the number alone where no model was chosen
+# gpu_request: the option, with model:number, or the number alone where no model was chosen
 gpu_request() {
-  local model=$SETTING_gpu_model:
+  local option=--gpus-per-node= model=$SETTING_gpu_model:
   [[ $model != none: ]] || model=""
-  printf '%s\n' "$model$SETTING_gpus"
+  [[ " ${FACT_gpu_by_gres:-} " != *" $SETTING_gpu_model "* ]] || option=--gres=gpu:
+  printf '%s\n' "$option$model$SETTING_gpus"
 }
 
 # on_compute_node: is this a task of a job? (the shell that a bare salloc leaves on the login node is not)
@@ -49,7 +51,17 @@ on_compute_node() {
 
 # submission_folder: prints where jobs are submitted from when that is not simply here
 submission_folder() {
-  [[ $FACT_submit_from != scratch ]] || scratch_folder
+  local here home
+  case $FACT_submit_from in
+    scratch) ;;
+    not_home)
+      # ~/scratch and ~/projects lead out of the home
+      here=$(pwd -P)/ home=$(cd -P -- "$HOME" && pwd)/
+      [[ $here == "$home"* || $here == /home/* ]] || return 0
+      ;;
+    *) return 0 ;;
+  esac
+  scratch_folder
 }
 
 # run_in_slurm COMMAND...: runs salloc or sbatch; when Slurm refuses the job, one line with its reason and where to look

@@ -117,6 +117,14 @@ def sum_of(path):
     return whole.hexdigest()
 
 
+def is_undecided(path):
+    """Return whether a file of the folder holds two versions of a line, as Copier's update leaves them."""
+    with contextlib.suppress(OSError), open(FOLDER / path, "rb") as file:
+        # what the template has is small
+        return b"\n<<<<<<< before updating" in b"\n" + file.read(1 << 20)
+    return False
+
+
 def files_here():
     """Yield all in this folder that is no folder itself, links as such: its path, with "/", and its status."""
     folders = [""]

@@ -141,6 +141,10 @@ def load():
     facts = read_flat(plugin)
     if facts["status"] == "retired":
         raise SettingsError("retired", place=_place("cluster"), cluster=cluster, successor=facts["successor"])
+    least = facts.get("gpus_min", "0")
+    if int(answers["gpus"]) < int(least):
+        model = facts["gpu_requests"][0].split(":")[0]
+        raise SettingsError("gpus_needed", place=_place("gpus"), cluster=cluster, least=least, model=model)
     for name in [name for name, value in facts.items() if value == "asked"]:
         facts[name] = _need(name, answers, rules)
     return Settings(answers, personal, facts)

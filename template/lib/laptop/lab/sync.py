@@ -27,6 +27,7 @@ from .paths import (
     is_below,
     is_safe,
     is_script,
+    is_undecided,
     make_state_folder,
     named,
     runs_here,
@@ -327,6 +328,8 @@ class Sync:
         """Send files; what they replace is kept there."""
         if not paths:
             return
+        if undecided := [path for path in paths if is_undecided(path)]:
+            raise Trouble("undecided_not_sent", names=named(undecided))
         if self._prepare() != "yes":
             raise Trouble("not_sent", login=self.login)
         options = ["-l", "--backup", f"--backup-dir={self.replaced}", "--temp-dir=.lab/incoming"]
