@@ -2,7 +2,7 @@
 
 import re
 
-from .messages import Trouble, message, printable, say
+from .messages import Trouble, message, printable, say, warn
 from .open import ENDED
 from .session import Session
 from .tunnel import tunnel_to
@@ -83,7 +83,11 @@ def stop(settings, channel, taken):
     """Cancel the job of the session of that name, and end the tunnel to it."""
     name = taken["name"]
     job = find(channel, name)
-    session = session_of(channel, name, job)
+    try:
+        session = session_of(channel, name, job)
+    except Trouble as trouble:
+        # a record that cannot be read keeps no job alive
+        session = warn(trouble.key, **trouble.values)
     (stopped,) = channel.ask("stopped", "stop", job, name)
     if session:
         tunnel_to(session, channel, settings).close()
