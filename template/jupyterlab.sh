@@ -34,14 +34,9 @@ each_plugin plugin_environment
 run unset XDG_RUNTIME_DIR
 # tokens and sockets are nobody else's business
 run umask 077
-private_folders
-# the folder's settings for the server, and before people's own the environment's kernels: an old python3 of theirs would
-# hide the one that was built for this session
-export JUPYTER_CONFIG_PATH=$FOLDER/lib/compute_node/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
-run export JUPYTER_PATH="$environment/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}"
-
-choose_start
 choose_address
+choose_start
+private_folders
 command=(jupyter-lab --ip "$ADDRESS" --no-browser "--ServerApp.root_dir=$ROOT" "--FileContentsManager.preferred_dir=$START")
 # the only user of many a container; on a cluster nobody is
 ((EUID)) || command+=(--allow-root)

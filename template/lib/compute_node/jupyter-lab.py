@@ -1,7 +1,8 @@
 """Start JupyterLab as `jupyter-lab` does, in half the time, and again when another server was faster at its port.
 
 In $JUPYTER_RUNTIME_DIR it leaves passerelle.notes, what is to be said (guard.Notes), and, as soon as the server answers
-as it must, passerelle.ready (proof.leave_word).
+as it must, passerelle.ready (proof.leave_word). With --version alone it only says whether all this can be imported
+(lib/login_node/check.sh).
 """
 
 import logging
@@ -13,8 +14,9 @@ import sys
 
 import guard
 
-RUNTIME = os.environ["JUPYTER_RUNTIME_DIR"]
-notes = guard.Notes(RUNTIME + "/passerelle.notes")
+VERSION = sys.argv[1:] == ["--version"]
+RUNTIME = os.environ.get("JUPYTER_RUNTIME_DIR", "")
+notes = guard.Notes(os.devnull if VERSION else RUNTIME + "/passerelle.notes")
 guard.drop_variables(notes)
 
 # Not there, for this process: jsonschema would import it to check international addresses (IRI), which no schema of
@@ -86,6 +88,9 @@ async def announce(server):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+if VERSION:
+    print(LabApp.version)
+    sys.exit()
 ours = guard.Guard(notes)
 ours.install()
 attempt = int(os.environ.get("PASSERELLE_ATTEMPT", "1"))

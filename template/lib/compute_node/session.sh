@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # The life of one session on the compute node, for jupyterlab.sh.
 
-# private_folders: Jupyter's sockets, tokens and databases off the network disk, and nothing in a read-only home
+# private_folders: Jupyter's sockets, tokens and databases off the network disk, and nothing in a read-only home; where
+# Jupyter finds settings and kernels
 private_folders() {
-  local private=${SLURM_TMPDIR:-} writable
+  local private=${SLURM_TMPDIR:-} writable paths
   if [[ $PRINT ]]; then
     # shellcheck disable=SC2016 # the job will know it
     private='$SLURM_TMPDIR'
@@ -14,11 +15,20 @@ private_folders() {
   fi
   run export JUPYTER_RUNTIME_DIR="$private/jupyter"
   [[ $PRINT ]] || need_folder "$JUPYTER_RUNTIME_DIR"
-  [[ $FACT_home_on_compute == read_only ]] || return 0
-  writable=$(scratch_folder)/.passerelle
-  [[ $PRINT ]] || need_folder "$writable"
-  run export JUPYTER_CONFIG_DIR="$writable/config" JUPYTER_DATA_DIR="$writable/data" IPYTHONDIR="$writable/ipython" \
-    XDG_CACHE_HOME="$writable/cache" JUPYTER_PATH="$HOME/.local/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}"
+  export JUPYTER_CONFIG_PATH=$FOLDER/lib/compute_node/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
+  # the modules' kernels, the environment's, and then people's own: an old python3 of theirs would hide the one that was
+  # built for this session
+  paths=${JUPYTER_PATH:+$JUPYTER_PATH:}$environment/share/jupyter
+  if [[ $FACT_home_on_compute == read_only ]]; then
+    writable=$(scratch_folder)/.passerelle
+    [[ $PRINT ]] || need_folder "$writable"
+    run export JUPYTER_CONFIG_DIR="$writable/config" JUPYTER_DATA_DIR="$writable/data" IPYTHONDIR="$writable/ipython" \
+      XDG_CACHE_HOME="$writable/cache"
+    paths+=:$HOME/.local/share/jupyter
+    # people's own settings are read there, too
+    JUPYTER_CONFIG_PATH+=:$HOME/.jupyter
+  fi
+  run export JUPYTER_PATH="$paths"
 }
 
 # need_folder PATH: makes it; ends the script in a line when nothing can be written there, be it for want of space
