@@ -277,14 +277,14 @@ def test_what_cannot_be_a_session_ends_at_once_in_a_line(person, make_folder, ca
 def test_a_file_that_waits_for_ever_is_given_up_and_so_is_a_server(person, make_folder):
     person.write({CONFIG + ".py": "import time\ntime.sleep(1000)"})
     folder = make_folder("local")
-    edit(folder / "lib/compute_node/guard.py", "READING = 60", "READING = 2")
+    edit(folder / "lib/both/limits.sh", "JUPYTER_FILE=60", "JUPYTER_FILE=2")
     with person.session(folder) as session:
         is_safe(session)
     place = f"{person.home}/{CONFIG}.py"
     assert session.said == [
         f"Your settings of Jupyter in {place}:2 cannot be read and have no effect: TimeoutError: 2 s"
     ]
-    edit(folder / "lib/compute_node/guard.py", "READING = 2", "READING = 1000")
+    edit(folder / "lib/both/limits.sh", "JUPYTER_FILE=2", "JUPYTER_FILE=1000")
     edit(folder / "lib/both/limits.sh", "SERVER_START=600", "SERVER_START=1")
     with person.session(folder) as session:
         assert session.base == ""

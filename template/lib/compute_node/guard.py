@@ -33,8 +33,12 @@ VARIABLES = (
     "JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS", "JUPYTERLAB_DIR", "TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR",
 )  # fmt: skip
 OUR_FILES = os.path.dirname(os.path.abspath(__file__)) + os.sep
-READING = 60
-"""Seconds that one file of settings may take: it may be a program, which waits for something."""
+
+
+def limit(name):
+    """Return one of the time limits of lib/both/limits.sh, in seconds."""
+    with open(os.path.join(OUR_FILES, "../both/limits.sh"), encoding="utf-8") as file:
+        return int(re.search(rf"(?m)^{name}=(\d+)$", file.read())[1])
 
 
 class Notes:
@@ -128,7 +132,7 @@ class Guard:
         class Guarded(loader):
             def load_config(self):
                 try:
-                    with at_most(READING):
+                    with at_most(limit("JUPYTER_FILE")):
                         config = super().load_config()
                         removed = take_out(config)
                 except ConfigFileNotFound:

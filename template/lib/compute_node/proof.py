@@ -5,6 +5,7 @@ import hmac
 import os
 import secrets
 
+from guard import limit
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.web import RequestHandler
 
@@ -41,12 +42,17 @@ async def try_server(server):
     PermissionError when it asks nobody for the token.
     """
     token, nonce = server.identity_provider.token, secrets.token_hex(32)
-    client = SimpleAsyncHTTPClient(force_instance=True)
+    client, seconds = SimpleAsyncHTTPClient(force_instance=True), limit("SERVER_SLOW")
 
     async def ask(path, **headers):
         url = f"http://{server.ip}:{server.port}/{path}"
         return await client.fetch(
-            url, headers=headers, raise_error=False, follow_redirects=False, connect_timeout=60, request_timeout=60
+            url,
+            headers=headers,
+            raise_error=False,
+            follow_redirects=False,
+            connect_timeout=seconds,
+            request_timeout=seconds,
         )
 
     try:
