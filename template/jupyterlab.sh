@@ -34,39 +34,31 @@ each_plugin plugin_environment
 run unset XDG_RUNTIME_DIR
 # tokens and sockets are nobody else's business
 run umask 077
+choose_address
+choose_start
 private_folders
-# the folder's settings for the server; people's own in ~/.jupyter still come first
-export JUPYTER_CONFIG_PATH=$FOLDER/lib/compute_node/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
-
-node=$(hostname -f)
-address=$node
-# where only ssh passes between the nodes, nobody else need reach the port either
-[[ $FACT_reach == node ]] || address=127.0.0.1
-[[ $FACT_reach != local ]] || node=127.0.0.1
-command=(jupyter-lab --ip "$address" --no-browser)
+command=(jupyter-lab --ip "$ADDRESS" --no-browser "--ServerApp.root_dir=$ROOT" "--FileContentsManager.preferred_dir=$START")
 # the only user of many a container; on a cluster nobody is
 ((EUID)) || command+=(--allow-root)
 if [[ $PRINT ]]; then
-  if [[ $FACT_reach == node ]]; then
-    echo "jupyter-lab --ip \$(hostname -f) --no-browser"
-  else
-    show_command "${command[@]}"
-  fi
+  # shellcheck disable=SC2016 # the node will know it
+  show_command "${command[@]}" | sed "s/'\(\$(hostname -f)\)'/\1/"
   exit
 fi
 
+server="" watcher="" stopped=""
+trap 'end_session' EXIT
 # in a process group of its own, so that Ctrl-C comes here and not to the kernels
 set -m
 # the same command, sooner and surer
 python "$FOLDER/lib/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
 server=$!
 set +m
-stopped=""
 trap 'stopped=yes; say stopping; kill -TERM "$server" 2>/dev/null' INT TERM HUP
 trap 'warn_of_time_limit' USR1
-trap 'end_session' EXIT
-announce_session "$server" "$address" "$node" &
-background=$!
+announce_session "$server"
+watch_the_time &
+watcher=$!
 status=0
 # a trap interrupts wait; the server is still there then
 while kill -0 "$server" 2>/dev/null; do

@@ -92,6 +92,11 @@ class Life:
         process = self.lab("open", "--no-browser", *words, tty=tty)
         return process, process.wait_for(r"^ +(http://127\.0\.0\.1:\d+/lab)\s")[1]
 
+    def want_port(self, port: int) -> None:
+        """Have lab begin with that port of the laptop; the session's own is another one each time."""
+        text = f"user: {self.user}\nport: {port}\n"
+        self.cluster.write("laptop", "alice", f"{self.name}/personal.yml", text)
+
     def master(self) -> str:
         """The process number of lab's shared connection on the laptop."""
         login = f"{self.user}@{self.host}"

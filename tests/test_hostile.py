@@ -269,6 +269,29 @@ def test_a_port_that_is_none_is_not_gone_to(laptop):
     )
 
 
+def test_a_session_is_stopped_whatever_its_address_is(laptop):
+    done = laptop.run(("stop",), WELL[("stop",)].replace(b"token=0123abcd", b"token=a b"))
+    assert (done.status, done.out) == (0, "The session lab has been stopped (job 77).\n")
+    assert done.error.startswith("lab: “http://node1.int.example:8888/lab?token=...” is not the address of a session; ")
+
+
+def test_slurm_is_asked_now_and_then_although_the_server_proves_itself(laptop, monkeypatch):
+    monkeypatch.setattr(laptop.lab.open.LIMITS, "JOB_LOOK", 1)
+    answers = [line.decode() for line in WELL[("attach",)].splitlines()]
+    script = """
+        echo "$0"
+        while IFS=$'\t' read -r number request _; do
+            case $request in
+                find) echo "$1" ;;
+                follow) echo "$2" ;;
+                ping) printf 'passerelle\t%s\talive\n' "$number" ;;
+                state) printf 'passerelle\t%s\t%s\n' "$number" "${3#*$'\t'*$'\t'}" ;;
+            esac
+        done"""
+    done = laptop.run(("attach",), command=["bash", "-c", script, *answers])
+    assert (done.status, done.error) == (1, "lab: Job 77 has ended: FAILED. See why with: ./lab logs lab\n")
+
+
 def test_what_comes_is_read_only_as_far_as_it_is_wanted(laptop):
     """A login node that prints without an end has to wait; else all that it prints would be kept in memory."""
     channel = laptop.lab.channel

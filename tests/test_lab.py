@@ -1,6 +1,5 @@
 """`lab` on the cluster: the twelve guarantees of its design, each by its number, and what else a person expects."""
 
-import hashlib
 import json
 import re
 import signal
@@ -151,7 +150,7 @@ EAVESDROPPER = """
 import socket, sys
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.bind((sys.argv[3], int(sys.argv[1])))
 listener.listen()
 print("listening", flush=True)
 while True:
@@ -168,19 +167,43 @@ while True:
 
 def eavesdrop(lab, port, proof):
     """A stranger at a port of the laptop, who answers every request with a proof and prints what was asked."""
-    stranger = lab.cluster.spawn("laptop", "root", "/usr/bin/python3", "-c", EAVESDROPPER, str(port), proof)
+    stranger = lab.cluster.spawn(
+        "laptop", "root", "/usr/bin/python3", "-c", EAVESDROPPER, str(port), proof, "127.0.0.1"
+    )
     stranger.wait_for("listening")
     return stranger
 
 
+def shown_by_server(lab, address):
+    """Return what the server answers to a number of alice's."""
+    asked = lab.cluster.run("laptop", "alice", "curl", "-s", f"{address.removesuffix('lab')}passerelle/{'0' * 64}")
+    assert re.fullmatch("[0-9a-f]{64}", asked.stdout)
+    return asked.stdout
+
+
+def test_2_a_neighbour_who_takes_the_port_of_a_session_that_was_killed_gets_nothing_and_slurm_has_the_last_word(lab):
+    process, address = lab.open_session()
+    token, port, proof = url_of(lab).split("token=")[1], re.search(LOCAL, address)[1], shown_by_server(lab, address)
+    killed = ["pkill", "-KILL", "-u", "student", "-f", "jupyterlab?[.]sh|jupyter-lab|slurm_script"]
+    # there before lab can have looked again
+    taken = ["bash", "-c", f"until /usr/bin/python3 -c '{EAVESDROPPER}' {port} {proof} node1; do sleep 0.1; done"]
+    neighbour = lab.cluster.spawn("node1", "rival", *taken)
+    lab.cluster.run("node1", "root", *killed, check=True)
+    neighbour.wait_for("listening")
+    process.wait_for(r"lab: Job \d+ has ended: FAILED")
+    assert process.wait() == 1
+    assert token not in neighbour.output
+
+
 def test_2_a_stranger_at_the_port_is_never_sent_the_token(lab):
     stranger = eavesdrop(lab, 8888, "0" * 64)
+    lab.want_port(8888)
     process, address = lab.open_session()
     assert address == "http://127.0.0.1:8889/lab"
     assert "Port 8888 of this computer is in use; using 8889 instead." in process.output
     token = url_of(lab).split("token=")[1]
-    # and one who takes the port while the connection is away, and knows what the server shows to everybody
-    proof = hashlib.sha256(token.encode()).hexdigest()
+    # and one who takes the port while the connection is away, and has asked the server what it shows to everybody
+    proof = shown_by_server(lab, address)
     lab.cluster.run("laptop", "alice", "kill", "-KILL", lab.master(), check=True)
     second = eavesdrop(lab, 8889, proof)
     process.wait_for(r"The page works again: http://127\.0\.0\.1:8890/lab")
@@ -196,7 +219,20 @@ def test_2_a_server_that_is_another_one_is_not_taken_for_ours(lab):
     assert done.returncode == 0
     done = lab.run_lab("attach", "--no-browser")
     assert done.returncode == 1
-    assert done.stderr == "lab: The server on node1.int.vcluster.example:8888 does not answer.\n"
+    port = re.search(LOCAL, address)[1]
+    assert done.stderr == f"lab: The server on node1.int.vcluster.example:{port} does not answer.\n"
+
+
+def test_a_new_notebook_lands_in_the_folder_where_sync_sees_it(lab):
+    process, address = lab.open_session()
+    cell = "import os; print(os.getcwd())"
+    seen = lab.cluster.browse(url_of(lab), "--kernel", "Python 3 (ipykernel)", "--run", cell, "--save")
+    assert seen["output"] == "/home/student/lab"
+    assert re.match(r"Copied from .*: Untitled\.ipynb ", lab.run_lab("sync").stdout)
+    # what is in the home beside the folder can be opened, too
+    lab.cluster.write("login", "student", "beside.ipynb", lab.cluster.read("login", "student", "lab/Untitled.ipynb"))
+    seen = lab.cluster.browse(url_of(lab), "--notebook", "beside.ipynb", "--run", cell)
+    assert seen["output"] == "/home/student"
 
 
 # --- 4: what Slurm says ends the wait -------------------------------------------------------------------------------

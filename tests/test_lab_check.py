@@ -123,6 +123,7 @@ def test_11_all_is_well_and_a_code_is_typed_once(idle, other_folder, built):
 
 
 def test_11_a_session_its_server_and_its_port_and_an_open_tunnel_is_left_alone(lab):
+    lab.want_port(8888)
     process, address = lab.open_session()
     job = lab.jobs().split()[0]
     listening = ["bash", "-c", "ss -Hltn | sort; ls -A lab/.lab; cat lab/.lab/tunnel-*"]
@@ -477,6 +478,7 @@ def submitted(lab, *options):
 
 def test_11_a_dead_node_no_free_port_and_too_little_time(lab):
     job = submitted(lab, "--time=4")
+    lab.want_port(8888)
     cluster = lab.cluster
     done = lab.run_lab("check")
     words = rf"FAILS  time left    Only [1-4] min left, until ({moments.SAID}): save your work\. When the session has ended, \./lab open starts a new one\."

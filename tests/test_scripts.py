@@ -162,7 +162,8 @@ def test_a_session_is_served_as_the_wiki_page_says(pristine_folder, script, envi
     assert lines[1] == f"source {environment['HOME']}/jupyter_py3/bin/activate"
     assert "unset XDG_RUNTIME_DIR" in lines
     assert "umask 077" in lines
-    assert re.fullmatch(r"jupyter-lab --ip \$\(hostname -f\) --no-browser( --allow-root)?", lines[-2])
+    folders = f"--ServerApp.root_dir=/ --FileContentsManager.preferred_dir={pristine_folder('least')}"
+    assert re.fullmatch(rf"jupyter-lab --ip \$\(hostname -f\) --no-browser {folders}( --allow-root)?", lines[-2])
 
 
 def test_where_only_ssh_passes_the_server_listens_on_its_own_node_alone(pristine_folder, script):

@@ -4,6 +4,7 @@ import pytest
 from cluster.api import LIMIT
 from life import ADDRESS, Life, press_ctrl_c_twice
 
+DRAWS = "sed -i 's/^PORTS = .*/PORTS = {}/' lib/compute_node/jupyter-lab.py"
 BUSY = "sbatch --time=30 --nodelist={node} --cpus-per-task={cores} --mem-per-cpu=100M --wrap 'sleep 600'"
 
 
@@ -80,6 +81,8 @@ def test_port_8888_taken_on_the_node_and_on_the_laptop(lab):
     listening = "until exec 3<>/dev/tcp/10.78.0.11/8888 && exec 3<>/dev/tcp/10.78.0.12/8888; do sleep 0.1; done"
     cluster.run("login", "student", "bash", "-c", listening, check=True)
     cluster.spawn("laptop", "alice", "/usr/bin/python3", "-m", "http.server", "8889", "--bind", "127.0.0.1")
+    # each session draws its own; of this one it is known
+    assert lab.on_login(DRAWS.format("range(8888, 8889)")).returncode == 0
     _, address = lab.start_session()
     assert ":8889/" in address
     process, url = lab.tunnel(address)
@@ -95,16 +98,13 @@ def test_a_server_that_loses_its_port_to_another_one_starts_again(lab):
     other = cluster.spawn("login", "rival", "srun", "--nodelist=node1", "--time=10", "--mem=100M", *server)
     listening = "until exec 3<>/dev/tcp/10.78.0.11/8888; do sleep 0.1; done"
     cluster.run("login", "student", "bash", "-c", listening, check=True)
-    only = "c = get_config()\nc.ServerApp.port_retries = 0\n"
-    cluster.write("login", "student", ".jupyter/jupyter_server_config.py", only)
-    try:
-        session = lab.start("./start_salloc.sh --nodelist=node1")
-        session.wait_for("port 8888 is already in use|could not be started")
-        cluster.run("node1", "root", "pkill", "-u", "rival", "--full", "http.server", check=True)
-        other.wait()
-        address = session.wait_for(rf"answers at\s+({ADDRESS})")[1]
-    finally:
-        cluster.run("login", "student", "rm", ".jupyter/jupyter_server_config.py", check=True)
+    only = 'sed -i \'s/f"--port=.*"/"--port=8888", "--ServerApp.port_retries=0"/\' lib/compute_node/jupyter-lab.py'
+    assert lab.on_login(only).returncode == 0
+    session = lab.start("./start_salloc.sh --nodelist=node1")
+    session.wait_for("port 8888 is already in use|could not be started")
+    cluster.run("node1", "root", "pkill", "-u", "rival", "--full", "http.server", check=True)
+    other.wait()
+    address = session.wait_for(rf"answers at\s+({ADDRESS})")[1]
     assert ":8888/" in address
     token = address.split("token=")[1]
     url = address.split("/lab")[0] + "/api/status"
@@ -178,6 +178,7 @@ def test_a_read_only_home_and_an_empty_environment_as_on_trillium(idle, other_fo
     try:
         # what Trillium's own wrapper of salloc does
         session, address = lab.start_session("SLURM_EXPORT_ENV=NONE ./start_salloc.sh")
+        assert "Jobs cannot write to this folder here, so JupyterLab starts in /scratch/student;" in session.output
         node = address.split("/")[2].split(".")[0]
         process, url = lab.tunnel()
         ran = idle.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", "import os; print(os.getcwd())", "--save")
@@ -197,7 +198,7 @@ def test_the_time_limit_is_announced_and_open_notebooks_get_a_checkpoint(lab):
     # of this one, less than five from the start
     short, _ = lab.start_session("./start_salloc.sh --time=1")
     short.wait_for("5 minutes or less are left: save your work")
-    session.wait_for(r"^  Untitled\d*\.ipynb")
+    session.wait_for(r"^  lab/Untitled\d*\.ipynb")
     checkpoints = lab.cluster.run("login", "student", "ls", "lab/.ipynb_checkpoints", check=True).stdout
     assert "Untitled-checkpoint.ipynb" in checkpoints
     assert "restarting kernel" not in session.output
@@ -221,6 +222,22 @@ def test_a_session_leaves_no_record_when_it_ends_by_itself(lab):
         1,
         "tunnel_ssh.sh: You have no running session on login.vcluster.example; start one there with ./start_salloc.sh",
     )
+
+
+def test_a_session_whose_record_cannot_be_written_ends_in_a_line(lab):
+    folder = ".local/state/passerelle/sessions"
+    lab.on_login(f"mkdir -p ~/{folder} && chmod 500 ~/{folder}")
+    try:
+        session = lab.start("./start_salloc.sh; echo status $?")
+        session.wait_for(
+            rf"^jupyterlab\.sh: The session's address could not be written to /home/student/{folder} \(Permission denied\), "
+            "so lab and the tunnels could not find it; the session ends\\."
+        )
+        session.wait_for("^status 1$")
+        assert "JupyterLab answers at" not in session.output
+        assert lab.jobs() == ""
+    finally:
+        lab.on_login(f"chmod 700 ~/{folder}")
 
 
 def test_shutting_down_in_the_browser_ends_the_job(lab):

@@ -44,6 +44,14 @@ EAGER=60
 SERVER_ANSWER=5
 # a server that takes the question and does not answer is given up then: the node may be slow
 SERVER_SLOW=60
+# what a server may take to answer at first: the environment may come from a busy network disk
+SERVER_START=600
+# what one of a person's files of settings for Jupyter may take: it is a program, which may wait for something
+JUPYTER_FILE=60
+# what one that has never answered may take to end
+SERVER_STOP=20
+# Slurm is asked for the state of a job whose page answers, too: seldom
+JOB_LOOK=600
 # between two looks at whether the page still answers
 PAGE_LOOK=10
 # the session says so, and makes checkpoints, that long before its time limit

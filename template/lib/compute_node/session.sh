@@ -1,34 +1,89 @@
 # shellcheck shell=bash
 # The life of one session on the compute node, for jupyterlab.sh.
 
-# private_folders: Jupyter's sockets, tokens and databases off the network disk, and nothing in a read-only home
+# private_folders: Jupyter's sockets, tokens and databases off the network disk, and nothing in a read-only home; where
+# Jupyter finds settings and kernels
 private_folders() {
-  local private=${SLURM_TMPDIR:-} writable
+  local private=${SLURM_TMPDIR:-} writable paths
   if [[ $PRINT ]]; then
     # shellcheck disable=SC2016 # the job will know it
     private='$SLURM_TMPDIR'
   elif [[ ! $private ]]; then
-    private=$(mktemp -d)
+    # TMPDIR may be a folder of the login node
+    private=$(mktemp -d 2>/dev/null || mktemp -d /tmp/passerelle-XXXXXXXX)
     MADE_FOLDER=$private
   fi
   run export JUPYTER_RUNTIME_DIR="$private/jupyter"
-  [[ $FACT_home_on_compute == read_only ]] || return 0
-  writable=$(scratch_folder)/.passerelle
-  [[ $PRINT ]] || mkdir -p "$writable"
-  run export JUPYTER_CONFIG_DIR="$writable/config" JUPYTER_DATA_DIR="$writable/data" IPYTHONDIR="$writable/ipython" \
-    XDG_CACHE_HOME="$writable/cache" JUPYTER_PATH="$HOME/.local/share/jupyter${JUPYTER_PATH:+:$JUPYTER_PATH}"
+  [[ $PRINT ]] || need_folder "$JUPYTER_RUNTIME_DIR"
+  export JUPYTER_CONFIG_PATH=$FOLDER/lib/compute_node/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
+  # the modules' kernels, the environment's, and then people's own: an old python3 of theirs would hide the one that was
+  # built for this session
+  paths=${JUPYTER_PATH:+$JUPYTER_PATH:}$environment/share/jupyter
+  if [[ $FACT_home_on_compute == read_only ]]; then
+    writable=$(scratch_folder)/.passerelle
+    [[ $PRINT ]] || need_folder "$writable"
+    run export JUPYTER_CONFIG_DIR="$writable/config" JUPYTER_DATA_DIR="$writable/data" IPYTHONDIR="$writable/ipython" \
+      XDG_CACHE_HOME="$writable/cache"
+    paths+=:$HOME/.local/share/jupyter
+    # people's own settings are read there, too
+    JUPYTER_CONFIG_PATH+=:$HOME/.jupyter
+  fi
+  run export JUPYTER_PATH="$paths"
 }
 
-# announce_session SERVER ADDRESS NODE: waits until the server (a process) answers at ADDRESS, then says how to reach it
+# need_folder PATH: makes it; ends the script in a line when nothing can be written there, be it for want of space
+need_folder() {
+  local words
+  words=$({ mkdir -p "$1" && echo >"$1/.passerelle" && rm "$1/.passerelle"; } 2>&1) || die not_written path="$1" words="${words##*: }"
+}
+
+# choose_start: sets START, where the page begins: this folder, whose new notebooks sync and submit see; and ROOT, the
+# server's folder, from where the home can be reached
+choose_start() {
+  START=$FOLDER ROOT=$HOME
+  if [[ $FACT_home_on_compute == read_only && ! -w $FOLDER && ! $PRINT ]]; then
+    START=$(scratch_folder)
+    warn starts_on_scratch folder="$START"
+  fi
+  [[ $START/ == "$HOME"/* ]] || ROOT=/
+  # Jupyter shows nothing in a hidden folder, unless that is its own
+  [[ /${START#"$ROOT"} != */.* ]] || ROOT=$START
+  # folders of one home would open each other's tabs
+  [[ ${JUPYTERLAB_WORKSPACES_DIR:-} || ! -w $FOLDER ]] || run export JUPYTERLAB_WORKSPACES_DIR="$FOLDER/.lab/workspaces"
+}
+
+# choose_address: sets ADDRESS, where the server listens, and NODE, by what it is reached. The node's name is asked for
+# only where somebody needs it: not every computer knows its own.
+choose_address() {
+  ADDRESS=127.0.0.1 NODE=127.0.0.1
+  if [[ $PRINT ]]; then
+    # shellcheck disable=SC2016 # the node will know it
+    NODE='$(hostname -f)'
+  elif [[ $FACT_reach != local ]]; then
+    NODE=$(hostname -f 2>/dev/null) || die no_node_name node="$(uname -n)"
+  fi
+  # where only ssh passes between the nodes, nobody else need reach the port either
+  [[ $FACT_reach != node ]] || ADDRESS=$NODE
+}
+
+# announce_session SERVER: waits until the server (a process) says that it answers, then says how to reach it; ends the
+# script when it does not, or when nobody could find the session
 announce_session() {
-  local server=$1 address=$2 node=$3 status=$JUPYTER_RUNTIME_DIR/jpserver-$1.json port token path url
-  until [[ -s $status ]] && port=$(value_in "$status" port) && token=$(value_in "$status" token) \
-    && leave_proof "$token" && shows_proof "$address" "$port"; do
-    kill -0 "$server" 2>/dev/null || return 0
+  local ready=$JUPYTER_RUNTIME_DIR/passerelle.ready port token path url
+  until [[ -s $ready ]]; do
+    if ! kill -0 "$1" 2>/dev/null; then
+      [[ ! $stopped ]] || return 0
+      tell_notes
+      [[ ! $FAILED ]] || exit 1
+      die server_ended
+    fi
+    ((SECONDS < SERVER_START)) || die server_slow minutes="$((SERVER_START / 60))"
     sleep 0.05
   done
+  tell_notes
+  { read -r port && read -r token; } <"$ready"
   path="lab?token=$token"
-  url=http://$node:$port/$path
+  url=http://$NODE:$port/$path
   [[ $FACT_scheduler == none ]] || leave_record "$url"
   say ready url="$url"
   if [[ $FACT_scheduler == none ]]; then
@@ -36,41 +91,32 @@ announce_session() {
     return
   fi
   : "${SETTING_user:=$USER}"
-  say "reach_$FACT_reach" url="$url" login="$(login_name)" node="$node" port="$port" path="$path" user="$SETTING_user"
+  say "reach_$FACT_reach" url="$url" login="$(login_name)" node="$NODE" port="$port" path="$path" user="$SETTING_user"
   # in a job that salloc started, there is somebody to press it
   [[ ${SLURM_JOB_NAME:-} == "$SESSION_PREFIX"* ]] || say stop_slurm
   forget_ended_sessions
-  watch_the_time
 }
 
-# leave_proof TOKEN: what the server shows to anybody, and what only somebody who knows the token can have computed: so
-# lab sees that it talks to this server before it sends the token (lib/compute_node/jupyter/jupyter_server_config.py)
-leave_proof() {
-  [[ ${PROOF_OF-} != "of $1" ]] || return 0
-  PROOF_OF="of $1"
-  PROOF=$(printf '%s' "$1" | sha256sum)
-  PROOF=${PROOF%% *}
-  mkdir -p "$JUPYTER_RUNTIME_DIR/proof"
-  printf '%s\n' "$PROOF" >"$JUPYTER_RUNTIME_DIR/proof/passerelle"
-}
-
-# shows_proof ADDRESS PORT: does this server answer there? (it may have lost the port to another one)
-shows_proof() {
-  # in a process of its own: who writes to a connection that has been closed again is killed (SIGPIPE)
-  (
-    exec 3<>"/dev/tcp/$1/$2" && printf 'GET /static/passerelle HTTP/1.0\r\n\r\n' >&3 \
-      && while IFS= read -r -t "$SERVER_ANSWER" line <&3 && [[ $line != "$PROOF" ]]; do :; done && [[ $line == "$PROOF" ]]
-  ) 2>/dev/null
+# tell_notes: says what jupyter-lab.py has to say, of people's own settings; sets FAILED when it is why there is no server
+tell_notes() {
+  local words
+  FAILED=""
+  [[ -e $JUPYTER_RUNTIME_DIR/passerelle.notes ]] || return 0
+  while IFS=$'\t' read -r -a words; do
+    warn "${words[@]}"
+    [[ ${words[0]} != not_started && ${words[0]} != unsafe_server ]] || FAILED=yes
+  done <"$JUPYTER_RUNTIME_DIR/passerelle.notes"
 }
 
 # leave_record URL: the session's address and, in a second line, when Slurm will end the job (seconds since 1970)
 leave_record() {
-  local record
-  record=$(state_folder)/sessions/$SLURM_JOB_ID
-  mkdir -p "${record%/*}"
+  local folder words end
+  folder=$(state_folder)/sessions
+  end=$(job_end)
   # in one step: somebody may be waiting for it
-  printf '%s\n%s\n' "$1" "$(job_end)" >"${record%/*}/.$SLURM_JOB_ID"
-  mv "${record%/*}/.$SLURM_JOB_ID" "$record"
+  words=$({ mkdir -p "$folder" && printf '%s\n%s\n' "$1" "$end" >"$folder/.$SLURM_JOB_ID" \
+    && mv "$folder/.$SLURM_JOB_ID" "$folder/$SLURM_JOB_ID"; } 2>&1) \
+    || die no_record path="$folder" words="${words##*: }"
 }
 
 # job_end: prints when Slurm will end this job
@@ -89,14 +135,10 @@ forget_ended_sessions() {
   done
 }
 
-# value_in FILE NAME: prints the value of a name in Jupyter's one-level JSON
-value_in() {
-  sed -n 's/^ *"'"$2"'": "\{0,1\}\([^",]*\)"\{0,1\},\{0,1\}$/\1/p' "$1"
-}
-
 # watch_the_time: sends jupyterlab.sh its warning some minutes before Slurm ends the job
 watch_the_time() {
   local end left
+  [[ $FACT_scheduler != none ]] || return 0
   end=$(job_end)
   [[ $end ]] || return 0
   left=$((end - $(date +%s) - TIME_LIMIT_WARNING))
@@ -114,7 +156,14 @@ warn_of_time_limit() {
 
 # end_session: leaves nothing behind but what the user saved
 end_session() {
-  kill "$background" 2>/dev/null || true
+  trap '' INT TERM HUP USR1
+  if [[ $server ]] && kill -TERM "$server" 2>/dev/null; then
+    # what has never answered may not hear that either
+    (sleep "$SERVER_STOP" && kill -KILL "$server") >/dev/null 2>&1 &
+    wait "$server" || true
+    kill "$!" 2>/dev/null || true
+  fi
+  if [[ $watcher ]]; then kill "$watcher" 2>/dev/null || true; fi
   [[ $FACT_scheduler == none ]] || rm -f "$(state_folder)/sessions/$SLURM_JOB_ID"
   if [[ ${MADE_FOLDER:-} ]]; then rm -rf "$MADE_FOLDER"; fi
   say ended

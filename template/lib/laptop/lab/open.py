@@ -156,6 +156,7 @@ class Opening:
         warnings = (LIMITS.LONG_WARNING_MINUTES, LIMITS.SHORT_WARNING_MINUTES)
         to_come = [minutes for minutes in warnings if left is not None and left > minutes * 60]
         look, failures = time.monotonic() + LIMITS.PAGE_LOOK, 0
+        ask = time.monotonic() + LIMITS.JOB_LOOK
         while True:
             try:
                 kind, *words = self.channel.next() or [None]
@@ -163,6 +164,10 @@ class Opening:
                     self._hear(words)
                 elif kind == "up":
                     self.session.limit(*words[1:])
+                # whatever the server proves, Slurm knows whether its job is over
+                if time.monotonic() >= ask:
+                    ask = time.monotonic() + LIMITS.JOB_LOOK
+                    self.channel.request("state", self.job)
                 # not while the connection is silent: that is another trouble
                 if time.monotonic() >= look and not self.channel.silence:
                     failures = 0 if self.tunnel.proved() else failures + 1

@@ -2,7 +2,7 @@
 
 import re
 
-from .messages import Trouble, message, printable, say
+from .messages import Trouble, message, printable, say, warn
 from .open import ENDED
 from .session import Session, find_job, stop_job
 from .tunnel import tunnel_to
@@ -65,17 +65,21 @@ def cpu_seconds(text):
     return seconds + int(days or 0) * 86400
 
 
-def find_session(channel, name):
-    """Return the job of the session of that name, and the session, None while there is no server."""
-    job = find_job(channel, name)
+def session_of(channel, name, job):
+    """Return that session with its server's address, or None while there is no server."""
     address, *times = channel.ask("record", "record", job)
-    return job, Session(job, name, address, *times) if address else None
+    return Session(job, name, address, *times) if address else None
 
 
 def stop(settings, channel, taken):
     """Cancel the job of the session of that name, and end the tunnel to it."""
     name = taken["name"]
-    job, session = find_session(channel, name)
+    job = find_job(channel, name)
+    try:
+        session = session_of(channel, name, job)
+    except Trouble as trouble:
+        # a record that cannot be read keeps no job alive
+        session = warn(trouble.key, **trouble.values)
     stop_job(channel, job, name)
     if session:
         tunnel_to(session, channel, settings).close()
@@ -84,7 +88,7 @@ def stop(settings, channel, taken):
 def print_url(settings, channel, taken):
     """Print the address of the session of that name, with its token; raises Trouble when no tunnel leads there."""
     name = taken["name"]
-    _, session = find_session(channel, name)
+    session = session_of(channel, name, find_job(channel, name))
     if not session:
         raise Trouble("no_server_yet", name=name)
     tunnel = tunnel_to(session, channel, settings)

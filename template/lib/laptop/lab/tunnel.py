@@ -1,9 +1,9 @@
 """The tunnel to a session's server: a forwarded port that is proved before the token is used."""
 
 import contextlib
-import hashlib
-import http.client
+import hmac
 import os
+import secrets
 import socket
 import time
 
@@ -159,23 +159,27 @@ class Tunnel:
     def _ask_for_proof(self, port):
         """Return "proved" for this server, "other" for another one, "slow" and "none" for no answer.
 
-        The server shows a sum of its token to anybody who asks (leave_proof of session.sh), so this tells whether the
-        way ends at the right server. That it begins at ssh and not at a stranger who repeats the sum is known from ssh,
-        which has taken the port itself.
+        The server answers a new number with what only somebody who knows the token can compute
+        (lib/compute_node/proof.py), so this tells whether the way ends at the right server. That it begins at ssh and
+        not at a stranger who hands the question on is known from ssh, which has taken the port itself.
         """
-        proof = hashlib.sha256(self.session.token.encode()).hexdigest()
-        request = http.client.HTTPConnection(self.host, port, timeout=LIMITS.SERVER_ANSWER)
-        with contextlib.closing(request):
-            try:
-                request.request("GET", "/static/passerelle")
-                answer = request.getresponse()
-                shown = answer.read(100).decode("latin-1").strip()
-                return "proved" if answer.status == 200 and shown == proof else "other"
-            # one and the same from Python 3.10 on
-            except (TimeoutError, socket.timeout):  # noqa: UP041
-                return "slow"
-            except (OSError, http.client.HTTPException):
-                return "none"
+        nonce, shown, end = secrets.token_hex(32), b"", time.monotonic() + LIMITS.SERVER_ANSWER
+        right = hmac.new(self.session.token.encode(), b"passerelle " + nonce.encode(), "sha256").hexdigest()
+        try:
+            with socket.create_connection((self.host, port), LIMITS.SERVER_ANSWER) as server:
+                server.sendall(f"GET /passerelle/{nonce} HTTP/1.0\r\n\r\n".encode())
+                # a stranger may send as much as he likes, as slowly as he likes
+                while (part := server.recv(4096)) and len(shown) < 4096:
+                    shown += part
+                    server.settimeout(max(0.01, end - time.monotonic()))
+        # one and the same from Python 3.10 on
+        except (TimeoutError, socket.timeout):  # noqa: UP041
+            return "slow"
+        except OSError:
+            return "none"
+        if not shown:
+            return "none"
+        return "proved" if hmac.compare_digest(shown.partition(b"\r\n\r\n")[2], right.encode()) else "other"
 
 
 class JumpTunnel(Tunnel):
