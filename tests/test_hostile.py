@@ -121,7 +121,7 @@ def said(*lines):
     """The bytes of a channel that says hello, and these lines with their tabs written as bars."""
     return b"".join(
         b"passerelle\t" + line.replace("|", "\t").encode("utf-8", "surrogateescape") + b"\n"
-        for line in ("0|hello", *lines)
+        for line in ("0|bash|5.2", "0|hello", *lines)
     )
 
 
@@ -291,7 +291,8 @@ def test_what_comes_is_read_only_as_far_as_it_is_wanted(laptop):
 @pytest.mark.parametrize("words", [("status",), ("open",)], ids=" ".join)
 @pytest.mark.parametrize("noise", ["while sleep 0.1 && echo passerelle; do :; done", "yes | tr -d '\\n'"])
 def test_a_login_node_that_says_much_and_never_hello_is_given_up(laptop, monkeypatch, words, noise):
-    monkeypatch.setattr(laptop.lab.channel.LIMITS, "GREETING", 1)
+    for limit in ("GREETING", "LOGIN_SHELL"):
+        monkeypatch.setattr(laptop.lab.channel.LIMITS, limit, 1)
     done = laptop.run(words, command=["bash", "-c", noise])
     said = (
         "lab: alice@cluster.example does not answer as it should; see what a plain ssh says: ssh alice@cluster.example"
@@ -302,7 +303,7 @@ def test_a_login_node_that_says_much_and_never_hello_is_given_up(laptop, monkeyp
 def test_answers_without_an_end_are_given_up(laptop, monkeypatch):
     monkeypatch.setattr(laptop.lab.channel.LIMITS, "ANSWER_MEGABYTES", 1)
     answer = r"passerelle\t1\tsession\t1\t77\tRUNNING\t\t\t\t" + "x" * 5000 + r"\t\t1\tx\n"
-    endless = f"printf 'passerelle\\t0\\thello\\n'; while printf '{answer}'; do :; done"
+    endless = f"printf 'passerelle\\t0\\tbash\\t5\\npasserelle\\t0\\thello\\n'; while printf '{answer}'; do :; done"
     done = laptop.run(("status",), command=["bash", "-c", endless])
     said = "lab: alice@cluster.example has answered more than 1 MB without an end; see what it does there: ssh "
     assert (done.status, done.out, done.error) == (1, "", said + "alice@cluster.example\n")

@@ -432,14 +432,14 @@ def test_without_an_address_the_cluster_is_asked_and_not_believed(make_folder, s
     assert done.stderr == f"Asking alice@narval.alliancecan.ca for your session...\ntunnel_ssh.sh: {words}\n"
     assert done.stdout == ""
     assert done.returncode in (1, 64)
-    assert command.calls("ssh") == "alice@narval.alliancecan.ca bash -l -s\n"
+    assert command.calls("ssh") == "alice@narval.alliancecan.ca /bin/bash --noprofile --norc -p -s\n"
 
 
 def test_the_session_that_the_cluster_names_is_connected_to(make_folder, script, command):
     folder = with_a_user(make_folder("least"))
     script(folder / "tunnel_ssh.sh", **command("ssh", f"passerelle-session {URL}\n"))
     asked, connected = command.calls("ssh").split("\n")[:2]
-    assert asked == "alice@narval.alliancecan.ca bash -l -s"
+    assert asked == "alice@narval.alliancecan.ca /bin/bash --noprofile --norc -p -s"
     assert connected == "-N -L 48731:nc10101.int:48731 alice@narval.alliancecan.ca"
 
 

@@ -4,9 +4,8 @@
 # slurm_options: sets SLURM_OPTIONS, in the order of the wiki page
 slurm_options() {
   local cores=$SETTING_cores
-  # they would win over a batch script's own lines (https://docs.alliancecan.ca/wiki/Running_jobs, 2026-02-27)
-  unset SBATCH_JOB_NAME SBATCH_TIMELIMIT SBATCH_MEM_PER_CPU SBATCH_OUTPUT SBATCH_REQUEUE SBATCH_GPUS_PER_NODE
-  [[ $SETTING_account == none ]] || unset SBATCH_ACCOUNT
+  # it would win over a batch script's own line (https://docs.alliancecan.ca/wiki/Running_jobs, 2026-02-27)
+  [[ $SETTING_account == none ]] || unset SBATCH_ACCOUNT SALLOC_ACCOUNT SLURM_ACCOUNT
   SLURM_OPTIONS=(--time="$SETTING_hours:00:00")
   if [[ $FACT_allocation == node ]]; then
     # all of a node is given, so all of it is asked for; with GPUs, the cores that come with them
@@ -42,11 +41,6 @@ gpu_request() {
   printf '%s\n' "$model$SETTING_gpus"
 }
 
-# on_compute_node: is this a task of a job? (the shell that a bare salloc leaves on the login node is not)
-on_compute_node() {
-  [[ ${SLURMD_NODENAME:-} ]]
-}
-
 # submission_folder: prints where jobs are submitted from when that is not simply here
 submission_folder() {
   [[ $FACT_submit_from != scratch ]] || scratch_folder
@@ -71,6 +65,11 @@ run_in_slurm() {
   rm -f "$words"
   [[ $refusal ]] || return "$status"
   case $refusal in
+    # no refusal: it may have been received, and only its answer was lost
+    *"timed out"* | *"Unable to contact"* | *"Zero Bytes"* | *"onnection"* | *"standby mode"*)
+      [[ $1 != try_job ]] || die check_no_estimate words="$refusal"
+      die perhaps_queued refusal="$refusal"
+      ;;
     *account*) option=--account place=$LINE_account ;;
     *[Tt]ime*) option=--time place=$LINE_hours ;;
     *[Mm]emory* | *configuration*) option=--mem place=$LINE_memory_per_core_mb ;;

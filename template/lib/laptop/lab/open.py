@@ -234,7 +234,12 @@ class Opening:
         channel.interrupted = ""
         if not self.job:
             # a submission that is under way is ended; a job that there is nevertheless is not cancelled
-            (self.job,) = channel.ask("withdrawn", "withdraw", self.name)
+            try:
+                (self.job,) = channel.ask("withdrawn", "withdraw", self.name)
+            except Trouble as trouble:
+                if trouble.key != "slurm_says":
+                    raise
+                raise Trouble("perhaps_submitted", **trouble.values, name=self.name) from None
             if not self.job:
                 say("nothing_submitted")
                 return 130
@@ -244,7 +249,7 @@ class Opening:
         if not stop:
             say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
             return 0
-        (done,) = channel.ask("stopped", "stop", self.job, self.name, again=True)
+        done = cancel(channel, self.name, self.job)
         say("session_stopped" if done else "session_was_over", name=self.name, job=self.job)
         return 0
 
@@ -261,6 +266,16 @@ class Opening:
             print()
             return False
         return bool(answer) and message("word_stop").startswith(answer)
+
+
+def cancel(channel, name, job):
+    """Cancel the job of a session; return whether there was one. Raises Trouble where Slurm does not say."""
+    try:
+        return channel.ask("stopped", "stop", job, name, again=True)[0]
+    except Trouble as trouble:
+        if trouble.key != "slurm_says":
+            raise
+        raise Trouble("perhaps_running", **trouble.values, name=name, job=job) from None
 
 
 class Ended(Trouble):

@@ -3,7 +3,7 @@
 import re
 
 from .messages import Trouble, message, printable, say
-from .open import ENDED
+from .open import ENDED, cancel
 from .session import Session
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes, is_time
@@ -84,7 +84,7 @@ def stop(settings, channel, taken):
     name = taken["name"]
     job = find(channel, name)
     session = session_of(channel, name, job)
-    (stopped,) = channel.ask("stopped", "stop", job, name)
+    stopped = cancel(channel, name, job)
     if session:
         tunnel_to(session, channel, settings).close()
     say("session_stopped" if stopped else "session_was_over", name=name, job=job)

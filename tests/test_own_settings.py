@@ -1,0 +1,92 @@
+"""People's own settings on the cluster: startup files, variables, functions and options that reach none of our commands."""
+
+import re
+
+import pytest
+from life import Life
+
+RUNNING = re.compile(r"^lab +(\d+) +(?:RUNNING|PENDING \(.*\)) ", re.MULTILINE)
+NO_SHELL = (
+    "lab: student@login.vcluster.example let you in, but no bash starts there: a startup file of your login shell starts "
+    "another program (exec, tmux), ends, or does not end. Look at ~/.bashrc there (with zsh ~/.zshenv, with fish "
+    "~/.config/fish/config.fish, with tcsh ~/.tcshrc).\n"
+)
+STARTUP_FILES = {
+    "zsh in the place of bash": "exec zsh -l",
+    "zsh in the place of bash, and noise": "printf 'Welcome '; exec zsh -l",
+    "tmux, unguarded": "tmux; tmux new -A -s main",
+    "words without the end of a line": r"printf 'Welcome '; printf '\033]0;title\007'; (sleep 0.5; printf 'late ') &",
+    "functions": """
+        cd() { builtin cd "$@" && ls; }; printf() { :; }; squeue() { :; }; source() { :; }; exec() { :; }; echo() { :; }
+        export -f cd printf squeue source exec echo; alias squeue=true""",
+    "options": """
+        set -o posix -o noglob -o noclobber -o nounset -o errexit -o xtrace; shopt -s nullglob failglob extdebug nocasematch
+        export SHELLOPTS BASHOPTS BASH_COMPAT=3.1""",
+    "files that bash reads": """
+        echo 'cd() { exit 9; }; exit 9' >~/.own_env; export BASH_ENV=~/.own_env ENV=~/.own_env
+        grep -q exit ~/.bash_profile || echo 'exec zsh -l; exit 9' >>~/.bash_profile""",
+    "variables of tools": """
+        export CDPATH=/:/tmp GREP_OPTIONS=--invert-match GREP_COLORS=x POSIXLY_CORRECT=1 TMPDIR=/gone TMOUT=1 GLOBIGNORE='*'
+        export LC_ALL=xx_XX LANG=fr_CA.UTF-8 LC_NUMERIC=fr_CA.UTF-8 TAR_OPTIONS=--version LD_LIBRARY_PATH=~/lib IFS=x""",
+    "a folder in front, a mask, another place": """
+        mkdir -p ~/bin; for name in squeue sbatch bash sed date timeout; do
+          printf '#!/bin/sh\\nexit 9\\n' >~/bin/$name; chmod +x ~/bin/$name
+        done; PATH=~/bin:.:$PATH; umask 777; builtin cd /""",
+    "Slurm's": """
+        export SQUEUE_FORMAT=%u SQUEUE_FORMAT2=jobid SQUEUE_STATES=CD SQUEUE_SORT=u SQUEUE_ARRAY=1 SQUEUE_ALL=1 SQUEUE_USERS=rival
+        export SQUEUE_ACCOUNT=def-other SQUEUE_PARTITION=none SINFO_FORMAT=x SACCT_FEDERATION=1 SLURM_CLUSTERS=mars
+        export SLURM_TIME_FORMAT=relative SCANCEL_STATE=SUSPENDED SCANCEL_NAME=x SCANCEL_INTERACTIVE=1 SCANCEL_USER=rival""",
+}
+"""What somebody has in ~/.bashrc, with which lab works nevertheless."""
+NO_WAY_IN = {"exit": "exit 3", "another program": "exec tmux", "not a shell": "exec true"}
+
+
+@pytest.fixture(scope="module")
+def person(cluster, other_folder):
+    """student's life without an environment that works, and one job that is a session to Slurm."""
+    cluster.clean()
+    life = Life(cluster, other_folder)
+    life.on_login("mkdir -p ~/jupyter_py3/bin && ln -s /bin/true ~/jupyter_py3/bin/jupyter-lab")
+    yield life
+    cluster.clean()
+
+
+@pytest.fixture
+def bashrc(person):
+    """Make ~/.bashrc end with these lines; no shell of student's is asked to take them back."""
+    keep = "cd ~student && cp -p .bashrc .bash_profile /root/"
+    person.cluster.run("login", "root", "bash", "-c", keep, check=True)
+
+    def write(lines):
+        text = person.cluster.read("login", "root", "/root/.bashrc")
+        person.cluster.write("login", "root", "/home/student/.bashrc", f"{text}\n{lines}\n")
+
+    def back():
+        again = "cd ~student && cp -p /root/.bashrc /root/.bash_profile . && rm -rf bin .own_env"
+        person.cluster.run("login", "root", "bash", "-c", again, check=True)
+
+    write.back = back
+    yield write
+    back()
+
+
+@pytest.mark.parametrize("lines", STARTUP_FILES.values(), ids=STARTUP_FILES)
+def test_whatever_a_startup_file_does_lab_works(person, bashrc, lines):
+    submitted = person.on_login("sbatch --parsable --job-name=passerelle-lab --wrap 'sleep 1000'")
+    job = submitted.stdout.strip()
+    bashrc(lines)
+    shown = person.run_lab("status")
+    assert (shown.returncode, RUNNING.findall(shown.stdout)) == (0, [job]), shown.stdout + shown.stderr
+    synced = person.run_lab("sync")
+    assert synced.returncode == 0, synced.stdout + synced.stderr
+    stopped = person.run_lab("stop")
+    assert (stopped.returncode, stopped.stdout.splitlines()[-1]) == (0, f"The session lab has been stopped (job {job}).")
+    bashrc.back()
+    assert person.jobs() == ""
+
+
+@pytest.mark.parametrize("lines", NO_WAY_IN.values(), ids=NO_WAY_IN)
+def test_a_startup_file_that_lets_nobody_in_is_named(person, bashrc, lines):
+    bashrc(lines)
+    done = person.run_lab("status")
+    assert (done.returncode, done.stderr.endswith(NO_SHELL)) == (1, True), done.stdout + done.stderr
