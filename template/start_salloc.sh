@@ -37,6 +37,7 @@ slurm_options
 command=(salloc "${SLURM_OPTIONS[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"} srun "${server[@]}")
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
+  not_elsewhere
   command -v salloc >/dev/null || misuse no_slurm command=salloc cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
   need_environment

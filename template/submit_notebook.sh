@@ -62,6 +62,7 @@ folder=$(submission_folder)
 slurm_options
 
 if [[ ! $PRINT ]]; then
+  not_elsewhere
   command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
 fi

@@ -49,6 +49,7 @@ slurm_options
 
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
+  not_elsewhere
   command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
   # standard output is for sbatch's answer

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,19 @@ class Life:
         """Run ./lab open without a browser until the page works; return the process and the address without token."""
         process = self.lab("open", "--no-browser", *words, tty=tty)
         return process, process.wait_for(r"^ +(http://127\.0\.0\.1:\d+/lab)\s")[1]
+
+    @contextmanager
+    def in_front(self, **commands: str) -> Iterator[None]:
+        """Have these commands of the login node be these texts; a person's own folders do not come before the system's."""
+        for name, text in commands.items():
+            self.cluster.write("login", "root", f"/usr/local/bin/{name}", text)
+        paths = [f"/usr/local/bin/{name}" for name in commands]
+        try:
+            if paths:
+                self.cluster.run("login", "root", "chmod", "755", *paths, check=True)
+            yield
+        finally:
+            self.cluster.run("login", "root", "rm", "-f", *paths, check=True)
 
     def master(self) -> str:
         """The process number of lab's shared connection on the laptop."""

@@ -90,3 +90,45 @@ def test_a_startup_file_that_lets_nobody_in_is_named(person, bashrc, lines):
     bashrc(lines)
     done = person.run_lab("status")
     assert (done.returncode, done.stderr.endswith(NO_SHELL)) == (1, True), done.stdout + done.stderr
+
+
+# --- Slurm's variables --------------------------------------------------------------------------------------------------
+
+SLURMS_OWN = {
+    "SBATCH_WAIT": "1", "SBATCH_ARRAY_INX": "1-3", "SBATCH_EXPORT": "NONE", "SBATCH_JOB_NAME": "other", "SBATCH_TIMELIMIT": "5",
+    "SBATCH_MEM_PER_CPU": "1", "SBATCH_MEM_PER_NODE": "1", "SBATCH_OUTPUT": "/gone/x", "SBATCH_ERROR": "/gone/x",
+    "SBATCH_REQUEUE": "1", "SBATCH_BEGIN": "now+1hour", "SBATCH_DEPENDENCY": "afterok:1", "SBATCH_EXCLUSIVE": "user",
+    "SBATCH_PARTITION": "none", "SBATCH_QOS": "none", "SBATCH_CLUSTERS": "mars", "SBATCH_CONSTRAINT": "none",
+    "SBATCH_RESERVATION": "none", "SBATCH_ACCOUNT": "def-none", "SBATCH_OPEN_MODE": "x", "SBATCH_SIGNAL": "x", "SBATCH_DEBUG": "x",
+    "SBATCH_HOLD": "1", "SBATCH_GPUS": "4", "SBATCH_NO_REQUEUE": "1", "SBATCH_WCKEY": "x", "SBATCH_GRES": "none",
+    "SLURM_MEM_PER_NODE": "1024", "SLURM_MEM_PER_CPU": "5", "SLURM_NTASKS": "3", "SLURM_CLUSTERS": "mars", "SLURM_EXIT_ERROR": "9",
+    "SLURM_TIME_FORMAT": "relative", "SLURM_JOB_ID": "1", "SLURM_UMASK": "0777", "SLURM_HINT": "x", "SLURM_ACCOUNT": "def-none",
+    "SQUEUE_FORMAT": "%u", "SQUEUE_STATES": "CD", "SQUEUE_SORT": "u", "SINFO_FORMAT": "x", "SACCT_FORMAT": "x",
+    "SRUN_CPUS_PER_TASK": "3", "SALLOC_ACCOUNT": "def-none", "SALLOC_PARTITION": "none", "SALLOC_MEM_PER_NODE": "1",
+}  # fmt: skip
+"""Variables of sbatch(1), salloc(1), srun(1), squeue(1) and the like, each with a value that would be seen or refused."""
+
+
+ASKED_FOR = (
+    r"\b((?:JobName|Account|QOS|Partition|Requeue|TimeLimit|NumCPUs|NumTasks|CPUs/Task|(?:Req)?TRES|MinMemory\w+|Features|"
+    r"Reservation|Dependency|ArrayTaskId|OverSubscribe|WorkDir|Command)=\S*)"
+)
+"""What scontrol shows of a job, but for numbers and times."""
+
+
+def submitted_with(person, script, **variables):
+    """Submit with these variables; return what Slurm has been asked for."""
+    words = [f"{name}={value}" for name, value in variables.items()]
+    line = 'env "$@" timeout 60 ' + script + """ >said 2>&1 </dev/null; cat said >&2
+        scontrol show job "$(sed -n 's/.*\\(Submitted batch\\|Granted\\) job\\( allocation\\|\\) \\([0-9]*\\).*/\\3/p' said | head -n 1)"; scancel --me"""
+    done = person.cluster.run("login", "student", "bash", "-c", f"cd lab && {line}", "-", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return re.findall(ASKED_FOR, done.stdout)
+
+
+@pytest.mark.parametrize("script", ["./submit_session.sh", "./submit_notebook.sh empty.ipynb", "./start_salloc.sh"])
+def test_slurms_variables_change_nothing_of_what_is_asked_for(person, script):
+    person.cluster.write("login", "student", "lab/empty.ipynb", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    clean = submitted_with(person, script)
+    assert "MinMemoryCPU=1G" in clean
+    assert submitted_with(person, script, **SLURMS_OWN) == clean

@@ -632,6 +632,7 @@ VALUES = {
     "scheduler": re.compile("slurm|none"),
     "login_host": re.compile(f"{HOST}|localhost|asked"),
     "gpu_login_host": re.compile(HOST),
+    "gpu_login_nodes": re.compile("[a-z]+"),
     "reach": re.compile("node|jump|local"),
     "account_prefixes": re.compile("[a-z][a-z0-9]*"),
     "hours_max": NUMBER_OR_UNKNOWN,
@@ -652,7 +653,7 @@ VALUES = {
     "kernel_modules": re.compile("|".join(name for name in PLUGINS["kernels"] if name.endswith("-kernel"))),
     "web": re.compile(rf"https://{HOST}(/\S*)?|none"),
 }
-OPTIONAL = {"gpu_login_host", "gpu_cores"}
+OPTIONAL = {"gpu_login_host", "gpu_login_nodes", "gpu_cores"}
 
 
 @pytest.mark.parametrize("name", IN_SERVICE)

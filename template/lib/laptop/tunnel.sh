@@ -18,7 +18,7 @@ need_user() {
 # need_tunnel: ends the script for this computer itself, where there is nothing to tunnel to
 need_tunnel() {
   [[ $FACT_reach != local ]] || misuse no_tunnel_needed place="$LINE_cluster"
-  ! command -v salloc >/dev/null || misuse not_on_your_computer
+  ! on_the_cluster || misuse not_on_your_computer
 }
 
 # read_address URL: sets NODE, PORT and PAGE from the address that start_salloc.sh printed

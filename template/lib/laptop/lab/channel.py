@@ -263,10 +263,10 @@ class Channel:
         text = line.rstrip("\r\n")
         mark, number, answer = (*text.split("\t", 2), "", "")[:3]
         kind = answer.split("\t")[0]
-        if self._script and BASH.fullmatch(text):
+        if BASH.fullmatch(text):
             self._heard, self._unanswered = time.monotonic(), None
-            self._write(self._script)
-            self._script = b""
+            script, self._script = self._script, b""
+            self._write(script)
         elif text == HELLO and not self._script:
             self._heard, self._unanswered = time.monotonic(), None
             self._greeted, self.waiting.quiet = True, False

@@ -168,7 +168,7 @@ def start(command, options):
 
     from .connection import Connection, Here, SeparateConnections
 
-    if shutil.which("sbatch"):
+    if shutil.which("sbatch") and is_here():
         return settings, Here()
     if not settings.login:
         if not sys.stdin.isatty():
@@ -179,6 +179,17 @@ def start(command, options):
     if os.name == "nt" or settings.personal.get("connection") == "separate":
         return settings, SeparateConnections(settings.login, COMMANDS[command].logins)
     return settings, Connection(settings.login)
+
+
+def is_here():
+    """Return whether this computer is the folder's cluster; raises Trouble on another cluster's login node."""
+    import subprocess
+
+    command = ["/bin/bash", "-p", str(FOLDER / "lib/login_node/here.sh")]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", check=False)
+    if done.returncode > 1:
+        raise Trouble("os_error", MISUSE, words=done.stderr.strip().removeprefix("here.sh: "))
+    return done.returncode == 0
 
 
 def need_plumbum():
