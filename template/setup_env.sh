@@ -28,11 +28,11 @@ source "$FOLDER/lib/cluster/environment.sh"
 source "$FOLDER/lib/login_node/build.sh"
 parse_options more "$@"
 load_settings
+[[ $PRINT ]] || on_compute_node || not_elsewhere
 complete_environment
 
 [[ $PRINT || $FACT_internet_on_compute == direct ]] || ! on_compute_node \
   || misuse no_internet_here cluster="$CLUSTER_NAME" login="$(login_name)"
-[[ $PRINT ]] || on_compute_node || not_elsewhere
 path=$(environment_path)
 PIP_OPTIONS=()
 [[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)

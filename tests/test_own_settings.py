@@ -92,6 +92,41 @@ def test_a_startup_file_that_lets_nobody_in_is_named(person, bashrc, lines):
     assert (done.returncode, done.stderr.endswith(NO_SHELL)) == (1, True), done.stdout + done.stderr
 
 
+# --- Slurm that does not answer -----------------------------------------------------------------------------------------
+
+UNANSWERED = {
+    "status": r"^lab: Slurm says: .*(Unable to contact|timed out|no answer)",
+    "stop": r"^lab: Slurm (did not answer \(.*|says: .*)$",
+    "./submit_notebook.sh": r"^submit_notebook.sh: Slurm did not answer in time \(.*\): the job may have been queued all the same\. "
+    r"Look for it before you submit again, with: squeue --me --format='%i %j %T'$",
+}
+"""The last line of commands while Slurm's controller does not react."""
+
+
+def test_a_slurm_that_does_not_answer_is_neither_the_network_nor_the_end_of_a_job(person):
+    cluster = person.cluster
+    cluster.clean(homes=False)
+    person.cluster.write("login", "student", "lab/empty.ipynb", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    job = person.on_login("sbatch --parsable --job-name=passerelle-lab --wrap 'sleep 1000'").stdout.strip()
+    assert person.run_lab("status").returncode == 0
+    cluster.run("login", "root", "pkill", "-STOP", "-x", "slurmctld", check=True)
+    try:
+        started = {
+            "status": person.lab("status", tty=False),
+            "stop": person.lab("stop", tty=False),
+            "./submit_notebook.sh": cluster.spawn("login", "student", "bash", "-c", "cd lab && exec ./submit_notebook.sh empty.ipynb"),
+        }
+        for name, process in started.items():
+            assert process.wait() == 1, process.output
+            assert re.search(UNANSWERED[name], process.output.splitlines()[-1]), process.output
+            assert "network" not in process.output
+    finally:
+        cluster.run("login", "root", "pkill", "-CONT", "-x", "slurmctld", check=True)
+    assert job in person.jobs()
+    done = person.run_lab("stop")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"The session lab has been stopped (job {job}).")
+
+
 # --- Slurm's variables --------------------------------------------------------------------------------------------------
 
 SLURMS_OWN = {
