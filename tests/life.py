@@ -95,7 +95,7 @@ class Life:
 
     @contextmanager
     def in_front(self, **commands: str) -> Iterator[None]:
-        """Have these commands of the login node be these texts; a person's own folders do not come before the system's."""
+        """Have these commands of the login node be these texts; a person's own come behind the system's."""
         for name, text in commands.items():
             self.cluster.write("login", "root", f"/usr/local/bin/{name}", text)
         paths = [f"/usr/local/bin/{name}" for name in commands]

@@ -303,7 +303,10 @@ def test_a_login_shell_that_takes_long_is_said_and_waited_for(laptop, monkeypatc
     bash = r"sleep 2; printf 'passerelle\t%b\n' '0\tbash\t5' '0\thello' '1\tend'; exec cat >/dev/null"
     done = laptop.run(("status",), command=["bash", "-c", bash])
     said = "The login shell on alice@cluster.example has not answered for "
-    assert (done.status, done.out.splitlines()[-1]) == (0, "You have no session, waiting or running; start one with: ./lab open")
+    assert (done.status, done.out.splitlines()[-1]) == (
+        0,
+        "You have no session, waiting or running; start one with: ./lab open",
+    )
     assert [said in line for line in done.error.splitlines()] == [True], done.error
 
 
@@ -320,7 +323,7 @@ def test_an_answer_to_another_question_is_none(laptop):
     done = laptop.run(("status",), said("1|found|77"))
     words = (
         r"lab: What alice@cluster.example answered cannot be understood: found\x0977. Does one of your startup files there "
-        "(~/.bashrc, ~/.bash_profile) print something in the background?\n"
+        "(~/.bashrc; with zsh ~/.zshenv) print something in the background?\n"
     )
     assert (done.status, done.out, done.error) == (1, "", words)
 

@@ -80,7 +80,10 @@ def test_whatever_a_startup_file_does_lab_works(person, bashrc, lines):
     synced = person.run_lab("sync")
     assert synced.returncode == 0, synced.stdout + synced.stderr
     stopped = person.run_lab("stop")
-    assert (stopped.returncode, stopped.stdout.splitlines()[-1]) == (0, f"The session lab has been stopped (job {job}).")
+    assert (stopped.returncode, stopped.stdout.splitlines()[-1]) == (
+        0,
+        f"The session lab has been stopped (job {job}).",
+    )
     bashrc.back()
     assert person.jobs() == ""
 
@@ -106,7 +109,9 @@ UNANSWERED = {
 def test_a_slurm_that_does_not_answer_is_neither_the_network_nor_the_end_of_a_job(person):
     cluster = person.cluster
     cluster.clean(homes=False)
-    person.cluster.write("login", "student", "lab/empty.ipynb", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    person.cluster.write(
+        "login", "student", "lab/empty.ipynb", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+    )
     job = person.on_login("sbatch --parsable --job-name=passerelle-lab --wrap 'sleep 1000'").stdout.strip()
     assert person.run_lab("status").returncode == 0
     cluster.run("login", "root", "pkill", "-STOP", "-x", "slurmctld", check=True)
@@ -114,7 +119,9 @@ def test_a_slurm_that_does_not_answer_is_neither_the_network_nor_the_end_of_a_jo
         started = {
             "status": person.lab("status", tty=False),
             "stop": person.lab("stop", tty=False),
-            "./submit_notebook.sh": cluster.spawn("login", "student", "bash", "-c", "cd lab && exec ./submit_notebook.sh empty.ipynb"),
+            "./submit_notebook.sh": cluster.spawn(
+                "login", "student", "bash", "-c", "cd lab && exec ./submit_notebook.sh empty.ipynb"
+            ),
         }
         for name, process in started.items():
             assert process.wait() == 1, process.output
@@ -154,8 +161,12 @@ ASKED_FOR = (
 def submitted_with(person, script, **variables):
     """Submit with these variables; return what Slurm has been asked for."""
     words = [f"{name}={value}" for name, value in variables.items()]
-    line = 'env "$@" timeout 60 ' + script + """ >said 2>&1 </dev/null; cat said >&2
+    line = (
+        'env "$@" timeout 60 '
+        + script
+        + """ >said 2>&1 </dev/null; cat said >&2
         scontrol show job "$(sed -n 's/.*\\(Submitted batch\\|Granted\\) job\\( allocation\\|\\) \\([0-9]*\\).*/\\3/p' said | head -n 1)"; scancel --me"""
+    )
     done = person.cluster.run("login", "student", "bash", "-c", f"cd lab && {line}", "-", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return re.findall(ASKED_FOR, done.stdout)
@@ -163,7 +174,9 @@ def submitted_with(person, script, **variables):
 
 @pytest.mark.parametrize("script", ["./submit_session.sh", "./submit_notebook.sh empty.ipynb", "./start_salloc.sh"])
 def test_slurms_variables_change_nothing_of_what_is_asked_for(person, script):
-    person.cluster.write("login", "student", "lab/empty.ipynb", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    person.cluster.write(
+        "login", "student", "lab/empty.ipynb", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+    )
     clean = submitted_with(person, script)
     assert "MinMemoryCPU=1G" in clean
     assert submitted_with(person, script, **SLURMS_OWN) == clean

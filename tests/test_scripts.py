@@ -422,7 +422,7 @@ def test_without_sshuttle_people_are_told_how_to_get_it(make_folder, script):
             "\x1b[31mWelcome" + 70000 * "!",
             0,
             f"What alice@narval.alliancecan.ca answered cannot be understood: ^[[31mWelcome{'!' * 187}. Does one of your "
-            "startup files there (~/.bashrc, ~/.bash_profile) print something in the background?",
+            "startup files there (~/.bashrc; with zsh ~/.zshenv) print something in the background?",
         ),
     ],
 )
@@ -516,18 +516,50 @@ WHERE = {
     "workstation, other cluster": (OTHER, {}, "tunnel_ssh.sh", None),
     "node, other cluster": (OTHER, {"SLURM_JOB_ID": "1"}, "tunnel_ssh.sh", ON_THE_CLUSTER),
     "login node, other cluster": (OTHER, {"SSH_CONNECTION": "x"}, "tunnel_ssh.sh", ON_THE_CLUSTER),
-    "other is narval": ({**OTHER, "login_host": "narval.alliancecan.ca"}, {"CC_CLUSTER": "narval", "SSH_CONNECTION": "x"}, "tunnel_ssh.sh", ON_THE_CLUSTER),
-    "wrong cluster": (NARVAL, {"CC_CLUSTER": "fir"}, "tunnel_ssh.sh", "This is fir, and settings.yml:8 names narval; log in there: ssh alice@narval.alliancecan.ca"),
-    "wrong cluster, salloc": (NARVAL, {"CC_CLUSTER": "rorqual"}, "start_salloc.sh", "This is rorqual, and settings.yml:8 names narval; log in there: ssh alice@narval.alliancecan.ca"),
-    "wrong cluster, batch": (OTHER, {"CC_CLUSTER": "fir"}, "submit_session.sh", "This is fir, and settings.yml:8 names login.example.org; log in there: ssh alice@login.example.org"),
-    "wrong login node": ({**TRILLIUM, "gpus": 1}, {"CC_CLUSTER": "trillium", "AT": "tri-login02"}, "submit_session.sh", "This login node (tri-login02) is not the one for such jobs (see settings.yml:15); log in to the right one: ssh alice@trillium-gpu.alliancecan.ca"),
-    "wrong login node, no GPU": (TRILLIUM, {"CC_CLUSTER": "trillium", "AT": "trig-login01"}, "setup_env.sh", "This login node (trig-login01) is not the one for such jobs (see settings.yml:15); log in to the right one: ssh alice@trillium.alliancecan.ca"),
+    "other is narval": (
+        {**OTHER, "login_host": "narval.alliancecan.ca"},
+        {"CC_CLUSTER": "narval", "SSH_CONNECTION": "x"},
+        "tunnel_ssh.sh",
+        ON_THE_CLUSTER,
+    ),
+    "wrong cluster": (
+        NARVAL,
+        {"CC_CLUSTER": "fir"},
+        "tunnel_ssh.sh",
+        "This is fir, and settings.yml:8 names narval; log in there: ssh alice@narval.alliancecan.ca",
+    ),
+    "wrong cluster, salloc": (
+        NARVAL,
+        {"CC_CLUSTER": "rorqual"},
+        "start_salloc.sh",
+        "This is rorqual, and settings.yml:8 names narval; log in there: ssh alice@narval.alliancecan.ca",
+    ),
+    "wrong cluster, batch": (
+        OTHER,
+        {"CC_CLUSTER": "fir"},
+        "submit_session.sh",
+        "This is fir, and settings.yml:8 names login.example.org; log in there: ssh alice@login.example.org",
+    ),
+    "wrong login node": (
+        {**TRILLIUM, "gpus": 1},
+        {"CC_CLUSTER": "trillium", "AT": "tri-login02"},
+        "submit_session.sh",
+        "This login node (tri-login02) is not the one for such jobs (see settings.yml:15); log in to the right one: ssh alice@trillium-gpu.alliancecan.ca",
+    ),
+    "wrong login node, no GPU": (
+        TRILLIUM,
+        {"CC_CLUSTER": "trillium", "AT": "trig-login01"},
+        "setup_env.sh",
+        "This login node (trig-login01) is not the one for such jobs (see settings.yml:15); log in to the right one: ssh alice@trillium.alliancecan.ca",
+    ),
 }
 """Where there is a Slurm: the folder's answers, the environment, and how the script ends; None: it goes on, and connects."""
 
 
 @pytest.mark.parametrize(("answers", "variables", "name", "words"), WHERE.values(), ids=WHERE)
-def test_slurm_alone_does_not_say_that_this_is_the_cluster(make_folder, script, command, answers, variables, name, words):
+def test_slurm_alone_does_not_say_that_this_is_the_cluster(
+    make_folder, script, command, answers, variables, name, words
+):
     folder = with_a_user(make_folder(answers))
     for tool in ("sbatch", "salloc", "ssh", "getent"):
         variables = {**command(tool, "", 255), **variables}

@@ -8,7 +8,7 @@
 # scripts that it calls; only env leaves such names out.
 begin_clean() {
   local name without=()
-  if [[ ${PASSERELLE_BEGUN:-} != $$ && $'\n'$(env) == *$'\n'BASH_FUNC_* ]]; then
+  if [[ ${PASSERELLE_BEGUN:-} != "$$" && $'\n'$(env) == *$'\n'BASH_FUNC_* ]]; then
     while IFS= read -r name; do without+=(-u "$name"); done < <(env | sed -n 's/^\(BASH_FUNC_[^=]*\)=.*/\1/p')
     # what looks like one in another variable stays
     exec env "${without[@]}" PASSERELLE_BEGUN=$$ "$BASH" -p "$0" "$@"
@@ -64,7 +64,7 @@ clean_environment() {
       ENV | CDPATH | GLOBIGNORE | BASH_COMPAT | POSIXLY_CORRECT | TMOUT | PERL5OPT) unset "$name" ;;
       GREP_OPTIONS | GREP_COLOR | GREP_COLORS | TAR_OPTIONS | GZIP | RSYNC_*) unset "$name" ;;
       # bash keeps them up to date, and would hand them on
-      SHELLOPTS | BASHOPTS) export -n "$name" ;;
+      SHELLOPTS | BASHOPTS) export -n "${name?}" ;;
     esac
   done
   on_compute_node || own_folders_last

@@ -79,6 +79,7 @@ complete_environment() {
   type module &>/dev/null && return
   set +eu
   # where modules are in use, their function alone: /etc/profile may begin PATH anew
+  # shellcheck source=/dev/null
   ! the_clusters "${MODULESHOME:-}/init/bash" || source "$MODULESHOME/init/bash"
   type module &>/dev/null || source /etc/profile &>/dev/null
   set -eu

@@ -17,9 +17,9 @@ from pathlib import Path
 CLEAN_BASH = ["/bin/bash", "--noprofile", "--norc", "-p", "-s"]
 """A bash that takes none of a person's settings (template/lib/cluster/clean.sh); every login shell understands it."""
 DOOR = (
-    "exec /bin/bash --noprofile --norc -p -c 'printf \"\\npasserelle\\t0\\tbash\\t%s\\n\" \"$BASH_VERSION\"; "
-    "exec /bin/bash --noprofile --norc -p -s'\n"
-).encode()
+    b'exec /bin/bash --noprofile --norc -p -c \'printf "\\npasserelle\\t0\\tbash\\t%s\\n" "$BASH_VERSION"; '
+    b"exec /bin/bash --noprofile --norc -p -s'\n"
+)
 """What is sent first, and alone until bash says its version: where a startup file has put another shell in bash's place
 (exec zsh -l), that becomes bash."""
 BASH = b"passerelle\t0\tbash\t"
