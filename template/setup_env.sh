@@ -67,6 +67,7 @@ else
   modules=$(recorded_modules)
   load_modules "$modules"
   run source "$path/bin/activate"
+  pip_settings pip
   set_up_plugins
   [[ $PRINT ]] || record_modules "$path" "$modules"
 fi

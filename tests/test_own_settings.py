@@ -1,6 +1,8 @@
 """People's own settings on the cluster: startup files, variables, functions and options that reach none of our commands."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from life import Life
@@ -180,3 +182,66 @@ def test_slurms_variables_change_nothing_of_what_is_asked_for(person, script):
     clean = submitted_with(person, script)
     assert "MinMemoryCPU=1G" in clean
     assert submitted_with(person, script, **SLURMS_OWN) == clean
+
+
+# --- pip, Python, R -----------------------------------------------------------------------------------------------------
+
+OF_TOOLS = {
+    "PIP_USER": "1", "PIP_TARGET": "/home/student/target", "PIP_PREFIX": "/home/student/prefix", "PIP_REQUIRE_VIRTUALENV": "x",
+    "PIP_DRY_RUN": "1", "PIP_NO_DEPS": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/none", "PIP_CONFIG_FILE": "/home/student/own.conf",
+    "PYTHONHOME": "/gone", "PYTHONPATH": "/home/student/lib", "PYTHONSTARTUP": "/gone", "PYTHONWARNINGS": "error",
+    "PYTHONINSPECT": "1", "PYTHONOPTIMIZE": "2", "VIRTUAL_ENV": "/gone", "VIRTUALENV_SYSTEM_SITE_PACKAGES": "1",
+    "VIRTUALENV_WITHOUT_PIP": "1", "R_LIBS": "/gone", "R_PROFILE_USER": "/home/student/lib/json.py", "R_HOME": "/gone",
+    "JULIA_PROJECT": "@.", "JULIA_LOAD_PATH": "/gone", "TMPDIR": "/gone", "LD_LIBRARY_PATH": "/home/student/lib",
+    "BASH_FUNC_pip%%": "() { exit 9; }", "BASH_FUNC_module%%": "() { exit 9; }", "BASH_FUNC_cd%%": "() { builtin cd \"$@\" && ls; }",
+    "CDPATH": "/", "BASH_ENV": "/home/student/own_env",
+}  # fmt: skip
+"""Each would send packages elsewhere, have another Python, R or shell start, or end the build."""
+IN_FILES = """
+    mkdir -p ~/lib ~/.config/pip ~/.config/virtualenv ~/bin
+    echo 'raise SystemExit("not this one")' | tee ~/lib/json.py >~/lib/encodings.py
+    printf '[install]\\nuser = true\\ntarget = /home/student/target\\n' | tee ~/own.conf >~/.config/pip/pip.conf
+    printf '[virtualenv]\\nwithout_pip = true\\n' >~/.config/virtualenv/virtualenv.ini
+    echo 'echo noise; exit 9' >~/own_env
+    printf '#!/bin/sh\\nexit 9\\n' | tee ~/bin/python3 ~/bin/pip >~/bin/virtualenv; chmod +x ~/bin/*
+    printf '.libPaths("/gone")\\n' >~/lab/.Rprofile"""
+
+
+def test_an_environment_is_built_and_used_whatever_pip_and_python_are_told(person):
+    cluster = person.cluster
+    cluster.run("login", "student", "bash", "-c", f"rm -rf ~/jupyter_py3; {IN_FILES}", check=True)
+    words = [f"{name}={value}" for name, value in OF_TOOLS.items()]
+    line = 'cd lab && PATH=~/bin:$PATH && umask 777 && exec env "$@" ./setup_env.sh'
+    built = cluster.run("login", "student", "bash", "-c", line, "-", *words, timeout=600)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr
+    assert built.stdout.endswith("Next: ./start_salloc.sh\n")
+    used = """cd ~/lab && ~/jupyter_py3/bin/jupyter-lab --version && [[ ! -e ~/target && ! -e ~/prefix ]] && umask
+        module load r && main=$(sed -n 's/^ *"\\(.*IRkernel::main()\\)",*$/\\1/p' ~/.local/share/jupyter/kernels/ir/kernel.json) &&
+        main=${main//\\\\/} && R --slave -e "${main/IRkernel::main()/loadNamespace(\\"IRkernel\\")}" """
+    done = cluster.run("login", "student", "bash", "-c", used)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_of_a_pip_conf_only_where_packages_come_from_counts(tmp_path, pristine_folder, environment):
+    (tmp_path / ".config/pip").mkdir(parents=True)
+    (tmp_path / ".config/pip/pip.conf").write_text(
+        "[global]\nindex-url = https://mirror.example/simple\nproxy = http://proxy.example:3128\nrequire-virtualenv = true\n"
+        "extra-index-url =\n  https://a.example\n  https://b.example\n[install]\nuser = true\ntarget = /gone\n"
+    )
+    script = 'PRINT=""; source "$1/lib/login_node/build.sh"; pip_settings "$2" -m pip; "$2" -m pip config list; env'
+    words = ["bash", "-c", script, "-", pristine_folder("least"), sys.executable]
+    done = subprocess.run(
+        words,
+        env={**environment, "HOME": str(tmp_path), "PIP_PROXY": "http://own.example:3128"},
+        capture_output=True,
+        text=True,
+    )
+    shown = done.stdout.splitlines()
+    # the computer's own pip.conf may say more
+    assert {
+        "PIP_INDEX_URL=https://mirror.example/simple",
+        "PIP_EXTRA_INDEX_URL= https://a.example https://b.example",
+        "PIP_PROXY=http://own.example:3128",
+        "PIP_CONFIG_FILE=/dev/null",
+    } <= set(shown)
+    assert [line for line in shown if re.search("(?i)user='|target|virtualenv", line)] == []

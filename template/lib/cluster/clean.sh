@@ -31,6 +31,7 @@ clean_login() {
 # clean_environment: leaves out the variables with which a person's own settings would change what our commands do
 clean_environment() {
   local name
+  TAKEN=""
   for name in $(compgen -e); do
     case $name in
       # --- Slurm ---
@@ -82,7 +83,7 @@ the_clusters() {
   [[ $1 == /* && -e $1 && $1/ != "${HOME:-/nonexistent}"/* && ($EUID == 0 || ! -w $1) ]]
 }
 
-# keep_the_clusters NAME: of the paths in that variable
+# keep_the_clusters NAME: of the paths in that variable; TAKEN, if none was: a module's own value may have been there before
 keep_the_clusters() {
   local path kept="" paths
   IFS=': ' read -r -a paths <<<"${!1}"
@@ -90,6 +91,7 @@ keep_the_clusters() {
     if the_clusters "$path"; then kept+=:$path; fi
   done
   if [[ $kept ]]; then printf -v "$1" '%s' "${kept#:}"; else unset "$1"; fi
+  [[ $kept ]] || TAKEN=yes
 }
 
 # own_folders_last: PATH with the person's own folders behind the cluster's, so that no squeue or python3 of theirs is

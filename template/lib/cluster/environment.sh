@@ -82,6 +82,7 @@ complete_environment() {
   # shellcheck source=/dev/null
   ! the_clusters "${MODULESHOME:-}/init/bash" || source "$MODULESHOME/init/bash"
   type module &>/dev/null || source /etc/profile &>/dev/null
+  [[ ! ${TAKEN:-} || ! ${LOADEDMODULES:-} ]] || module reload &>/dev/null
   set -eu
 }
 

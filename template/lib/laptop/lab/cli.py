@@ -182,12 +182,13 @@ def start(command, options):
 
 
 def is_here():
-    """Return whether this computer is the folder's cluster; on another cluster's login node, bash says so and lab ends."""
+    """Return whether this computer is the folder's cluster; on another one's login node bash says so, and lab ends."""
     import subprocess
 
     script = str(FOLDER / "lib/login_node/here.sh")
     # "lab" is what its line begins with
-    done = subprocess.run(["/bin/bash", "-p", "-c", 'source "$1"', "lab", script], stdin=subprocess.DEVNULL, check=False)
+    command = ["/bin/bash", "-p", "-c", 'source "$1"', "lab", script]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
     if done.returncode > 1:
         sys.exit(done.returncode)
     return done.returncode == 0
