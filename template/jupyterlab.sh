@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash -p
 # jupyterlab.sh: the JupyterLab server of a session, on a compute node
 #
 #   ./jupyterlab.sh            what start_salloc.sh runs within a job
@@ -9,9 +9,11 @@
 # and runs until the job ends or Ctrl-C ends it (twice, quickly, under salloc).
 # The server chooses a free port itself. Before the time limit it says how much
 # time is left and makes a checkpoint of every open notebook.
+[[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
-unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+source "$FOLDER/lib/cluster/clean.sh"
+begin_clean "$@"
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash -p
 # setup_env.sh: builds JupyterLab's Python environment and installs the kernels
 #
 #   ./setup_env.sh                does what is missing; safe to run at any time
@@ -16,9 +16,11 @@
 # Run it on a login node. A new environment is built beside the old one and takes
 # its place when it is complete: environment_path is a link to it. Whatever you
 # installed yourself with pip is carried over.
+[[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
-unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+source "$FOLDER/lib/cluster/clean.sh"
+begin_clean "$@"
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
@@ -26,6 +28,7 @@ source "$FOLDER/lib/cluster/environment.sh"
 source "$FOLDER/lib/login_node/build.sh"
 parse_options more "$@"
 load_settings
+[[ $PRINT ]] || on_compute_node || not_elsewhere
 complete_environment
 
 [[ $PRINT || $FACT_internet_on_compute == direct ]] || ! on_compute_node \
@@ -64,6 +67,7 @@ else
   modules=$(recorded_modules)
   load_modules "$modules"
   run source "$path/bin/activate"
+  pip_settings pip
   set_up_plugins
   [[ $PRINT ]] || record_modules "$path" "$modules"
 fi

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash -p
 # start_salloc.sh: asks Slurm for a compute node and starts JupyterLab on it
 #
 #   ./start_salloc.sh                   with the resources of settings.yml
@@ -10,9 +10,11 @@
 #
 # Run it on a login node, after setup_env.sh. While the job waits, salloc says so;
 # Ctrl-C then cancels it.
+[[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
-unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+source "$FOLDER/lib/cluster/clean.sh"
+begin_clean "$@"
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
@@ -35,6 +37,7 @@ slurm_options
 command=(salloc "${SLURM_OPTIONS[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"} srun "${server[@]}")
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
+  not_elsewhere
   command -v salloc >/dev/null || misuse no_slurm command=salloc cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
   need_environment

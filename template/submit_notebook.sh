@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash -p
 # submit_notebook.sh: runs a notebook as a batch job
 #
 #   ./submit_notebook.sh NOTEBOOK           with the resources of settings.yml
@@ -13,9 +13,11 @@
 # For anything longer than a session. The job converts the notebook to a Python
 # script (nbconvert) and runs that; an error in it makes the job FAILED. Keep the
 # script that --print writes, edit it, share it: sbatch takes it as it is.
+[[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
-unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+source "$FOLDER/lib/cluster/clean.sh"
+begin_clean "$@"
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
@@ -60,6 +62,7 @@ folder=$(submission_folder)
 slurm_options
 
 if [[ ! $PRINT ]]; then
+  not_elsewhere
   command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
 fi

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash -p
 # submit_session.sh: asks Slurm for a session that needs no open window
 #
 #   ./submit_session.sh                   with the resources of settings.yml,
@@ -16,9 +16,11 @@
 # The session waits and runs as a batch job. Run this on a login node;
 # `./lab open` on your computer does it for you. Without lab, ./tunnel_ssh.sh
 # finds the session as soon as it runs; `scancel JOB` ends it.
+[[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
-unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+source "$FOLDER/lib/cluster/clean.sh"
+begin_clean "$@"
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
@@ -47,6 +49,7 @@ slurm_options
 
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
+  not_elsewhere
   command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
   # standard output is for sbatch's answer

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,19 @@ class Life:
         """Have lab begin with that port of the laptop; the session's own is another one each time."""
         text = f"user: {self.user}\nport: {port}\n"
         self.cluster.write("laptop", "alice", f"{self.name}/personal.yml", text)
+
+    @contextmanager
+    def in_front(self, **commands: str) -> Iterator[None]:
+        """Have these commands of the login node be these texts; a person's own come behind the system's."""
+        for name, text in commands.items():
+            self.cluster.write("login", "root", f"/usr/local/bin/{name}", text)
+        paths = [f"/usr/local/bin/{name}" for name in commands]
+        try:
+            if paths:
+                self.cluster.run("login", "root", "chmod", "755", *paths, check=True)
+            yield
+        finally:
+            self.cluster.run("login", "root", "rm", "-f", *paths, check=True)
 
     def master(self) -> str:
         """The process number of lab's shared connection on the laptop."""

@@ -121,7 +121,7 @@ def said(*lines):
     """The bytes of a channel that says hello, and these lines with their tabs written as bars."""
     return b"".join(
         b"passerelle\t" + line.replace("|", "\t").encode("utf-8", "surrogateescape") + b"\n"
-        for line in ("0|hello", *lines)
+        for line in ("0|bash|5.2", "0|hello", *lines)
     )
 
 
@@ -314,18 +314,29 @@ def test_what_comes_is_read_only_as_far_as_it_is_wanted(laptop):
 @pytest.mark.parametrize("words", [("status",), ("open",)], ids=" ".join)
 @pytest.mark.parametrize("noise", ["while sleep 0.1 && echo passerelle; do :; done", "yes | tr -d '\\n'"])
 def test_a_login_node_that_says_much_and_never_hello_is_given_up(laptop, monkeypatch, words, noise):
-    monkeypatch.setattr(laptop.lab.channel.LIMITS, "GREETING", 1)
+    for limit in ("GREETING", "LOGIN_SHELL"):
+        monkeypatch.setattr(laptop.lab.channel.LIMITS, limit, 1)
     done = laptop.run(words, command=["bash", "-c", noise])
-    said = (
-        "lab: alice@cluster.example does not answer as it should; see what a plain ssh says: ssh alice@cluster.example"
+    said = "lab: alice@cluster.example let you in, but no bash starts there: a startup file "
+    assert (done.status, done.out, done.error.splitlines()[-1].startswith(said)) == (1, "", True), done.error
+
+
+def test_a_login_shell_that_takes_long_is_said_and_waited_for(laptop, monkeypatch):
+    monkeypatch.setattr(laptop.lab.channel.LIMITS, "GREETING", 0)
+    bash = r"sleep 2; printf 'passerelle\t%b\n' '0\tbash\t5' '0\thello' '1\tend'; exec cat >/dev/null"
+    done = laptop.run(("status",), command=["bash", "-c", bash])
+    said = "The login shell on alice@cluster.example has not answered for "
+    assert (done.status, done.out.splitlines()[-1]) == (
+        0,
+        "You have no session, waiting or running; start one with: ./lab open",
     )
-    assert (done.status, done.out, done.error) == (1, "", f"{said}\n")
+    assert [said in line for line in done.error.splitlines()] == [True], done.error
 
 
 def test_answers_without_an_end_are_given_up(laptop, monkeypatch):
     monkeypatch.setattr(laptop.lab.channel.LIMITS, "ANSWER_MEGABYTES", 1)
     answer = r"passerelle\t1\tsession\t1\t77\tRUNNING\t\t\t\t" + "x" * 5000 + r"\t\t1\tx\n"
-    endless = f"printf 'passerelle\\t0\\thello\\n'; while printf '{answer}'; do :; done"
+    endless = f"printf 'passerelle\\t0\\tbash\\t5\\npasserelle\\t0\\thello\\n'; while printf '{answer}'; do :; done"
     done = laptop.run(("status",), command=["bash", "-c", endless])
     said = "lab: alice@cluster.example has answered more than 1 MB without an end; see what it does there: ssh "
     assert (done.status, done.out, done.error) == (1, "", said + "alice@cluster.example\n")
@@ -335,7 +346,7 @@ def test_an_answer_to_another_question_is_none(laptop):
     done = laptop.run(("status",), said("1|found|77"))
     words = (
         r"lab: What alice@cluster.example answered cannot be understood: found\x0977. Does one of your startup files there "
-        "(~/.bashrc, ~/.bash_profile) print something in the background?\n"
+        "(~/.bashrc; with zsh ~/.zshenv) print something in the background?\n"
     )
     assert (done.status, done.out, done.error) == (1, "", words)
 
@@ -385,63 +396,59 @@ def hostile(cluster, other_folder, built):
     """student's life, for tests that change the startup files and the commands of Slurm; all comes back as it was."""
     cluster.clean(homes=False)
     life = Life(cluster, other_folder)
-    keep = """mkdir hostile && cp .bashrc .bash_profile hostile
-        for name in squeue sbatch sinfo sacct sstat scancel; do ln -s slurm hostile/$name; done"""
+    keep = "mkdir hostile && cp .bashrc hostile"
     cluster.run("login", "student", "bash", "-c", keep, check=True)
     notebook = '{"cells": [], "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}\n'
     cluster.write("laptop", "alice", "lab/notebook.ipynb", notebook)
     # the folder is there before anything goes wrong
     assert life.run_lab("sync").returncode == 0
     yield life
-    back = "mv hostile/.bashrc hostile/.bash_profile .; rm -rf hostile .local/state/passerelle/*/*"
+    back = "mv hostile/.bashrc .; rm -rf hostile .local/state/passerelle/*/*"
     cluster.run("login", "student", "bash", "-c", back, check=True)
     cluster.clean(homes=False)
 
 
 @pytest.fixture
 def student(hostile):
-    """Make ~/.bash_profile end with a line for who comes by ssh, and ~/.bashrc with another; ~/hostile/said is said."""
+    """Make ~/.bashrc end with a line for who comes by ssh; ~/hostile/said is said."""
 
-    def write(profile=":", bashrc=":", said=""):
+    def write(bashrc=":", said=""):
         encoded = base64.b64encode(said.encode("utf-8", "surrogateescape")).decode()
         change = """base64 -d >hostile/said
-            { cat hostile/.bash_profile && printf 'if [[ ${SSH_CONNECTION:-} ]]; then\\n%s\\nfi\\n' "$1"; } >.bash_profile
-            { cat hostile/.bashrc && printf 'if [[ ${SSH_CONNECTION:-} ]]; then\\n%s\\nfi\\n' "$2"; } >.bashrc"""
-        command = ["bash", "-c", change, "-", profile, bashrc]
+            { cat hostile/.bashrc && printf 'if [[ ${SSH_CONNECTION:-} ]]; then\\n%s\\nfi\\n' "$1"; } >.bashrc"""
+        command = ["bash", "-c", change, "-", bashrc]
         hostile.cluster.run("login", "student", *command, input=encoded, check=True)
 
     yield write
     write()
 
 
-def slurm(life, script):
-    """In the place of all of Slurm's commands there is a script of bash, once ~/hostile is in PATH."""
-    life.cluster.write("login", "student", "hostile/slurm", f"#!/bin/bash\n{script}\n")
-    life.cluster.run("login", "student", "chmod", "+x", "hostile/slurm", check=True)
-
-
-IN_PATH = "PATH=~/hostile:$PATH"
+@pytest.fixture
+def slurm(hostile):
+    """Have a script of bash in the place of all of Slurm's commands."""
+    with contextlib.ExitStack() as stack:
+        names = ("squeue", "sbatch", "sinfo", "sacct", "sstat", "scancel")
+        yield lambda script: stack.enter_context(hostile.in_front(**dict.fromkeys(names, f"#!/bin/bash\n{script}\n")))
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "logs"])
 @pytest.mark.parametrize("said", SAID_BY_SLURM)
-def test_whatever_slurms_commands_say_ends_in_a_line_and_shows_nothing_raw(hostile, student, said, command):
-    slurm(hostile, "exec cat ~/hostile/said")
-    student(IN_PATH, said=SAID_BY_SLURM[said])
+def test_whatever_slurms_commands_say_ends_in_a_line_and_shows_nothing_raw(hostile, student, slurm, said, command):
+    slurm("exec cat ~/hostile/said")
+    student(said=SAID_BY_SLURM[said])
     done = hostile.run_lab(*command.split())
     is_harmless(done.stdout, done.stderr, done.returncode)
 
 
-def test_the_words_of_a_job_are_shown_as_text(hostile, student):
+def test_the_words_of_a_job_are_shown_as_text(hostile, student, slurm):
     slurm(
-        hostile,
         """case $* in
             *--Format=*) printf '77|PENDING|%s|N/A|N/A||mem=2G|2|passerelle-%s|a\\tb\\n' "$(<~/hostile/said)" "$(<~/hostile/said)" ;;
             *%T*) printf 'PENDING|%s|N/A|\\n' "$(<~/hostile/said)" ;;
             *%i*) echo 77 ;;
         esac""",
     )
-    student(IN_PATH, said=STEERS.replace("\r", "") + "\t")
+    student(said=STEERS.replace("\r", "") + "\t")
     shown = SHOWN.replace(r"\x0d", "")
     done = hostile.run_lab("status")
     is_harmless(done.stdout, done.stderr, done.returncode)
@@ -472,9 +479,9 @@ def test_what_a_startup_file_prints_in_the_background_is_shown_as_text(hostile, 
     assert set(shown) <= {8 * " " + SHOWN}
 
 
-def test_ctrl_c_ends_lab_while_the_login_node_prints_without_an_end_and_answers_nothing(hostile, student):
-    slurm(hostile, "exec sleep 1000")
-    student(f"{IN_PATH}; yes 2>/dev/null &")
+def test_ctrl_c_ends_lab_while_the_login_node_prints_without_an_end_and_answers_nothing(hostile, student, slurm):
+    slurm("exec sleep 1000")
+    student("yes 2>/dev/null &")
     line = "cd lab && exec ./lab status >/dev/null"
     process = hostile.cluster.spawn("laptop", "alice", "bash", "-c", line, tty=True)
     waits = "until pgrep -u student -x yes && pgrep -u student -f 'sleep 1000'; do sleep 0.1; done"
@@ -528,9 +535,8 @@ def test_a_session_whose_address_is_none_is_not_gone_to(hostile, student):
     hostile.on_login("scancel --me")
 
 
-@pytest.mark.parametrize("file", ["profile", "bashrc"])
-def test_what_separate_connections_say_on_standard_error_is_shown_as_text(hostile, student, file):
-    student(**{file: "cat ~/hostile/said >&2"}, said=f"{STEERS}\n")
+def test_what_separate_connections_say_on_standard_error_is_shown_as_text(hostile, student):
+    student("cat ~/hostile/said >&2", said=f"{STEERS}\n")
     personal = hostile.cluster.read("laptop", "alice", "lab/personal.yml")
     hostile.cluster.write("laptop", "alice", "lab/personal.yml", f"{personal}connection: separate\n")
     try:

@@ -504,31 +504,32 @@ def test_10_a_contradicting_host_key_stops_every_command_before_anything_is_sent
 
 
 HOLDS = {
-    "login": (".bash_profile", f"[[ ! ${{SSH_CONNECTION:-}} ]] || {{ {HOLD}; }}\n"),
-    "before sbatch": (".held/sbatch", f'#!/bin/bash\n{HOLD}\nexec /usr/bin/sbatch "$@"\n'),
-    "after sbatch": (".held/sbatch", f'#!/bin/bash\nsaid=$(/usr/bin/sbatch "$@")\n{HOLD}\necho "$said"\n'),
+    "login": (".bashrc", f"[[ ! ${{SSH_CONNECTION:-}} ]] || {{ {HOLD}; }}\n"),
+    "before sbatch": ("/usr/local/bin/sbatch", f'#!/bin/bash\n{HOLD}\nexec /usr/bin/sbatch "$@"\n'),
+    "after sbatch": ("/usr/local/bin/sbatch", f'#!/bin/bash\nsaid=$(/usr/bin/sbatch "$@")\n{HOLD}\necho "$said"\n'),
     "server": (".jupyter/jupyter_server_config.py", f"import subprocess\nsubprocess.run(['bash', '-c', {HOLD!r}])\n"),
 }
-"""The places where a session's way can be held, and what holds it there: a file of student's home, and its text."""
+"""The places where a session's way can be held, and what holds it there: a file of the login node, and its text."""
 
 
 @pytest.fixture
 def held(lab):
     """Hold whatever comes to a place, until it is released: held(place), held.reached(), held.release()."""
-    profile = lab.cluster.read("login", "student", ".bash_profile")
+    bashrc = lab.cluster.read("login", "student", ".bashrc")
 
     def hold(place):
         name, text = HOLDS[place]
         lab.cluster.run("login", "student", "bash", "-c", "rm -f ~/reached; touch ~/held", check=True)
-        lab.cluster.write("login", "student", name, profile + text if name == ".bash_profile" else text)
-        if name == ".held/sbatch":
-            lab.cluster.write("login", "student", ".bash_profile", profile + "PATH=~/.held:$PATH\n")
-            lab.cluster.run("login", "student", "chmod", "+x", name, check=True)
+        user = "root" if name.startswith("/") else "student"
+        lab.cluster.write("login", user, name, bashrc + text if name == ".bashrc" else text)
+        if user == "root":
+            lab.cluster.run("login", "root", "chmod", "755", name, check=True)
 
     def release():
-        made = ["held", ".held", ".jupyter/jupyter_server_config.py"]
+        made = ["held", ".jupyter/jupyter_server_config.py"]
         lab.cluster.run("login", "student", "rm", "-rf", *made, check=True)
-        lab.cluster.write("login", "student", ".bash_profile", profile)
+        lab.cluster.write("login", "student", ".bashrc", bashrc)
+        lab.cluster.run("login", "root", "rm", "-f", "/usr/local/bin/sbatch", check=True)
 
     hold.reached = lambda: lab.on_login("until [[ -e ~/reached ]]; do sleep 0.05; done")
     hold.release = release
@@ -538,7 +539,7 @@ def held(lab):
 
 def login_side_has_gone(life):
     """Wait until nothing on the login node works for a lab any more."""
-    gone = "while pgrep -u student -f '^bash -l -s|submit_sessio[n]|setup_en[v]' >/dev/null; do sleep 0.05; done"
+    gone = "while pgrep -u student -f '^/bin/bash --noprofile --norc -p -s|submit_sessio[n]|setup_en[v]' >/dev/null; do sleep 0.05; done"
     life.cluster.run("login", life.user, "bash", "-c", gone, check=True)
 
 

@@ -494,8 +494,15 @@ def test_host_keys_are_verified_and_agents_stay_at_home(path):
 @pytest.mark.parametrize("path", sorted(TEMPLATE.glob("*.sh")), ids=name_of)
 def test_a_script_begins_as_all_do(path):
     text = path.read_text(encoding="utf-8")
-    assert text.startswith(f"#!/usr/bin/env bash\n# {path.name}: ")
-    assert [line for line in text.split("\n") if line and not line.startswith("#")][0] == "set -euo pipefail"
+    lines = [line for line in text.split("\n") if line and not line.startswith("#")]
+    if path.name.startswith("tunnel_"):
+        assert text.startswith(f"#!/usr/bin/env bash\n# {path.name}: ")
+    else:
+        # it also runs on the cluster: nobody's own settings come with it
+        assert text.startswith(f"#!/bin/bash -p\n# {path.name}: ")
+        assert lines.pop(0) == '[[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"'
+        assert lines[2:4] == ['source "$FOLDER/lib/cluster/clean.sh"', 'begin_clean "$@"']
+    assert lines[0] == "set -euo pipefail"
     assert text.count("\n") <= 150
 
 

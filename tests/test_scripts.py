@@ -431,7 +431,7 @@ def test_without_sshuttle_people_are_told_how_to_get_it(make_folder, script):
             "\x1b[31mWelcome" + 70000 * "!",
             0,
             f"What alice@narval.alliancecan.ca answered cannot be understood: ^[[31mWelcome{'!' * 187}. Does one of your "
-            "startup files there (~/.bashrc, ~/.bash_profile) print something in the background?",
+            "startup files there (~/.bashrc; with zsh ~/.zshenv) print something in the background?",
         ),
     ],
 )
@@ -443,7 +443,7 @@ def test_without_an_address_the_cluster_is_asked_and_not_believed(make_folder, s
     assert done.returncode in (1, 64)
     settings, asked = command.calls("ssh").splitlines()
     assert settings == f"{SSH[4:-3]} -G alice@narval.alliancecan.ca"
-    assert asked == f"{SSH[4:-3]} alice@narval.alliancecan.ca bash -l -s"
+    assert asked == f"{SSH[4:-3]} alice@narval.alliancecan.ca /bin/bash --noprofile --norc -p -s"
 
 
 def test_the_session_that_the_cluster_names_is_connected_to(make_folder, script, command):
@@ -511,9 +511,75 @@ def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command,
 )
 def test_a_tunnel_does_not_begin_on_the_cluster(make_folder, script, command, name, language, words):
     folder = with_a_user(make_folder("least", language=language))
-    done = script(folder / name, URL, **command("salloc"))
+    done = script(folder / name, URL, **command("sbatch"), CC_CLUSTER="narval")
     expected = french(words) if language == "fr" else words
     assert (done.returncode, done.stdout, done.stderr) == (64, "", f"{name}: {expected}\n")
+
+
+ON_THE_CLUSTER = "You are on the cluster; run this on your computer, in your copy of this folder."
+NARVAL = {"cluster": "narval", "account": "def-yourpi"}
+TRILLIUM = {"cluster": "trillium", "account": "def-yourpi"}
+OTHER = {"cluster": "other", "login_host": "login.example.org", "account": "none"}
+WHERE = {
+    # a workstation with a Slurm of its own is a laptop
+    "workstation": (NARVAL, {}, "tunnel_ssh.sh", None),
+    "workstation with the Alliance's modules": (NARVAL, {"CC_CLUSTER": "computecanada"}, "tunnel_ssh.sh", None),
+    "workstation, other cluster": (OTHER, {}, "tunnel_ssh.sh", None),
+    "node, other cluster": (OTHER, {"SLURM_JOB_ID": "1"}, "tunnel_ssh.sh", ON_THE_CLUSTER),
+    "login node, other cluster": (OTHER, {"SSH_CONNECTION": "x"}, "tunnel_ssh.sh", ON_THE_CLUSTER),
+    "other is narval": (
+        {**OTHER, "login_host": "narval.alliancecan.ca"},
+        {"CC_CLUSTER": "narval", "SSH_CONNECTION": "x"},
+        "tunnel_ssh.sh",
+        ON_THE_CLUSTER,
+    ),
+    "wrong cluster": (
+        NARVAL,
+        {"CC_CLUSTER": "fir"},
+        "tunnel_ssh.sh",
+        "This is fir, and settings.yml:8 names narval; log in there: ssh alice@narval.alliancecan.ca",
+    ),
+    "wrong cluster, salloc": (
+        NARVAL,
+        {"CC_CLUSTER": "rorqual"},
+        "start_salloc.sh",
+        "This is rorqual, and settings.yml:8 names narval; log in there: ssh alice@narval.alliancecan.ca",
+    ),
+    "wrong cluster, batch": (
+        OTHER,
+        {"CC_CLUSTER": "fir"},
+        "submit_session.sh",
+        "This is fir, and settings.yml:8 names login.example.org; log in there: ssh alice@login.example.org",
+    ),
+    "wrong login node": (
+        {**TRILLIUM, "gpus": 1},
+        {"CC_CLUSTER": "trillium", "AT": "tri-login02"},
+        "submit_session.sh",
+        "This login node (tri-login02) is not the one for such jobs (see settings.yml:15); log in to the right one: ssh alice@trillium-gpu.alliancecan.ca",
+    ),
+    "wrong login node, no GPU": (
+        TRILLIUM,
+        {"CC_CLUSTER": "trillium", "AT": "trig-login01"},
+        "setup_env.sh",
+        "This login node (trig-login01) is not the one for such jobs (see settings.yml:15); log in to the right one: ssh alice@trillium.alliancecan.ca",
+    ),
+}
+"""Where there is a Slurm: the folder's answers, the environment, and how the script ends; None: it goes on, and connects."""
+
+
+@pytest.mark.parametrize(("answers", "variables", "name", "words"), WHERE.values(), ids=WHERE)
+def test_slurm_alone_does_not_say_that_this_is_the_cluster(
+    make_folder, script, command, answers, variables, name, words
+):
+    folder = with_a_user(make_folder(answers))
+    for tool in ("sbatch", "salloc", "ssh", "getent"):
+        variables = {**command(tool, "", 255), **variables}
+    command("hostname", variables.pop("AT", "desk"))
+    done = script(folder / name, *([URL] if name == "tunnel_ssh.sh" else []), **variables)
+    if words:
+        assert (done.returncode, done.stderr) == (64, f"{name}: {words}\n")
+    else:
+        assert done.stdout.startswith("Connecting to ")
 
 
 def test_nobody_is_asked_who_they_are_where_nobody_can_answer(pristine_folder, script):

@@ -640,6 +640,7 @@ VALUES = {
     "gpu_login_host": re.compile(HOST),
     "host_keys": re.compile("SHA256:[A-Za-z0-9+/]{43}"),
     "host_keys_page": re.compile(rf"https://{HOST}/\S*"),
+    "gpu_login_nodes": re.compile("[a-z]+"),
     "reach": re.compile("node|jump|local"),
     "account_prefixes": re.compile("[a-z][a-z0-9]*"),
     "hours_max": NUMBER_OR_UNKNOWN,
@@ -663,7 +664,7 @@ VALUES = {
     "kernel_modules": re.compile("|".join(name for name in PLUGINS["kernels"] if name.endswith("-kernel"))),
     "web": re.compile(rf"https://{HOST}(/\S*)?|none"),
 }
-OPTIONAL = {"gpu_login_host", "gpus_min", "gpu_by_gres", "host_keys", "host_keys_page"}
+OPTIONAL = {"gpu_login_host", "gpu_login_nodes", "gpus_min", "gpu_by_gres", "host_keys", "host_keys_page"}
 
 
 @pytest.mark.parametrize("name", IN_SERVICE)

@@ -47,19 +47,17 @@ def kill_in(phase, life):
     on_login = life.cluster.run
     command, words = PHASES[phase] if isinstance(PHASES[phase], tuple) else ("nothing", "")
     wrapper = f'#!/bin/bash\n[[ "$*" != {words.replace(" ", chr(92) + " ")} ]] || {{ {HOLD}; }}\nexec /usr/bin/{command} "$@"\n'
-    on_login("login", "student", "bash", "-c", "rm -rf ~/.held ~/reached; touch ~/held", check=True)
-    life.cluster.write("login", "student", f".held/{command}", wrapper)
-    on_login("login", "student", "chmod", "+x", f".held/{command}", check=True)
-    line = "cd other && PATH=~/.held:$PATH exec setsid --wait ./setup_env.sh"
-    process = life.cluster.spawn("login", "student", "bash", "-c", line)
-    if command == "nothing":
-        process.wait_for(PHASES[phase])
-    else:
-        assert life.on_login("until [[ -e ~/reached ]]; do sleep 0.05; done").returncode == 0
-    kill = "pkill -KILL --session $(pgrep --oldest -u student -f '^bash ./setup_env.sh')"
-    on_login("login", "student", "bash", "-c", kill, check=True)
-    on_login("login", "student", "rm", "-rf", ".held", "held", check=True)
-    assert process.wait() != 0
+    on_login("login", "student", "bash", "-c", "rm -rf ~/reached; touch ~/held", check=True)
+    with life.in_front(**{command: wrapper}):
+        process = life.cluster.spawn("login", "student", "bash", "-c", "cd other && exec setsid --wait ./setup_env.sh")
+        if command == "nothing":
+            process.wait_for(PHASES[phase])
+        else:
+            assert life.on_login("until [[ -e ~/reached ]]; do sleep 0.05; done").returncode == 0
+        kill = "pkill -KILL --session $(pgrep --oldest -u student -f '^/bin/bash -p ./setup_env.sh')"
+        on_login("login", "student", "bash", "-c", kill, check=True)
+        on_login("login", "student", "rm", "-rf", "held", check=True)
+        assert process.wait() != 0
     # it had not come to its end
     assert "The environment is ready" not in process.output
 

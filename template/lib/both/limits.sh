@@ -20,6 +20,8 @@ PING=5
 SILENCE=10
 # from the connection to the first answer: the startup files of a busy login node take their time
 GREETING=20
+# and that long where its sshd is there at once: conda, modules and network disks in a startup file take their time
+LOGIN_SHELL=120
 # how long a silent connection may take to recover once the network is back; TCP tries again ever more seldom
 RECOVERY=120
 # a line that says what is awaited comes only after this
@@ -36,6 +38,8 @@ SUBMISSION=1800
 # Slurm is asked this long after the submission, then after twice that, and so on up to the longest pause
 FIRST_QUERY=5
 LONGEST_PAUSE=60
+# a query of Slurm's; its controller is restarted within a minute, and its commands wait for it 10 s and more (MessageTimeout)
+SLURM_ANSWER=60
 # the session's own record is looked at ten times a second for this long after something has changed
 EAGER=60
 

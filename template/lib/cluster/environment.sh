@@ -68,7 +68,8 @@ session_modules() {
   echo $modules
 }
 
-# complete_environment: a job may start with nothing (srun --export=NONE, as on Trillium); zsh and fish have no `module`
+# complete_environment: a job may start with nothing (srun --export=NONE, as on Trillium), and a clean bash (clean.sh) has
+# no `module`
 complete_environment() {
   export USER=${USER:-$(id -un)}
   if [[ ! ${HOME:-} ]]; then
@@ -78,7 +79,11 @@ complete_environment() {
   [[ $SETTING_python_module != none && ! $PRINT ]] || return 0
   type module &>/dev/null && return
   set +eu
-  source /etc/profile &>/dev/null
+  # where modules are in use, their function alone: /etc/profile may begin PATH anew
+  # shellcheck source=/dev/null
+  ! the_clusters "${MODULESHOME:-}/init/bash" || source "$MODULESHOME/init/bash"
+  type module &>/dev/null || source /etc/profile &>/dev/null
+  [[ ! ${TAKEN:-} || ! ${LOADEDMODULES:-} ]] || module reload &>/dev/null
   set -eu
 }
 

@@ -5,9 +5,8 @@
 slurm_options() {
   local cores=$SETTING_cores
   doubt_account
-  # they would win over a batch script's own lines (https://docs.alliancecan.ca/wiki/Running_jobs, 2026-02-27)
-  unset SBATCH_JOB_NAME SBATCH_TIMELIMIT SBATCH_MEM_PER_CPU SBATCH_OUTPUT SBATCH_REQUEUE SBATCH_GPUS_PER_NODE
-  [[ $SETTING_account == none ]] || unset SBATCH_ACCOUNT
+  # it would win over a batch script's own line (https://docs.alliancecan.ca/wiki/Running_jobs, 2026-02-27)
+  [[ $SETTING_account == none ]] || unset SBATCH_ACCOUNT SALLOC_ACCOUNT SLURM_ACCOUNT
   SLURM_OPTIONS=(--time="$SETTING_hours:00:00")
   if [[ $FACT_allocation == node ]]; then
     # all of a node is given, so all of it is asked for; with GPUs, the cores that come with them
@@ -44,11 +43,6 @@ gpu_request() {
   printf '%s\n' "$option$model$SETTING_gpus"
 }
 
-# on_compute_node: is this a task of a job? (the shell that a bare salloc leaves on the login node is not)
-on_compute_node() {
-  [[ ${SLURMD_NODENAME:-} ]]
-}
-
 # submission_folder: prints where jobs are submitted from when that is not simply here
 submission_folder() {
   local here home
@@ -82,6 +76,13 @@ run_in_slurm() {
   refusal=$(sed -n -E 's/^(salloc|sbatch): error: (Job submit\/allocate|Batch job submission) failed: //p' "$words")
   rm -f "$words"
   [[ $refusal ]] || return "$status"
+  case $refusal in
+    # no refusal: it may have been received, and only its answer was lost
+    *"timed out"* | *"Unable to contact"* | *"Zero Bytes"* | *"onnection"* | *"standby mode"*)
+      [[ $1 != try_job ]] || die check_no_estimate words="$refusal"
+      die perhaps_queued refusal="$refusal"
+      ;;
+  esac
   die refused refusal="$refusal" place="$(place_of "$refusal")"
 }
 

@@ -18,7 +18,7 @@ need_user() {
 # need_tunnel: ends the script for this computer itself, where there is nothing to tunnel to
 need_tunnel() {
   [[ $FACT_reach != local ]] || misuse no_tunnel_needed place="$LINE_cluster"
-  ! command -v salloc >/dev/null || misuse not_on_your_computer
+  ! on_the_cluster || misuse not_on_your_computer
 }
 
 # take_address: what the script has been given; a token in its arguments would be in the list of processes while it runs

@@ -3,13 +3,16 @@
 # limits.sh, places.sh and requests.sh. A request is a line from standard input: a number, its name and its words, with
 # tabs between. An answer is a line that begins with "passerelle" and that number; every other line is for the user's eyes.
 exec 2>&1 8>&1
+# for this bash alone: a comma in LANG's numbers is none of "read -t"
+LC_ALL=C
 CHILD="" JOB="" UP="" NUMBER=0
 
-# tell KIND WORD...: answers the request that is being served; what Slurm says may have a tab or a new line in it
+# tell KIND WORD...: answers the request that is being served; what Slurm says may have a tab or a new line in it. Whatever
+# has printed before may have left its line open.
 tell() {
   local IFS=$'\t'
   set -- "${@//[$'\t\n']/ }"
-  printf 'passerelle\t%s\t%s\n' "$NUMBER" "$*"
+  printf '\npasserelle\t%s\t%s\n' "$NUMBER" "$*"
 }
 
 # attend: the loop; it ends when lab does
@@ -33,12 +36,19 @@ attend() {
   done
   # what was begun for a lab that is gone
   [[ ! $CHILD ]] || kill -TERM -- "-$CHILD" 2>/dev/null
+  # queries that still wait for Slurm
+  # shellcheck disable=SC2046 # words
+  kill $(jobs -p) 2>/dev/null
 }
 
 # serve NUMBER REQUEST WORD...
 serve() {
   NUMBER=$1
-  "answer_$2" "${@:3}"
+  case $2 in
+    # Slurm may take its time, and the sign of life must not wait for it
+    find | list | node | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
+    *) "answer_$2" "${@:3}" ;;
+  esac
 }
 
 # begin COMMAND...: in the background and in a process group of its own, so that it may take long and can be ended
@@ -60,7 +70,7 @@ look() {
     UP=yes
   elif [[ $UP ]] || ((SECONDS >= NEXT)); then
     # ever more seldom, and no more once the server is up: that is seen from the session's own record
-    answer_state "$JOB"
+    answer_state "$JOB" </dev/null &
     PAUSE=$((PAUSE * 2 > LONGEST_PAUSE ? LONGEST_PAUSE : PAUSE * 2))
     [[ ! $UP ]] || PAUSE=$FIRST_QUERY
     UP="" NEXT=$((SECONDS + PAUSE))

@@ -34,6 +34,7 @@ build_environment() {
   make_virtual_environment "$new"
   run source "$new/bin/activate"
   : "${VIRTUAL_ENV:=$new}"
+  pip_settings pip
   pip_install --upgrade pip
   # shellcheck disable=SC2086 # words
   pip_install $packages
@@ -52,11 +53,28 @@ build_environment() {
 
 # make_virtual_environment FOLDER: by virtualenv as on the wiki page, or by Python itself where there is none
 make_virtual_environment() {
+  # nothing of a virtualenv.ini of the person's own
+  [[ $PRINT ]] || export VIRTUALENV_CONFIG_FILE=${VIRTUALENV_CONFIG_FILE:-/dev/null}
   if [[ $FACT_pip_source == wheelhouse ]] || command -v virtualenv >/dev/null; then
     run virtualenv --no-download "$1" || die no_virtual_environment path="$1"
   else
     run python3 -m venv "$1" || die no_virtual_environment path="$1"
   fi
+}
+
+# pip_settings PIP...: of a person's pip.conf, where packages come from; whatever else it says would put them elsewhere.
+# Where a site has its own file (PIP_CONFIG_FILE), pip reads no other.
+pip_settings() {
+  local line name
+  [[ ! $PRINT && ! ${PIP_CONFIG_FILE:-} ]] || return 0
+  while IFS= read -r line; do
+    if [[ $line =~ ^(global|install)[.]((extra-)?index-url|trusted-host|(client-)?cert|proxy|timeout|retries|(no-)?cache-dir)=\'(.*)\'$ ]]; then
+      name=PIP_$(tr 'a-z-' 'A-Z_' <<<"${BASH_REMATCH[2]}")
+      # several addresses stand in lines of their own
+      [[ ${!name+set} ]] || export "$name=${BASH_REMATCH[6]//\\n/ }"
+    fi
+  done < <("$@" config list 2>/dev/null)
+  export PIP_CONFIG_FILE=/dev/null
 }
 
 # pip_install PACKAGE...: pip, with a clear line when it fails
@@ -185,6 +203,7 @@ add_packages() {
   modules="$(recorded_modules) $(plugin_modules)"
   load_modules "$modules"
   run source "$path/bin/activate"
+  pip_settings pip
   plugin_add "$@" || die add_failed packages="$*" kernel="$kernel"
 }
 
@@ -196,6 +215,7 @@ register_environment() {
   [[ -x $environment/bin/python ]] || misuse not_an_environment path="$environment"
   modules=$(session_modules)
   load_modules "$modules"
+  pip_settings "$environment/bin/python" -m pip
   "$environment/bin/python" -c 'import ipykernel' 2>/dev/null \
     || run "$environment/bin/python" -m pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ipykernel || die pip_failed
   if shared_environment && [[ -O $path ]]; then where=(--prefix "$path"); fi

@@ -1,10 +1,11 @@
 # shellcheck shell=bash
-# One step of `lab check` on the login node, in a process of its own, so that it can be given up: bash lib/login_node/check.sh STEP.
+# One step of `lab check` on the login node, in a process of its own, so that it can be given up: bash -p lib/login_node/check.sh STEP.
 # The last line it prints is what lab shows: NAME=VALUE, tabs between, when all is well; else, with another status than 0,
 # what is wrong and what to do.
 set -euo pipefail
-unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+source "$FOLDER/lib/cluster/clean.sh"
+begin_clean "$@"
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"

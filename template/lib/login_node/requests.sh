@@ -7,6 +7,14 @@ export SLURM_TIME_FORMAT=%s
 # now: prints the seconds since 1970 (bash 4.4 has no EPOCHSECONDS)
 now() { printf '%(%s)T\n' -1; }
 
+# slurm COMMAND...: one of its queries; what gives no answer is given up
+slurm() {
+  local status=0
+  timeout --kill-after="$SSH_ANSWER" "$SLURM_ANSWER" "$@" 8>&- || status=$?
+  ((status != 124)) || echo "$1: no answer within $SLURM_ANSWER s" >&2
+  return "$status"
+}
+
 # --- the folder -------------------------------------------------------------------------------------------------------
 
 # find_folder NAME: sets FOLDER (NAME is a path, when lab runs here itself), and STATE: there, missing, or other where
@@ -41,6 +49,8 @@ sum_of_folder() {
 # backslash and what ends a line or a word are written as "printf %b" reads them.
 answer_files() {
   find_folder "$1"
+  # as tell does
+  echo
   [[ $STATE != there ]] || (cd -- "$FOLDER" \
     && find . "${LEFT_OUT[@]}" -prune -o ! -type d -printf '%y:%s:%T@:%m/%P\0' 2>/dev/null \
     | LC_ALL=C sed -z 's/\\/\\\\/g; s/\n/\\n/g; s/\r/\\r/g; s/\t/\\t/g; s/\//\t/; s/^/passerelle\t'"$NUMBER"'\tfile\t/' \
@@ -113,15 +123,14 @@ answer_withdraw() {
     wait "$CHILD" 2>/dev/null
     CHILD=""
   fi
-  job=$(job_called "$1") || return
-  tell withdrawn "$job"
+  { job=$(job_called "$1") && tell withdrawn "$job"; } </dev/null &
 }
 
 # job_called NAME: prints the number of the user's oldest job of that name that has not ended; false when Slurm does not
 # say, which is told
 job_called() {
   local jobs
-  jobs=$(squeue --me --noheader --name="$SESSION_PREFIX$1" --states=PENDING,CONFIGURING,RUNNING,SUSPENDED \
+  jobs=$(slurm squeue --me --noheader --name="$SESSION_PREFIX$1" --states=PENDING,CONFIGURING,RUNNING,SUSPENDED \
     --sort=i --format=%i 2>&1) || {
     tell trouble "$jobs" >&8
     return 1
@@ -147,10 +156,10 @@ record_of() {
 # answer_state JOB: one query; tells state, reason, (expected) start, node, and what Slurm wrote about its memory
 answer_state() {
   local answer state reason start node
-  answer=$(squeue --noheader --jobs="$1" --states=all --format='%T|%r|%S|%N' 2>&1)
+  answer=$(slurm squeue --noheader --jobs="$1" --states=all --format='%T|%r|%S|%N' 2>&1)
   if [[ $answer == *"Invalid job id"* || ! $answer ]]; then
     # it ended longer ago than squeue remembers; just after submission this is empty, too, which means nothing
-    state=$(sacct --noheader --parsable2 --allocations --jobs="$1" --format=State)
+    state=$(slurm sacct --noheader --parsable2 --allocations --jobs="$1" --format=State)
     [[ ! $state ]] || tell state "${state%% *}" "$state" "" "" ""
   elif [[ $answer == *"|"*"|"* ]]; then
     IFS='|' read -r state reason start node <<<"$answer"
@@ -172,7 +181,7 @@ memory_words() {
 # answer_list: tells every session that waits or runs: squeue once, sstat once
 answer_list() {
   local jobs line job state reason start end node given cores name running=""
-  jobs=$(squeue --me --noheader --sort=i \
+  jobs=$(slurm squeue --me --noheader --sort=i \
     --Format='JobID:|,State:|,Reason:|,StartTime:|,EndTime:|,NodeList:|,tres-alloc:|,NumCPUs:|,Name:' 2>&1) || {
     tell trouble "$jobs"
     return
@@ -185,7 +194,7 @@ answer_list() {
       [[ $state != RUNNING ]] || running+=,$job
     fi
   done <<<"$jobs"
-  [[ ! $running ]] || sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
+  [[ ! $running ]] || slurm sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
     | while IFS='|' read -r -a line; do tell usage "${line[@]}"; done
   tell end
 }
@@ -193,10 +202,16 @@ answer_list() {
 # answer_stop JOB NAME: cancels that job, if it still is the session of that name
 answer_stop() {
   local words
-  words=$(squeue --me --noheader --jobs="$1" --format=%j 2>/dev/null)
-  if [[ $words != "$SESSION_PREFIX$2" && $1 != "$2" ]]; then
+  words=$(slurm squeue --me --noheader --jobs="$1" --format=%j 2>&1) || {
+    # it has forgotten a job that ended a while ago; any other trouble says nothing of the job
+    [[ $words == *"Invalid job id"* ]] || {
+      tell trouble "$words"
+      return
+    }
+  }
+  if [[ $'\n'$words$'\n' != *$'\n'"$SESSION_PREFIX$2"$'\n'* && $1 != "$2" ]]; then
     tell stopped ""
-  elif words=$(scancel "$1" 2>&1); then
+  elif words=$(slurm scancel "$1" 2>&1); then
     tell stopped "$1"
   else
     tell trouble "$words"
@@ -242,7 +257,7 @@ check_steps() {
   local step words status
   for step in account quota modules environment; do
     status=0
-    words=$(timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" bash "$FOLDER/lib/login_node/check.sh" "$step" 2>&1) || status=$?
+    words=$(timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" "$BASH" -p "$FOLDER/lib/login_node/check.sh" "$step" 2>&1) || status=$?
     # a command's own words may stand above ours
     [[ $status == 0 || $words != *$'\n'* ]] || printf '%s\n' "${words%$'\n'*}"
     words=${words##*$'\n'}
@@ -255,5 +270,5 @@ check_steps() {
 
 # answer_node NODE: tells what Slurm says of a node
 answer_node() {
-  tell node "$(sinfo --noheader --nodes="$1" --format=%T 2>/dev/null | head -n 1)"
+  tell node "$(slurm sinfo --noheader --nodes="$1" --format=%T 2>/dev/null | head -n 1)"
 }

@@ -6,11 +6,12 @@ plugin_modules() {
 }
 
 plugin_setup() {
-  local where="user = TRUE"
+  local where="user = TRUE" spec=${JUPYTER_DATA_DIR:-$HOME/.local/share/jupyter}
   r_library
-  if shared_environment; then where="prefix = \"$VIRTUAL_ENV\""; fi
+  if shared_environment; then where="prefix = \"$VIRTUAL_ENV\"" spec=$VIRTUAL_ENV/share/jupyter; fi
   r_install crayon pbdZMQ devtools IRkernel
   run Rscript -e "IRkernel::installspec($where)"
+  [[ $PRINT ]] || find_irkernel "$spec/kernels/ir/kernel.json"
 }
 
 plugin_add() {
@@ -22,9 +23,26 @@ plugin_environment() {
   r_library
 }
 
+# find_irkernel SPEC: has the kernel find its library behind those of a project, whose .Rprofile may name its own alone (renv)
+find_irkernel() {
+  local library
+  library=$(Rscript -e 'cat("", dirname(find.package("IRkernel")), sep = "\n")' | tail -n 1)
+  python - "$1" "$library" <<'EDIT'
+import json, sys
+with open(sys.argv[1], encoding="utf-8") as file:
+    spec = json.load(file)
+main, path = "IRkernel::main()", json.dumps(sys.argv[2])
+spec["argv"] = [f".libPaths(c(.libPaths(), {path})); {main}" if word == main else word for word in spec["argv"]]
+with open(sys.argv[1], "w", encoding="utf-8") as file:
+    json.dump(spec, file, indent=1)
+EDIT
+}
+
 # r_install PACKAGE...: what is missing of them, into the user's library; R's own status says nothing of failures
 r_install() {
   local names
+  # not in a project, whose .Rprofile may name another library
+  [[ $PRINT ]] || cd || return 1
   printf -v names ', "%s"' "$@"
   run Rscript -e "packages <- c(${names#, })" -e '
     library <- Sys.getenv("R_LIBS_USER")

@@ -10,12 +10,14 @@ import queue
 import re
 import shlex
 import signal
+import subprocess
 import threading
 import time
 
 from .limits import LIMITS
 from .messages import FOLDER, Trouble, printable, say, warn
 from .paths import LEFT_OUT
+from .rsh import DOOR
 from .waiting import Waiting, clock
 
 JOB, TIME, TEXT, REST = "[0-9]{1,12}", "[0-9]{1,11}", r"[^\t]*", ".*"
@@ -75,6 +77,8 @@ ANSWERS = {
     "node": ("node",),
 }
 """The requests (answer_NAME of requests.sh), and the kinds of answers to each."""
+BASH = re.compile("passerelle\t0\tbash\t[0-9][^\t]*")
+"""What answers there is bash; only then the rest is sent."""
 HELLO = "passerelle\t0\thello"
 LINE = 16384
 """A line is no longer, in bytes; two paths as long as Linux allows would fit."""
@@ -98,7 +102,7 @@ class Channel:
         self.waiting = Waiting()
         self.interrupted = ""
         self._events, self._ahead = queue.SimpleQueue(), threading.Semaphore(AHEAD)
-        self._process, self._answers = None, []
+        self._process, self._answers, self._script = None, [], b""
         self._numbers = itertools.count(1)
         for name in ["SIGINT", "SIGTERM", "SIGHUP"]:
             if hasattr(signal, name):
@@ -119,7 +123,12 @@ class Channel:
     def request(self, *words):
         """Send a request; return its number, which its answers repeat."""
         number = str(next(self._numbers))
-        self._write("\t".join([number, *map(str, words)]).encode("utf-8", "surrogateescape") + b"\n")
+        line = "\t".join([number, *map(str, words)]).encode("utf-8", "surrogateescape") + b"\n"
+        if self._script:
+            # what would read it now is not known to be bash
+            self._script += line
+        else:
+            self._write(line)
         return number
 
     def call(self, *words, show=None, again=False, limit=None, warns=False):
@@ -185,7 +194,7 @@ class Channel:
             if (left := deadline - time.monotonic()) <= 0:
                 return None
             self._listen(left)
-            if self.silence > self._patience and self._events.empty():
+            if self.silence > self._patience and self._events.empty() and not self._is_slow():
                 raise Lost
 
     # --- the channel --------------------------------------------------------------------------------------------------
@@ -201,14 +210,17 @@ class Channel:
         self._began = self._heard = self._pinged = time.monotonic()
         self._unanswered = self._heard
         # hello does not prove that the requests are answered
-        self._greeted = self._served = False
+        self._greeted = self._served = self._slow = False
+        self._empty = ""
         # ssh may be asking for a password
         self.waiting.quiet = self.connection.separate
         parts = ("both/limits.sh", "cluster/places.sh", "login_node/attend.sh", "login_node/requests.sh")
-        script = b"\n".join((FOLDER / "lib" / part).read_bytes() for part in parts)
+        clean, *rest = ((FOLDER / "lib" / part).read_bytes() for part in ("cluster/clean.sh", *parts))
         left_out = " -o ".join(["-path ./personal.yml", *(f"-name {shlex.quote(name)}" for name in LEFT_OUT)])
         # a startup file may have printed a line without its end
-        self._write(script + f"\nLEFT_OUT=('(' {left_out} ')')\necho\ntell hello\nattend\n".encode())
+        begin = f"LEFT_OUT=('(' {left_out} ')')\necho\ntell hello\nattend\n".encode()
+        self._script = b"\n".join([clean, b"clean_login", *rest, begin])
+        self._write(DOOR)
         threading.Thread(target=self._read, args=[process], daemon=True).start()
 
     def _read(self, process):
@@ -253,7 +265,11 @@ class Channel:
         text = line.rstrip("\r\n")
         mark, number, answer = (*text.split("\t", 2), "", "")[:3]
         kind = answer.split("\t")[0]
-        if text == HELLO:
+        if BASH.fullmatch(text):
+            self._heard, self._unanswered = time.monotonic(), None
+            script, self._script = self._script, b""
+            self._write(script)
+        elif text == HELLO and not self._script:
             self._heard, self._unanswered = time.monotonic(), None
             self._greeted, self.waiting.quiet = True, False
         elif not self._greeted:
@@ -262,11 +278,16 @@ class Channel:
             self._heard = time.monotonic()
         elif mark != "passerelle":
             self.waiting.done()
-            print(printable(text.expandtabs()), flush=True)
+            # before an answer an empty line only ends another one (tell in attend.sh)
+            text, self._empty = f"{self._empty}{printable(text.expandtabs())}", ""
+            if text.strip("\n"):
+                print(text, flush=True)
+            else:
+                self._empty = f"{text}\n"
         elif not (found := line.endswith("\n") and kind in _SHAPES and _SHAPES[kind].fullmatch(answer)):
             raise self._garbled(text)
         else:
-            self._served = True
+            self._served, self._empty = True, self._empty[1:]
             if answer != "alive":
                 self._answers.append([number, kind, *found.groups()])
 
@@ -295,12 +316,23 @@ class Channel:
         if self._greeted:
             return LIMITS.SILENCE
         # somebody may be typing a password
-        return float("inf") if self.connection.separate and not self._noisy else LIMITS.GREETING
+        if self.connection.separate and not self._noisy:
+            return float("inf")
+        return LIMITS.LOGIN_SHELL if self._slow else LIMITS.GREETING
+
+    def _is_slow(self):
+        """Return whether it is the login shell that takes long, and not the network; says so."""
+        if self._greeted or self._slow or self.connection.separate or not self.connection.reachable():
+            return False
+        self._slow = True
+        self.waiting.done()
+        warn("shell_slow", login=self.connection.login, seconds=int(self.silence))
+        return True
 
     @property
     def _deaf(self):
         """Return whether there is somebody who has never answered, nor would in another channel."""
-        return not self._served and (self.silence < self._patience or self._noisy)
+        return not self._served and (self.silence < self._patience or self._noisy or self._slow)
 
     @property
     def _noisy(self):
@@ -310,9 +342,17 @@ class Channel:
     def _no_answer(self):
         """Return the Trouble of a channel that is lost and is not to be repaired."""
         if self._deaf:
+            if not self._greeted and (self._slow or self._ended_by_itself()):
+                return Trouble("no_shell", login=self.connection.login)
             unheard = self.connection.separate and self._heard == self._began
             return Trouble("no_connection" if unheard else "no_answer", login=self.connection.login)
         return Trouble("no_word", login=self.connection.login, seconds=int(self.silence))
+
+    def _ended_by_itself(self):
+        """Return whether what the login node has started has ended, and not ssh (255)."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(LIMITS.SSH_ANSWER) != 255
+        return False
 
     # --- after a lost connection --------------------------------------------------------------------------------------
 

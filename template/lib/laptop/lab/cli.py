@@ -166,7 +166,7 @@ def start(command, options):
 
     from .connection import Connection, Here, SeparateConnections
 
-    if shutil.which("sbatch"):
+    if shutil.which("sbatch") and is_here():
         return settings, Here()
     if not settings.login:
         if not sys.stdin.isatty():
@@ -177,6 +177,19 @@ def start(command, options):
     if os.name == "nt" or settings.personal.get("connection") == "separate":
         return settings, SeparateConnections(settings.login, settings.facts, COMMANDS[command].logins)
     return settings, Connection(settings.login, settings.facts)
+
+
+def is_here():
+    """Return whether this computer is the folder's cluster; on another one's login node bash says so, and lab ends."""
+    import subprocess
+
+    script = str(FOLDER / "lib/login_node/here.sh")
+    # "lab" is what its line begins with
+    command = ["/bin/bash", "-p", "-c", 'source "$1"', "lab", script]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode > 1:
+        sys.exit(done.returncode)
+    return done.returncode == 0
 
 
 def need_plumbum():

@@ -23,6 +23,7 @@ from .host_key import compare_host_key
 from .limits import LIMITS
 from .messages import FOLDER, Trouble, say, warn
 from .ports import listens
+from .rsh import CLEAN_BASH
 from .ssh_words import SSH_CONFIG, options, show_words, ssh_command, ssh_settings
 
 PATIENT = options(ConnectTimeout=LIMITS.SSH_CONNECT)
@@ -124,7 +125,7 @@ class Connection:
     @property
     def shell_command(self):
         """Return the command, as a list of words, that starts bash on the login node, within the connection."""
-        return self.client[self.login, "bash", "-l", "-s"].formulate()
+        return self.client[self.login, CLEAN_BASH].formulate()
 
     def shell(self):
         """Start that bash and return its process (binary pipes)."""
@@ -227,7 +228,7 @@ class SeparateConnections(Connection):
 
     def shell(self):
         """Start that bash and return its process (binary pipes)."""
-        command = self.ssh["-T", options(ClearAllForwardings="yes"), self.login, "bash", "-l", "-s"]
+        command = self.ssh["-T", options(ClearAllForwardings="yes"), self.login, CLEAN_BASH]
         self._shell = start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._shell
 
@@ -322,6 +323,6 @@ class Here:
 
     def shell(self):
         """Start bash and return its process (binary pipes)."""
-        return local["bash"]["-l", "-s"].popen(
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        return subprocess.Popen(
+            CLEAN_BASH, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )

@@ -229,7 +229,12 @@ class Opening:
         channel.interrupted = ""
         if not self.job:
             # a submission that is under way is ended; a job that there is nevertheless is not cancelled
-            (self.job,) = channel.ask("withdrawn", "withdraw", self.name)
+            try:
+                (self.job,) = channel.ask("withdrawn", "withdraw", self.name)
+            except Trouble as trouble:
+                if trouble.key != "slurm_says":
+                    raise
+                raise Trouble("perhaps_submitted", **trouble.values, name=self.name) from None
             if not self.job:
                 say("nothing_submitted")
                 return 130

@@ -12,7 +12,17 @@ import shlex
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
+CLEAN_BASH = ["/bin/bash", "--noprofile", "--norc", "-p", "-s"]
+"""A bash that takes none of a person's settings (template/lib/cluster/clean.sh); every login shell understands it."""
+DOOR = (
+    b'exec /bin/bash --noprofile --norc -p -c \'printf "\\npasserelle\\t0\\tbash\\t%s\\n" "$BASH_VERSION"; '
+    b"exec /bin/bash --noprofile --norc -p -s'\n"
+)
+"""What is sent first, and alone until bash says its version: where a startup file has put another shell in bash's place
+(exec zsh -l), that becomes bash."""
+BASH = b"passerelle\t0\tbash\t"
 MARK = b"\0passerelle\0"
 UNIT = 1 << 16
 
@@ -37,6 +47,13 @@ def carry(source, target, counter):
     os.close(target)
 
 
+def wait_for(mark, channel):
+    """Drop what startup files print, up to a mark."""
+    before = b""
+    while not before.endswith(mark) and (letter := channel.stdout.read(1)):
+        before = (before + letter)[-len(mark) :]
+
+
 def main():
     """Start that bash, have it become rsync, and carry between both."""
     counter = int(os.environ["LAB_COUNT"])
@@ -47,12 +64,14 @@ def main():
     channel = subprocess.Popen(
         shlex.split(os.environ["LAB_SHELL"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     )
-    # bash reads a script from a pipe no further than the end of this line; what follows is rsync's. The host's name
-    # comes first, as for ssh.
-    channel.stdin.write(b"cd; printf '\\0passerelle\\0'; exec " + shlex.join(sys.argv[2:]).encode() + b"\n")
-    before = b""
-    while not before.endswith(MARK) and (letter := channel.stdout.read(1)):
-        before = (before + letter)[-len(MARK) :]
+    channel.stdin.write(DOOR)
+    wait_for(BASH, channel)
+    clean = Path(__file__).resolve().parents[2] / "cluster/clean.sh"
+    # bash reads a script from a pipe no further than the end of a line; what follows is rsync's. The host's name comes
+    # first, as for ssh.
+    command = b"\nclean_login; printf '\\0passerelle\\0'; exec " + shlex.join(sys.argv[2:]).encode() + b"\n"
+    channel.stdin.write(clean.read_bytes() + command)
+    wait_for(MARK, channel)
     threading.Thread(target=carry, args=[0, channel.stdin.fileno(), counter], daemon=True).start()
     carry(channel.stdout.fileno(), 1, counter)
     os._exit(channel.wait())

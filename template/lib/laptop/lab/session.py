@@ -17,8 +17,13 @@ def find_job(channel, name, **how):
 
 
 def stop_job(channel, job, name, **how):
-    """Cancel the job of the session of that name, and say what became of it."""
-    (stopped,) = channel.ask("stopped", "stop", job, name, **how)
+    """Cancel the job of the session of that name, and say what became of it; raises Trouble where Slurm does not say."""
+    try:
+        (stopped,) = channel.ask("stopped", "stop", job, name, **how)
+    except Trouble as trouble:
+        if trouble.key != "slurm_says":
+            raise
+        raise Trouble("perhaps_running", **trouble.values, name=name, job=job) from None
     say("session_stopped" if stopped else "session_was_over", name=name, job=job)
 
 

@@ -80,7 +80,7 @@ def stop(settings, channel, taken):
     except Trouble as trouble:
         # a record that cannot be read keeps no job alive
         session = warn(trouble.key, **trouble.values)
-    stop_job(channel, job, name)
+    stop_job(channel, job, name, again=True)
     if session:
         tunnel_to(session, channel, settings).close()
 
