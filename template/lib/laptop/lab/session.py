@@ -17,7 +17,7 @@ def find_job(channel, name, **how):
 
 
 def stop_job(channel, job, name, **how):
-    """Cancel the job of the session of that name, and say what became of it; raises Trouble where Slurm does not say."""
+    """Cancel that job of the session, and say what became of it; raises Trouble where Slurm does not say."""
     try:
         (stopped,) = channel.ask("stopped", "stop", job, name, **how)
     except Trouble as trouble:
