@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -501,6 +502,16 @@ def test_what_is_wrong_is_said_in_one_line_in_both_languages(make_folder, bash_r
     assert words.decode("utf-8") == f"driver.sh: {expected}\n"
     assert status == 64
     assert not (bash_reader.where / "canary").exists()
+
+
+def test_lab_refuses_jobs_without_a_gpu_where_there_are_none_too(make_folder, script):
+    folder = make_folder({"cluster": "killarney", "account": "aip-yourpi"})
+    set_answer(folder, gpus=0)
+    done = script(Path(sys.executable), folder / "lab", "status", cwd=folder)
+    said = (
+        f"lab: {place_of(folder, 'gpus')}: every job of killarney needs 1 GPU or more; write for example gpus: 1 and "
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", said + "gpu_model: l40s\n")
 
 
 def test_a_script_says_it_in_its_own_name_and_runs_nothing(make_folder, script):
