@@ -21,7 +21,7 @@ param(
 $ErrorActionPreference = 'Stop'
 Set-StrictMode -Version 2
 
-# Read-Flat: the same "name: value" lines that lib/both/settings.sh reads; this script needs single values only
+# Read-Flat: the same "name: value" lines that lib/both/settings.sh reads; this script needs single values, and the first of host_keys
 function Read-Flat([string] $Name) {
     $values = @{}
     $path = Join-Path $PSScriptRoot $Name
@@ -30,9 +30,16 @@ function Read-Flat([string] $Name) {
             if ($line -match '^([a-z][a-z0-9_]*): +([A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*) *( #.*)?$') {
                 $values[$Matches[1]] = $Matches[2]
             }
+            elseif ($line -match '^(host_keys): +\[([^],]+)') { $values[$Matches[1]] = $Matches[2] }
         }
     }
     $values
+}
+
+# Read-Shared: the rest of a line of lib/both that begins so
+function Read-Shared([string] $Name, [string] $Start) {
+    $text = Get-Content -Raw (Join-Path $PSScriptRoot "lib/both/$Name")
+    [regex]::Match($text, '(?m)^' + $Start + '([^\r\n]*)').Groups[1].Value
 }
 
 # Stop-Here: one line of trouble, and the status, which is that of misuse unless told otherwise
@@ -75,7 +82,8 @@ $facts = Read-Flat "plugins/clusters/$($settings['cluster']).yml"
 if ($facts['reach'] -eq 'local') { Stop-Here 'no_tunnel_needed' @{ place = 'settings.yml' } }
 
 if ($addresses.Count -ne 1) { Stop-Here 'one_address' }
-if ($addresses[0] -notmatch '^http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$' -or [int] $Matches[2] -gt 65535) {
+$rule = Read-Shared 'rules.yml' 'address: '
+if ($addresses[0] -notmatch ('^' + $rule + '$') -or [int] $Matches[2] -gt 65535) {
     Stop-Here 'bad_address' @{ address = $addresses[0] }
 }
 $node = $Matches[1]; $remotePort = [int] $Matches[2]; $page = $Matches[3]
@@ -100,24 +108,31 @@ if ($personal['ssh_host']) { $login = $personal['ssh_host'] }
 $port = $remotePort
 if ($personal['port']) { $port = [int] $personal['port'] }
 $wanted = $port
-$tried = [regex]::Match((Get-Content -Raw (Join-Path $PSScriptRoot 'lib/both/limits.sh')), '(?m)^LOCAL_PORTS=([0-9]+)').Groups[1].Value
-$last = [Math]::Min($wanted + [int] $tried - 1, 65535)
+$last = [Math]::Min($wanted + [int] (Read-Shared 'limits.sh' 'LOCAL_PORTS=') - 1, 65535)
 while (Test-Port $port) {
     if ($port -ge $last) { Stop-Here 'no_free_port' @{ first = $wanted; last = $last } 1 }
     $port++
 }
 if ($port -ne $wanted) { [Console]::Error.WriteLine((Get-Message 'other_port' @{ port = $port; taken = $wanted })) }
 
-$arguments = @('-N', '-L', "${port}:${node}:${remotePort}", $login)
+# the ssh of Windows cannot share a connection, and ends where its settings say that it is to
+$own = @('-F', 'lib/laptop/ssh_config', '-o', 'ControlMaster=no', '-o', 'ControlPath=none', '-N')
+$arguments = $own + @('-L', "127.0.0.1:${port}:${node}:${remotePort}", $login)
 # only ssh passes between such a cluster's nodes: log in on the node itself
 if ($facts['reach'] -eq 'jump') {
     $onNode = $node
     if ($user) { $onNode = "$user@$node" }
-    $arguments = @('-N', '-J', $login, '-L', "${port}:localhost:${remotePort}", $onNode)
+    $arguments = $own + @('-J', $login, '-L', "127.0.0.1:${port}:127.0.0.1:${remotePort}", $onNode)
 }
-$url = "http://localhost:$port/$page"
+$url = "http://127.0.0.1:$port/$page"
 if ($Print) { "ssh $arguments"; $url; exit 0 }
 Get-Message 'connecting' @{ login = $login }
 $url
+if ($facts['host_keys']) {
+    # ssh compares what is pasted with the key that the host presents
+    Get-Message 'host_key_to_paste' @{ host = $loginHost; published = $facts['host_keys'] }
+}
+# ssh is told the file's place from here: it parts a path at spaces
+Set-Location -LiteralPath $PSScriptRoot
 & ssh @arguments
 exit $LASTEXITCODE

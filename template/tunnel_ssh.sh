@@ -16,22 +16,24 @@ unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
+source "$FOLDER/lib/laptop/host_key.sh"
 source "$FOLDER/lib/laptop/tunnel.sh"
 parse_options more "$@"
 load_settings
 
 need_tunnel
-((${#OPTIONS[@]} < 2)) || misuse one_address
+take_address
 address=${OPTIONS[0]:-}
 [[ ! $address ]] || read_address "$address"
 need_user
 login=$(login_name)
+[[ $PRINT ]] || compare_host_key "$login"
 if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
   # what the login node prints is data: nothing of it reaches the terminal as it is
   status=0
-  found=$({ ssh "$login" bash -l -s 2>&1 >&3 | cat -v >&2; } 3>&1 \
+  found=$({ ssh_to "$login" bash -l -s 2>&1 >&3 | cat -v >&2; } 3>&1 \
     < <(cat "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh") | first_part) || status=$?
   ((${#found} < 65536)) || die garbled login="$login" words="${found:0:200}"
   ((status == 0)) || die no_connection login="$login"
@@ -44,13 +46,14 @@ fi
 read_address "$address"
 choose_port "${SETTING_port:-$PORT}"
 
-command=(ssh -N -L "$LOCAL_PORT:$NODE:$PORT" "$login")
+ssh=(ssh -F lib/laptop/ssh_config -N) port=127.0.0.1:$LOCAL_PORT
+command=("${ssh[@]}" -L "$port:$NODE:$PORT" "$login")
 # only ssh passes between such a cluster's nodes: log in on the node itself
 on_node=$NODE
 [[ $login != *@* ]] || on_node=${login%%@*}@$NODE
 [[ ! ${SETTING_user:-} ]] || on_node=$SETTING_user@$NODE
-[[ $FACT_reach != jump ]] || command=(ssh -N -J "$login" -L "$LOCAL_PORT:localhost:$PORT" "$on_node")
-url=http://localhost:$LOCAL_PORT/$PAGE
+[[ $FACT_reach != jump ]] || command=("${ssh[@]}" -J "$login" -L "$port:127.0.0.1:$PORT" "$on_node")
+url=http://127.0.0.1:$LOCAL_PORT/$PAGE
 if [[ $PRINT ]]; then
   show_command "${command[@]}"
   printf '%s\n' "$url"
@@ -60,6 +63,7 @@ say connecting login="$login"
 watcher="" tunnel=""
 trap 'kill $watcher $tunnel 2>/dev/null || true' EXIT
 trap 'say tunnel_closed; exit' INT TERM HUP
+cd -- "$FOLDER"
 # in the background only so that a signal is heeded at once; ssh asks its questions at the terminal all the same
 "${command[@]}" &
 tunnel=$!
@@ -69,7 +73,7 @@ status=0
 wait "$tunnel" || status=$?
 # with a shared connection (ControlMaster) ssh is back at once, and the tunnel lives in that connection
 ((status != 0)) || ! answers 127.0.0.1 "$LOCAL_PORT" || {
-  say tunnel_is_shared url="$url" command="ssh -O cancel ${command[*]:2}"
+  say tunnel_is_shared url="$url" command="ssh -O cancel ${command[*]:4}"
   exit
 }
 # say_when_it_answers may have closed it, and said why

@@ -14,22 +14,24 @@ unset CDPATH
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
+source "$FOLDER/lib/laptop/host_key.sh"
 source "$FOLDER/lib/laptop/tunnel.sh"
 parse_options more "$@"
 load_settings
 
 need_tunnel
-((${#OPTIONS[@]} < 2)) || misuse one_address
+take_address
 # sshuttle ends at the login node, and from there only ssh would pass
 [[ $FACT_reach == node ]] || misuse no_sshuttle cluster="$CLUSTER_NAME"
 ((${#OPTIONS[@]} == 0)) || read_address "${OPTIONS[0]}"
 need_user
-command=(sshuttle --dns -Nr "$(login_name)")
+command=(sshuttle --dns -Nr "$(login_name)" -e "ssh -F lib/laptop/ssh_config")
 if [[ $PRINT ]]; then
   show_command "${command[@]}"
   exit
 fi
 command -v sshuttle >/dev/null || die sshuttle_missing
+compare_host_key "$(login_name)"
 if ((${#OPTIONS[@]})); then
   say_when_it_answers "$NODE" "$PORT" "${OPTIONS[0]}" &
   watcher=$!
@@ -37,4 +39,5 @@ if ((${#OPTIONS[@]})); then
 fi
 trap 'say tunnel_closed; exit' INT TERM
 say connecting login="$(login_name)"
+cd -- "$FOLDER"
 "${command[@]}" || die tunnel_failed login="$(login_name)"

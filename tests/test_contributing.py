@@ -367,14 +367,18 @@ def test_the_cluster_elsewhere_the_kernel_the_extension_and_the_setting_work(fol
     assert "pip install jupyterlab nbconvert jupyterlab-quarto ipykernel octave-kernel" in shown
     assert "quarto check" in shown
     assert (
-        ran(script, folder() / "tunnel_sshuttle.sh", "--print") == "sshuttle --dns -Nr USER@login1.lumen.example.edu\n"
+        ran(script, folder() / "tunnel_sshuttle.sh", "--print")
+        == "sshuttle --dns -Nr USER@login1.lumen.example.edu -e 'ssh -F lib/laptop/ssh_config'\n"
     )
 
 
 def test_the_ninth_cluster_works(folder, script):
     made = folder("fr", "boreal", "def-yourpi")
     assert "--account=def-yourpi --partition=gpu srun" in ran(script, made / "start_salloc.sh", "--print")
-    assert ran(script, made / "tunnel_sshuttle.sh", "--print") == "sshuttle --dns -Nr USER@boreal.alliancecan.ca\n"
+    assert (
+        ran(script, made / "tunnel_sshuttle.sh", "--print")
+        == "sshuttle --dns -Nr USER@boreal.alliancecan.ca -e 'ssh -F lib/laptop/ssh_config'\n"
+    )
 
 
 def test_bash_and_python_read_the_same_settings(folder, environment):

@@ -125,7 +125,7 @@ def said(*lines):
     )
 
 
-STATE = "state|77|1764000000|{}|None|1764000000|1764003600|node1|"
+STATE = "state|{}|None|1764000000|node1|"
 WELL = {
     ("status",): said(
         "1|session|1764000000|77|RUNNING|None|1763999000|1764003600|node1|cpu=2,mem=2G|2|passerelle-lab",
@@ -360,20 +360,20 @@ FORGED = (
             [number, "record", "http://-oProxyCommand=x:1/lab?token=a", "1", "1"],
             [number, "session", "1", "7", "RUNNING", STEERS, "²", "9" * 20, "", "", "0", STEERS],
             [number, "step", "account", "0", "self=1", "start=²"],
-            [number, "state", "1", "1", "", "", "", "", "", ""],
+            [number, "state", "", "", "", "", ""],
         )
         for length in range(len(words) + 1)
     )
     + "\n"
 )
 SAID_BY_SLURM = {
-    "control sequences": f"77 passerelle-lab\n{STEERS}|{STEERS}\t|\n",
+    "control sequences": f"77\n{STEERS}|{STEERS}\t|\n",
     "nothing": "",
     "numbers that are none": (
-        "9" * 5000 + " passerelle-lab\n" + "|".join(["9" * 20] * 8) + "|passerelle-lab\n"
-        "٣٣ passerelle-lab\n٣|RUNNING|²|²|²|²|²|²|passerelle-lab\nSubmitted batch job ²\n"
+        "9" * 5000 + "\n" + "|".join(["9" * 20] * 8) + "|passerelle-lab\n"
+        "٣٣\n٣|RUNNING|²|²|²|²|²|²|passerelle-lab\nSubmitted batch job ²\n"
     ),
-    "what is not UTF-8": "\udcff\udc9b2J passerelle-lab\n77|RUNNING|\udcff\udc9b2J||||||passerelle-\udcff\udc9b2J\n",
+    "what is not UTF-8": "\udcff\udc9b2J\n77|RUNNING|\udcff\udc9b2J||||||passerelle-\udcff\udc9b2J\n",
     "a megabyte": "7" * 1000000,
     "answers of lab's own": FORGED,
 }
@@ -437,8 +437,8 @@ def test_the_words_of_a_job_are_shown_as_text(hostile, student):
         hostile,
         """case $* in
             *--Format=*) printf '77|PENDING|%s|N/A|N/A||mem=2G|2|passerelle-%s|a\\tb\\n' "$(<~/hostile/said)" "$(<~/hostile/said)" ;;
-            *%T*) printf 'PENDING|%s|N/A|N/A|\\n' "$(<~/hostile/said)" ;;
-            *%i*) echo 77 passerelle-lab ;;
+            *%T*) printf 'PENDING|%s|N/A|\\n' "$(<~/hostile/said)" ;;
+            *%i*) echo 77 ;;
         esac""",
     )
     student(IN_PATH, said=STEERS.replace("\r", "") + "\t")

@@ -134,7 +134,7 @@ def test_11_a_session_its_server_and_its_port_and_an_open_tunnel_is_left_alone(l
         "time left", shared=True, session=f"lab is job {job}", port="8888 of this computer leads to the server"
     )
     assert lines_of(done)[:-1] == steps
-    left = re.fullmatch(rf"ok     time left    (5\d min|1 h 00), until ({moments.SAID})", lines_of(done)[-1])
+    left = re.fullmatch(rf"ok     time left    (5\d min|1 h 00 min), until ({moments.SAID})", lines_of(done)[-1])
     assert 50 <= moments.minutes_until(left[2]) <= 60
     assert (done.returncode, done.stderr) == (0, "")
     assert lab.cluster.run("laptop", "alice", *listening).stdout == before

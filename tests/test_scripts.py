@@ -20,6 +20,8 @@ from conftest import LANGUAGES, TEMPLATE, edit, french, set_answer
 SCRIPTS = sorted(path.name for path in TEMPLATE.glob("*.sh"))
 # a port that nothing else is likely to have taken on the developer's computer
 URL = "http://nc10101.int:48731/lab?token=0123abcd"
+# what stands on the wiki's page, with the folder's own settings first
+SSH = "ssh -F lib/laptop/ssh_config -N"
 SLURM = {"SLURMD_NODENAME": "node1", "SLURM_JOB_ID": "7", "SLURM_TMPDIR": "/tmp"}
 
 
@@ -205,38 +207,42 @@ def test_print_needs_nothing_of_the_cluster(make_folder, script, name):
 # --- tunnels --------------------------------------------------------------------------------------------------------
 
 
-def test_sshuttle_is_called_as_on_the_wiki_page(pristine_folder, script):
+def test_sshuttle_is_called_as_on_the_wiki_page_with_settings_of_its_own(pristine_folder, script):
     done = script(pristine_folder("least") / "tunnel_sshuttle.sh", "--print")
-    expected = "sshuttle --dns -Nr USER@narval.alliancecan.ca\n"
+    expected = f"sshuttle --dns -Nr USER@narval.alliancecan.ca -e '{SSH[:-3]}'\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
 
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ("least", "ssh -N -L 48731:nc10101.int:48731 USER@narval.alliancecan.ca"),
-        ("gpu", "ssh -N -J USER@nibi.alliancecan.ca -L 48731:localhost:48731 USER@nc10101.int"),
-        ("trillium", "ssh -N -L 48731:nc10101.int:48731 USER@trillium.alliancecan.ca"),
-        ("trillium-gpu", "ssh -N -L 48731:nc10101.int:48731 USER@trillium-gpu.alliancecan.ca"),
-        ("other", "ssh -N -L 48731:nc10101.int:48731 USER@login.example.org"),
+        ("least", f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 USER@narval.alliancecan.ca"),
+        ("gpu", f"{SSH} -J USER@nibi.alliancecan.ca -L 127.0.0.1:48731:127.0.0.1:48731 USER@nc10101.int"),
+        ("trillium", f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 USER@trillium.alliancecan.ca"),
+        ("trillium-gpu", f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 USER@trillium-gpu.alliancecan.ca"),
+        ("other", f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 USER@login.example.org"),
     ],
 )
-def test_ssh_is_called_as_on_the_wiki_page(pristine_folder, script, answers, expected):
+def test_ssh_is_called_as_on_the_wiki_page_with_settings_of_its_own(pristine_folder, script, answers, expected):
     done = script(pristine_folder(answers) / "tunnel_ssh.sh", "--print", URL)
-    page = "http://localhost:48731/lab?token=0123abcd\n"
+    page = "http://127.0.0.1:48731/lab?token=0123abcd\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{expected}\n{page}", "")
 
 
 @pytest.mark.parametrize(
     ("answers", "personal", "expected"),
     [
-        ("least", "user: alice", "ssh -N -L 48731:nc10101.int:48731 alice@narval.alliancecan.ca"),
-        ("least", "ssh_host: narval-as-me", "ssh -N -L 48731:nc10101.int:48731 narval-as-me"),
-        ("least", "user: alice\nport: 9101", "ssh -N -L 9101:nc10101.int:48731 alice@narval.alliancecan.ca"),
-        ("gpu", "user: alice", "ssh -N -J alice@nibi.alliancecan.ca -L 48731:localhost:48731 alice@nc10101.int"),
-        ("gpu", "ssh_host: nibi", "ssh -N -J nibi -L 48731:localhost:48731 nc10101.int"),
+        ("least", "user: alice", f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 alice@narval.alliancecan.ca"),
+        ("least", "ssh_host: narval-as-me", f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 narval-as-me"),
+        ("least", "user: alice\nport: 9101", f"{SSH} -L 127.0.0.1:9101:nc10101.int:48731 alice@narval.alliancecan.ca"),
+        (
+            "gpu",
+            "user: alice",
+            f"{SSH} -J alice@nibi.alliancecan.ca -L 127.0.0.1:48731:127.0.0.1:48731 alice@nc10101.int",
+        ),
+        ("gpu", "ssh_host: nibi", f"{SSH} -J nibi -L 127.0.0.1:48731:127.0.0.1:48731 nc10101.int"),
         # ssh's alias is for the login node; on the node itself the name is still needed
-        ("gpu", "ssh_host: nibi\nuser: alice", "ssh -N -J nibi -L 48731:localhost:48731 alice@nc10101.int"),
+        ("gpu", "ssh_host: nibi\nuser: alice", f"{SSH} -J nibi -L 127.0.0.1:48731:127.0.0.1:48731 alice@nc10101.int"),
     ],
 )
 def test_what_is_personal_counts(make_folder, script, answers, personal, expected):
@@ -244,14 +250,16 @@ def test_what_is_personal_counts(make_folder, script, answers, personal, expecte
     (folder / "personal.yml").write_text(f"{personal}\n")
     done = script(folder / "tunnel_ssh.sh", "--print", URL)
     assert (done.returncode, done.stdout.split("\n")[0], done.stderr) == (0, expected, "")
-    port = re.search("-L ([0-9]+):", expected)[1]
-    assert done.stdout.split("\n")[1] == f"http://localhost:{port}/lab?token=0123abcd"
+    port = re.search("-L 127.0.0.1:([0-9]+):", expected)[1]
+    assert done.stdout.split("\n")[1] == f"http://127.0.0.1:{port}/lab?token=0123abcd"
 
 
 def test_sshuttle_takes_the_personal_name_too(make_folder, script):
     folder = make_folder("least")
     (folder / "personal.yml").write_text("ssh_host: narval-as-me\n")
-    assert script(folder / "tunnel_sshuttle.sh", "--print").stdout == "sshuttle --dns -Nr narval-as-me\n"
+    assert (
+        script(folder / "tunnel_sshuttle.sh", "--print").stdout == f"sshuttle --dns -Nr narval-as-me -e '{SSH[:-3]}'\n"
+    )
 
 
 @pytest.fixture
@@ -271,8 +279,8 @@ def test_a_port_that_is_taken_is_not_used_and_people_are_told(make_folder, scrip
     folder = make_folder("least", language=language)
     done = script(folder / "tunnel_ssh.sh", "--print", URL.replace("48731", str(taken_port)))
     assert done.stdout == (
-        f"ssh -N -L {taken_port + 1}:nc10101.int:{taken_port} USER@narval.alliancecan.ca\n"
-        f"http://localhost:{taken_port + 1}/lab?token=0123abcd\n"
+        f"{SSH} -L 127.0.0.1:{taken_port + 1}:nc10101.int:{taken_port} USER@narval.alliancecan.ca\n"
+        f"http://127.0.0.1:{taken_port + 1}/lab?token=0123abcd\n"
     )
     words = {
         "en": f"Port {taken_port} of this computer is in use; using {taken_port + 1} instead.\n",
@@ -285,7 +293,7 @@ def test_a_personal_port_that_is_taken_is_not_used_either(make_folder, script, t
     folder = make_folder("least")
     (folder / "personal.yml").write_text(f"port: {taken_port}\n")
     done = script(folder / "tunnel_ssh.sh", "--print", URL)
-    assert done.stdout.startswith(f"ssh -N -L {taken_port + 1}:nc10101.int:48731 ")
+    assert done.stdout.startswith(f"{SSH} -L 127.0.0.1:{taken_port + 1}:nc10101.int:48731 ")
     assert done.stderr == f"Port {taken_port} of this computer is in use; using {taken_port + 1} instead.\n"
 
 
@@ -433,22 +441,24 @@ def test_without_an_address_the_cluster_is_asked_and_not_believed(make_folder, s
     assert done.stderr == f"Asking alice@narval.alliancecan.ca for your session...\ntunnel_ssh.sh: {words}\n"
     assert done.stdout == ""
     assert done.returncode in (1, 64)
-    assert command.calls("ssh") == "alice@narval.alliancecan.ca bash -l -s\n"
+    settings, asked = command.calls("ssh").splitlines()
+    assert settings == f"{SSH[4:-3]} -G alice@narval.alliancecan.ca"
+    assert asked == f"{SSH[4:-3]} alice@narval.alliancecan.ca bash -l -s"
 
 
 def test_the_session_that_the_cluster_names_is_connected_to(make_folder, script, command):
     folder = with_a_user(make_folder("least"))
     script(folder / "tunnel_ssh.sh", **command("ssh", f"passerelle-session {URL}\n"))
-    asked, connected = command.calls("ssh").split("\n")[:2]
-    assert asked == "alice@narval.alliancecan.ca bash -l -s"
-    assert connected == "-N -L 48731:nc10101.int:48731 alice@narval.alliancecan.ca"
+    connected = command.calls("ssh").splitlines()[2]
+    assert connected == f"{SSH[4:]} -L 127.0.0.1:48731:nc10101.int:48731 alice@narval.alliancecan.ca"
 
 
 def test_what_would_be_typed_can_be_seen_before_there_is_a_session(make_folder, script, command):
     variables = command("ssh", "", 255)
     done = script(with_a_user(make_folder("least")) / "tunnel_ssh.sh", "--print", **variables)
     assert re.fullmatch(
-        r"ssh -N -L (\d+):NODE:8888 alice@narval\.alliancecan\.ca\nhttp://localhost:\1/lab\?token=TOKEN\n", done.stdout
+        rf"{SSH} -L 127\.0\.0\.1:(\d+):NODE:8888 alice@narval\.alliancecan\.ca\nhttp://127\.0\.0\.1:\1/lab\?token=TOKEN\n",
+        done.stdout,
     )
     assert done.returncode == 0
     assert not Path(variables["PATH"].split(":")[0], "ssh.calls").exists()
@@ -527,7 +537,9 @@ def test_people_are_asked_once_who_they_are(make_folder, script, command, enviro
     terminal.expect(pexpect.EOF)
     assert (folder / "personal.yml").read_text() == f"user: {typed}\n"
     again = script(folder / "tunnel_ssh.sh", "--print", URL)
-    assert again.stdout.startswith(f"ssh -N -L 48731:nc10101.int:48731 {typed}@narval.alliancecan.ca\n"), again.stderr
+    assert again.stdout.startswith(f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 {typed}@narval.alliancecan.ca\n"), (
+        again.stderr
+    )
 
 
 def test_the_name_is_kept_beside_what_is_personal_already(make_folder, command, environment):
@@ -931,7 +943,7 @@ def test_an_exported_name_of_a_setting_changes_nothing(make_folder, script):
     tunnel = script(
         folder / "tunnel_ssh.sh", "--print", URL, SETTING_user="mallory", SETTING_ssh_host="evil", SETTING_port="9"
     )
-    assert tunnel.stdout.startswith("ssh -N -L 48731:nc10101.int:48731 USER@narval.alliancecan.ca\n")
+    assert tunnel.stdout.startswith(f"{SSH} -L 127.0.0.1:48731:nc10101.int:48731 USER@narval.alliancecan.ca\n")
 
 
 def test_what_people_run_is_executable_and_the_rest_is_not(pristine_folder):

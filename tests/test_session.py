@@ -86,7 +86,7 @@ def test_port_8888_taken_on_the_node_and_on_the_laptop(lab):
     _, address = lab.start_session()
     assert ":8889/" in address
     process, url = lab.tunnel(address)
-    assert url.startswith("http://localhost:8890/")
+    assert url.startswith("http://127.0.0.1:8890/")
     assert "Port 8889 of this computer is in use; using 8890 instead." in process.output
     assert any(card["name"] == "R" for card in cluster.browse(url)["cards"])
 
@@ -311,7 +311,7 @@ def test_a_shared_connection_carries_the_tunnel_and_the_script_says_so(lab):
         done = cluster.run("laptop", "alice", "lab/tunnel_ssh.sh", address)
         assert done.returncode == 0
         assert "within the ssh connection that you share" in done.stdout
-        url = next(line.strip() for line in done.stdout.splitlines() if line.strip().startswith("http://localhost"))
+        url = next(line.strip() for line in done.stdout.splitlines() if line.strip().startswith("http://127.0.0.1"))
         assert cluster.run("laptop", "alice", "curl", "-s", url.replace("/lab?", "/api/status?")).stdout.startswith("{")
         command = done.stdout.splitlines()[-1].split(": ", 1)[1]
         assert cluster.run("laptop", "alice", "bash", "-c", command).returncode == 0

@@ -19,7 +19,7 @@ RETIRED = [name for name in CLUSTERS if FACTS[name]["status"] == "retired"]
 
 sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
 python_reader = importlib.import_module("lab.settings")
-RULES = python_reader.read_rules(TEMPLATE)
+RULES = python_reader.read_rules()
 PLUGINS = {
     kind: sorted(path.stem for path in (TEMPLATE / "plugins" / kind).iterdir()) for kind in ["kernels", "extensions"]
 }
@@ -632,6 +632,8 @@ VALUES = {
     "scheduler": re.compile("slurm|none"),
     "login_host": re.compile(f"{HOST}|localhost|asked"),
     "gpu_login_host": re.compile(HOST),
+    "host_keys": re.compile("SHA256:[A-Za-z0-9+/]{43}"),
+    "host_keys_page": re.compile(rf"https://{HOST}/\S*"),
     "reach": re.compile("node|jump|local"),
     "account_prefixes": re.compile("[a-z][a-z0-9]*"),
     "hours_max": NUMBER_OR_UNKNOWN,
@@ -652,7 +654,7 @@ VALUES = {
     "kernel_modules": re.compile("|".join(name for name in PLUGINS["kernels"] if name.endswith("-kernel"))),
     "web": re.compile(rf"https://{HOST}(/\S*)?|none"),
 }
-OPTIONAL = {"gpu_login_host", "gpu_cores"}
+OPTIONAL = {"gpu_login_host", "gpu_cores", "host_keys", "host_keys_page"}
 
 
 @pytest.mark.parametrize("name", IN_SERVICE)
@@ -667,6 +669,7 @@ def test_a_cluster_in_service_states_every_fact_and_no_other(name):
 def test_a_clusters_facts_agree_with_each_other(name):
     facts = FACTS[name]
     assert (facts["allocation"] == "node") == ("gpu_cores" in facts)
+    assert ("host_keys" in facts) == ("host_keys_page" in facts)
     if "unknown" not in (facts["hours_max"], facts["interactive_hours_max"]):
         assert facts["interactive_hours_max"] <= facts["hours_max"]
     models = [request.split(":")[0] for request in facts["gpu_requests"]]

@@ -360,7 +360,10 @@ def test_a_project_on_a_retired_cluster_is_led_to_its_successor(template, tmp_pa
     assert values(folder) == {**before, "cluster": "fir", "_commit": "2.0.0"}
     nothing_is_left_to_resolve(folder)
     started = script(folder / "tunnel_sshuttle.sh", "--print")
-    assert (started.stdout, started.stderr) == ("sshuttle --dns -Nr USER@fir.alliancecan.ca\n", "")
+    assert (started.stdout, started.stderr) == (
+        "sshuttle --dns -Nr USER@fir.alliancecan.ca -e 'ssh -F lib/laptop/ssh_config'\n",
+        "",
+    )
 
 
 def test_who_edits_a_retired_cluster_into_the_settings_is_told_by_the_update_too(project, copier_command):

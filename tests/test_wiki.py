@@ -40,7 +40,7 @@ def test_python_and_r_run_in_the_job_through(tunnel, lab):
     job = lab.jobs().split()[0]
     node = address.split("/")[2].split(":")[0]
     process, url = lab.tunnel(address, script=tunnel)
-    assert url == address if tunnel == "tunnel_sshuttle.sh" else url.startswith("http://localhost:")
+    assert url == address if tunnel == "tunnel_sshuttle.sh" else url.startswith("http://127.0.0.1:")
     python = lab.cluster.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", WHERE)
     assert {card["name"] for card in python["cards"]} >= {"Python 3 (ipykernel)", "R", "RStudio [↗]", "Terminal"}
     assert python["output"] == f"{node} in job {job}"

@@ -119,8 +119,8 @@ def time_limits_and_an_outage(task):
     limited = {
         minutes: life.lab("open", "--no-browser", f"--name=of{minutes}", f"--time={minutes}") for minutes in (1, 7, 17)
     }
-    limited[7].wait_for("lab: 5 minutes left in the session of7 .until .*: save your work", timeout=300)
-    limited[17].wait_for("lab: 15 minutes left in the session of17 .until .*: save your work", timeout=300)
+    limited[7].wait_for("lab: 5 min left in the session of7 .until .*: save your work", timeout=300)
+    limited[17].wait_for("lab: 15 min left in the session of17 .until .*: save your work", timeout=300)
     timeout = limited[1].wait_for(r"lab: Job \d+ has ended: .*", timeout=300)[0]
     shown = {minutes: process.output for minutes, process in limited.items()}
     for minutes in (7, 17):

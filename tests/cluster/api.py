@@ -78,7 +78,7 @@ class Cluster:
     def down(self) -> None:
         """End what `spawn` started, stop all hosts, and remove the state folder."""
         self.stop_spawned()
-        self._command("down", timeout=120)
+        self._command("down", timeout=2 * LIMIT)
 
     def is_up(self) -> bool:
         """Whether all hosts run."""
@@ -477,7 +477,7 @@ def _words(pid: int) -> list[str]:
 
 def _leads_on(words: list[str]) -> bool:
     """Whether a process with that command line runs the command in a child, or will become it."""
-    return words[0] in ("nsenter", "runuser") or str(HERE / "cluster") in words[:3] or words[:2] == ["env", "-i"]
+    return words[0] in ("nsenter", "runuser") or str(HERE / "cluster") in words[:3] or words[:1] == ["env"]
 
 
 def _kill(pid: int) -> None:

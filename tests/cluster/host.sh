@@ -7,9 +7,10 @@ start_host() {
   local host=$1 dir=$STATE/$1 unshare pid
   mkdir -p "$dir/root" "$dir/log"
   # setsid: a host must not die with the terminal that ran `up`.
-  # env -i: nothing of the caller's environment (proxies, PIP_*) may be seen inside.
+  # env -i: nothing of the caller's environment (proxies, PIP_*) may be seen inside; nor are signals ignored that the
+  # caller ignores, as whatever is started in the background ignores Ctrl-C.
   # 9 is the lock: a host that kept it open would hold it for ever.
-  setsid env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C PASSERELLE_CLUSTER_CACHE="$CACHE" \
+  setsid env --default-signal -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C PASSERELLE_CLUSTER_CACHE="$CACHE" \
     PASSERELLE_CLUSTER_STATE="$STATE" PASSERELLE_CLUSTER_SHARE="$SHARE" \
     unshare --mount --uts --net --pid --ipc --fork --kill-child \
     /bin/bash "${here:?}/root.sh" "$host" </dev/null >"$dir/boot.log" 2>&1 9>&- &
@@ -45,11 +46,11 @@ is_settled() { is_ready "$1" || is_down "$1"; }
 # in_host HOST COMMAND...: as root, on the host.
 in_host() {
   nsenter --target "$(<"$STATE/$1/pid")" --mount --uts --ipc --net --pid --root --wd -- \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "${@:2}"
+    env --default-signal -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "${@:2}"
 }
 
 # enter_host HOST COMMAND...: the same, in place of this process.
 enter_host() {
   exec nsenter --target "$(<"$STATE/$1/pid")" --mount --uts --ipc --net --pid --root --wd -- \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 TERM="${TERM:-dumb}" "${@:2}"
+    env --default-signal -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 TERM="${TERM:-dumb}" "${@:2}"
 }

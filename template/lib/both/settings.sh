@@ -70,9 +70,11 @@ read_flat() {
     if [[ $line =~ $list ]]; then
       many=yes
     elif [[ ! $line =~ $one ]]; then
-      name=${line%%:*}
+      # what is meant, in spite of a space, a dash or a capital letter
+      name=""
+      [[ ! $line =~ ^[\ -]*([A-Za-z][A-Za-z0-9_]*) ]] || name=$(tr '[:upper:]' '[:lower:]' <<<"${BASH_REMATCH[1]}")
       example="RULE_${name}_example"
-      [[ $name =~ ^[a-z][a-z0-9_]*$ && ${!example+set} ]] || {
+      [[ $name && ${!example+set} ]] || {
         name=account
         [[ $file != personal.yml ]] || name=user
         example="RULE_${name}_example"

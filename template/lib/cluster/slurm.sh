@@ -70,12 +70,27 @@ run_in_slurm() {
   refusal=$(sed -n -E 's/^(salloc|sbatch): error: (Job submit\/allocate|Batch job submission) failed: //p' "$words")
   rm -f "$words"
   [[ $refusal ]] || return "$status"
-  case $refusal in
-    *account*) option=--account place=$LINE_account ;;
-    *[Tt]ime*) option=--time place=$LINE_hours ;;
-    *[Mm]emory* | *configuration*) option=--mem place=$LINE_memory_per_core_mb ;;
-    *) option=--none place=settings.yml ;;
+  die refused refusal="$refusal" place="$(place_of "$refusal")"
+}
+
+# place_of REFUSAL: prints what asked for what Slurm refuses: options of the command line, or the lines of settings.yml
+place_of() {
+  local places options="" option typed=""
+  case $1 in
+    *account* | *partition*) options="--account -A --partition -p" places="$LINE_account" ;;
+    *[Tt]ime*) options="--time -t" places="$LINE_hours" ;;
+    *processors*) options="--cpus-per-task -c --ntasks -n --nodes -N" places="$LINE_cores" ;;
+    *[Mm]emory*) options="--mem" places="$LINE_memory_per_core_mb" ;;
+    *gres* | *GRES*) options="--gres --gpus -G" places="$LINE_gpus" ;;
+    *configuration*)
+      options="--cpus-per-task -c --ntasks -n --nodes -N --mem --gres --gpus -G --constraint -C --partition -p"
+      places="$LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
+      ;;
+    *) places=settings.yml ;;
   esac
-  option=$(given "$option")
-  die refused refusal="$refusal" place="${option:-$place}"
+  for option in $options; do
+    while IFS= read -r option; do typed+=${option:+, $option}; done <<<"$(given "$option")"
+  done
+  typed=${typed#, }
+  printf '%s\n' "${typed:-$places}"
 }

@@ -21,11 +21,20 @@ need_tunnel() {
   ! command -v salloc >/dev/null || misuse not_on_your_computer
 }
 
+# take_address: what the script has been given; a token in its arguments would be in the list of processes while it runs
+take_address() {
+  ((${#OPTIONS[@]} < 2)) || misuse one_address
+  if [[ ${PASSERELLE_ADDRESS:-} ]]; then
+    OPTIONS=("$PASSERELLE_ADDRESS")
+    unset PASSERELLE_ADDRESS
+  elif [[ ${OPTIONS[0]:-} && ! $PRINT ]]; then
+    PASSERELLE_ADDRESS=${OPTIONS[0]} exec "$BASH" "$0"
+  fi
+}
+
 # read_address URL: sets NODE, PORT and PAGE from the address that start_salloc.sh printed
 read_address() {
-  [[ $1 =~ ^http://([A-Za-z0-9][A-Za-z0-9.-]*):([1-9][0-9]{0,4})/([A-Za-z0-9/]*[?]token=[A-Za-z0-9._-]+)$ ]] \
-    || misuse bad_address address="${1:0:200}"
-  ((BASH_REMATCH[2] <= 65535)) || misuse bad_address address="${1:0:200}"
+  if [[ ! $1 =~ ^$RULE_address$ ]] || ((BASH_REMATCH[2] > 65535)); then misuse bad_address address="${1:0:200}"; fi
   [[ ${BASH_REMATCH[1]} != localhost && ${BASH_REMATCH[1]} != 127.* ]] || misuse browser_address address="$1"
   NODE=${BASH_REMATCH[1]} PORT=${BASH_REMATCH[2]} PAGE=${BASH_REMATCH[3]}
 }

@@ -49,26 +49,21 @@ begin() {
   set +m
 }
 
-answer_ping() {
-  tell alive
-}
+answer_ping() { tell alive; }
 
 # look: one look at the job that is followed; ten times a second at first, so without another process
 look() {
   local NUMBER=$FOLLOW
   record_of "$JOB"
-  if [[ $RECORD && ! $UP ]]; then
+  if [[ $RECORD ]]; then
+    [[ $UP ]] || answer_record "$JOB" up
     UP=yes
-    answer_record "$JOB" up
-  elif [[ ! $RECORD && $UP ]]; then
-    UP=""
-    answer_state "$JOB"
-    PAUSE=$FIRST_QUERY NEXT=$((SECONDS + FIRST_QUERY))
-  elif [[ ! $RECORD ]] && ((SECONDS >= NEXT)); then
+  elif [[ $UP ]] || ((SECONDS >= NEXT)); then
     # ever more seldom, and no more once the server is up: that is seen from the session's own record
     answer_state "$JOB"
     PAUSE=$((PAUSE * 2 > LONGEST_PAUSE ? LONGEST_PAUSE : PAUSE * 2))
-    NEXT=$((SECONDS + PAUSE))
+    [[ ! $UP ]] || PAUSE=$FIRST_QUERY
+    UP="" NEXT=$((SECONDS + PAUSE))
   fi
 }
 

@@ -5,9 +5,7 @@
 export SLURM_TIME_FORMAT=%s
 
 # now: prints the seconds since 1970 (bash 4.4 has no EPOCHSECONDS)
-now() {
-  printf '%(%s)T\n' -1
-}
+now() { printf '%(%s)T\n' -1; }
 
 # --- the folder -------------------------------------------------------------------------------------------------------
 
@@ -23,14 +21,14 @@ find_folder() {
   fi
 }
 
-# same_folder NAME SUM: is the folder here, and is it the one that lab has? What it is instead, is told.
-same_folder() {
-  find_folder "$1"
+# begin_in_folder COMMAND NAME SUM WORD...: where the folder here is the one that lab has; what it is, is told
+begin_in_folder() {
+  find_folder "$2"
   if [[ $STATE == there ]]; then
-    [[ $(sum_of_folder) == "$2" ]] && STATE=same || STATE=differs
+    [[ $(sum_of_folder) == "$3" ]] && STATE=same || STATE=differs
   fi
   tell folder "$STATE"
-  [[ $STATE == same ]]
+  [[ $STATE != same ]] || begin "$1" "${@:4}"
 }
 
 # sum_of_folder: one sum over what a session depends on (lib/laptop/lab/paths.py computes the same)
@@ -51,13 +49,11 @@ answer_files() {
 }
 
 # answer_sums NAME PATH...: tells the sum of each file that can be read, by its place in the request
-answer_sums() {
-  find_folder "$1"
-  begin tell_sums "${@:2}"
-}
+answer_sums() { begin tell_sums "$@"; }
 tell_sums() {
   local path sum number=0
-  for path in "$@"; do
+  find_folder "$1"
+  for path in "${@:2}"; do
     printf -v path %b "$path"
     # shellcheck disable=SC2094 # read by one alone
     sum=$(sha256sum <"$FOLDER/$path" 2>/dev/null) && tell sum "$number" "${sum%% *}"
@@ -91,10 +87,7 @@ answer_aside() {
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 # answer_open FOLDER SUM SESSION OPTION...: finds the session of that name, or submits one
-answer_open() {
-  same_folder "$1" "$2" || return 0
-  begin open_session "${@:3}"
-}
+answer_open() { begin_in_folder open_session "$@"; }
 open_session() {
   local name=$1 job answer lock=$HOME/$STATE_IN_HOME/lock
   shift
@@ -127,17 +120,13 @@ answer_withdraw() {
 # job_called NAME: prints the number of the user's oldest job of that name that has not ended; false when Slurm does not
 # say, which is told
 job_called() {
-  local jobs job name
-  jobs=$(squeue --me --noheader --states=PENDING,CONFIGURING,RUNNING,SUSPENDED --sort=i --format='%i %j' 2>&1) || {
+  local jobs
+  jobs=$(squeue --me --noheader --name="$SESSION_PREFIX$1" --states=PENDING,CONFIGURING,RUNNING,SUSPENDED \
+    --sort=i --format=%i 2>&1) || {
     tell trouble "$jobs" >&8
     return 1
   }
-  while read -r job name; do
-    if [[ $name == "$SESSION_PREFIX$1" ]]; then
-      echo "$job"
-      return
-    fi
-  done <<<"$jobs"
+  grep -E -m 1 -x '[0-9]+' <<<"$jobs" || true
 }
 
 # answer_find NAME: tells the job of the session of that name; a session that was started by hand has its number
@@ -155,18 +144,17 @@ record_of() {
   RECORD=${FOUND[0]:-}
 }
 
-# answer_state JOB: one query; tells state, reason, (expected) start, end, node, and what Slurm wrote about its memory
+# answer_state JOB: one query; tells state, reason, (expected) start, node, and what Slurm wrote about its memory
 answer_state() {
-  local answer words state
-  answer=$(squeue --noheader --jobs="$1" --states=all --format='%T|%r|%S|%e|%N' 2>&1)
+  local answer state reason start node
+  answer=$(squeue --noheader --jobs="$1" --states=all --format='%T|%r|%S|%N' 2>&1)
   if [[ $answer == *"Invalid job id"* || ! $answer ]]; then
     # it ended longer ago than squeue remembers; just after submission this is empty, too, which means nothing
     state=$(sacct --noheader --parsable2 --allocations --jobs="$1" --format=State)
-    [[ ! $state ]] || tell state "$1" "$(now)" "${state%% *}" "$state" "" "" "" ""
+    [[ ! $state ]] || tell state "${state%% *}" "$state" "" "" ""
   elif [[ $answer == *"|"*"|"* ]]; then
-    IFS='|' read -r -a words <<<"$answer"
-    tell state "$1" "$(now)" "${words[0]}" "${words[1]}" "${words[2]}" "${words[3]}" "${words[4]:-}" \
-      "$(memory_words "$1" "${words[0]}")"
+    IFS='|' read -r state reason start node <<<"$answer"
+    tell state "$state" "$reason" "$start" "$node" "$(memory_words "$1" "$state")"
   else
     tell trouble "$answer"
   fi
@@ -226,37 +214,30 @@ answer_record() {
 
 # answer_log NAME [follow]: shows what the newest session of that name has printed, without its token
 answer_log() {
-  local log newest="" show=(cat)
+  local log newest=""
   find_state "logs/$1-*.log"
-  for log in ${FOUND[@]+"${FOUND[@]}"}; do
+  for log in "${FOUND[@]}"; do
     if [[ ${log##*/} =~ ^"$1"-[0-9]+[.]log$ && (! $newest || $log -nt $newest) ]]; then newest=$log; fi
   done
   if [[ $newest ]]; then
-    [[ ! ${2:-} ]] || show=(tail -n +1 -f)
-    begin show_log
+    begin show_log "$newest" ${2:+-f}
     [[ ${2:-} ]] || wait "$CHILD"
   fi
   tell logged "$newest"
 }
 show_log() {
   # nor is anything in it an answer
-  "${show[@]}" "$newest" | sed -u 's/token=[A-Za-z0-9._-]*/token=.../g; s/^passerelle\t/passerelle /'
+  tail -n +1 "${@:2}" "$1" | sed -u 's/token=[A-Za-z0-9._-]*/token=.../g; s/^passerelle\t/passerelle /'
 }
 
 # answer_submit FOLDER SUM NOTEBOOK OPTION...: a notebook as a batch job
-answer_submit() {
-  same_folder "$1" "$2" || return 0
-  begin submit_notebook "${@:3}"
-}
+answer_submit() { begin_in_folder submit_notebook "$@"; }
 submit_notebook() {
   if cd -- "$FOLDER" && ./submit_notebook.sh "$@"; then tell "done"; else tell failed submit_notebook.sh; fi
 }
 
 # answer_check FOLDER SUM: tells how each step of lib/login_node/check.sh went, up to the first that fails
-answer_check() {
-  same_folder "$1" "$2" || return 0
-  begin check_steps
-}
+answer_check() { begin_in_folder check_steps "$@"; }
 check_steps() {
   local step words status
   for step in account quota modules environment; do

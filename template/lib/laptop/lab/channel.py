@@ -37,7 +37,8 @@ SHAPES = {
     "trouble": [TEXT],
     "up": [TEXT, f"(?:{TIME})?", TIME],
     "record": [TEXT, f"(?:{TIME})?", TIME],
-    "state": [JOB, TIME, "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT],
+    # state, reason, start, node, what Slurm wrote about the memory
+    "state": ["[A-Z_]+", TEXT, A_TIME, TEXT, TEXT],
     # now, job, state, reason, start, end, node, what Slurm has given, cores, name
     "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[1-9][0-9]{0,6}", r"[^\t]+"],
     # step, memory, CPU time
@@ -128,7 +129,7 @@ class Channel:
         again: whether it is sent again after a lost connection, which is repaired then
         limit: seconds until the last answer wanted
         warns: whether Slurm's trouble is only shown
-        Raises Trouble (no answer in time, a lost connection, Slurm's own trouble, ssh cannot log in), and Interrupted.
+        Raises Trouble (no answer in time, a lost connection, Slurm's trouble, a script's, no login), and Interrupted.
         """
         show = show or (lambda: self.waiting.show("waiting_for_answer", login=self.connection.login))
         self.waiting.restart()
@@ -154,10 +155,12 @@ class Channel:
                 if size > LIMITS.ANSWER_MEGABYTES * 1000000:
                     raise Trouble("endless", login=self.connection.login, megabytes=LIMITS.ANSWER_MEGABYTES)
                 if answer[0] == "trouble" and warns:
-                    self.waiting.done()
                     warn("slurm_says", words=answer[1])
                 elif answer[0] == "trouble":
                     raise Trouble("slurm_says", words=answer[1])
+                elif answer[0] == "failed":
+                    # its own words stand above
+                    raise Trouble("script_failed", script=answer[1])
                 else:
                     yield answer
         finally:
@@ -167,13 +170,12 @@ class Channel:
         """Send a request and return the words of its first answer of that kind; see call."""
         return next(answer[1:] for answer in self.call(*words, **how) if answer[0] == kind)
 
-    def next(self, number=None, seconds=1.0):
+    def next(self, number=None):
         """Return the next answer, [kind, word, ...], to the request of that number (None: to any).
 
-        Returns None when none has come within so many seconds. Raises Lost, Interrupted, and Trouble for an answer that
-        is none.
+        Returns None when none has come within a second. Raises Lost, Interrupted, and Trouble for what is no answer.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + 1
         while True:
             while self._answers:
                 asked, *answer = self._answers.pop(0)
@@ -228,12 +230,12 @@ class Channel:
             self._process.stdin.flush()
 
     def _listen(self, seconds):
-        """Wait for one line, a second at most; asks for a sign of life when it is time to."""
+        """Wait for one line; asks for a sign of life when it is time to."""
         self.heed()
         if time.monotonic() - self._pinged >= LIMITS.PING:
             self.ask_for_life()
         try:
-            event = self._events.get(timeout=min(seconds, 1.0))
+            event = self._events.get(timeout=seconds)
         except queue.Empty:
             return
         # None wakes up; what comes from a channel that was given up is nobody's business any more

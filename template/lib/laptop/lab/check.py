@@ -53,7 +53,7 @@ class Check:
 
     def _line(self, mark, text):
         """Print how the step went."""
-        marks = max(len(message("check_fails")), len(mark))
+        marks = len(message("check_fails"))
         steps = max(len(message(step)) for step in STEPS)
         print(f"{mark:<{marks}}  {message(self.step):<{steps}}  {text}", flush=True)
 
@@ -102,7 +102,10 @@ class Check:
         # where each channel logs in by itself, the next one does
         if not self.connection.separate:
             say("lab_connecting", login=self.login)
-            logged_in, words = log_in(self.connection.prepare())
+            self.step = "step_key"
+            command = self.connection.prepare()
+            self.step = "step_connection"
+            logged_in, words = log_in(command)
             if not logged_in:
                 self.step, key = meaning(words)
                 raise self._trouble(key)
@@ -119,7 +122,7 @@ class Check:
         elif "login_host" in self.settings.answers:
             place = "settings.yml: login_host"
         else:
-            place = f"plugins/clusters/{self.settings.cluster}.yml: login_host"
+            place = f"plugins/clusters/{self.settings.answers['cluster']}.yml: login_host"
         port, user = self.ssh["port"][0], self.ssh["user"][0]
         known_as = self.host if port == "22" else f"'[{self.host}]:{port}'"
         keys = ", ".join(offered_keys(self.ssh)) or message("check_none")
@@ -196,7 +199,7 @@ class Check:
             option = "" if self.name == self.settings.project else f" --name={self.name}"
             self._nothing("check_no_session", name=self.name, option=option)
             return
-        _, _, _, state, reason, start, _, node, _ = next(self._call("state", job))
+        _, state, reason, start, node, _ = next(self._call("state", job))
         _, address, end, now = next(self._call("record", job))
         if state != "RUNNING":
             start = clock_time(start) or message("unknown")

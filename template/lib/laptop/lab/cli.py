@@ -49,7 +49,6 @@ def run(arguments):
     session = session_name(taken)
     module, function = command.function.split(".")
     settings, connection = start(name, taken.get("rest", [])) if command.needs else (None, None)
-    need_plumbum()
     work = getattr(importlib.import_module(f".{module}", __package__), function)
     if not command.needs:
         return work(taken)
@@ -83,14 +82,14 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "open": Command("open.open_session", flags=("no-browser",), values=("name",), more="sbatch", logins=2),
+    "open": Command("open.open_session", flags=("--no-browser",), values=("--name",), more="sbatch", logins=2),
     "status": Command("sessions.show_status"),
-    "attach": Command("open.attach", flags=("no-browser",), word="[NAME]", logins=2),
+    "attach": Command("open.attach", flags=("--no-browser",), word="[NAME]", logins=2),
     "stop": Command("sessions.stop", word="[NAME]"),
-    "logs": Command("sessions.show_log", flags=("follow",), word="[NAME]"),
+    "logs": Command("sessions.show_log", flags=("--follow",), word="[NAME]"),
     "url": Command("sessions.print_url", word="[NAME]"),
     "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch", logins=3),
-    "sync": Command("sync.sync", values=("mine", "theirs"), more="paths", logins=4),
+    "sync": Command("sync.sync", values=("--mine", "--theirs"), more="paths", logins=4),
     "check": Command("check.check", word="[NAME]", needs="connection"),
     "update": Command("update.update", more="copier", needs=""),
 }
@@ -105,20 +104,19 @@ def take(words, command):
 
     Raises Trouble for what the command does not take.
     """
-    if command.more in ("copier", "paths"):
-        return {"rest": words} if command.more == "copier" else {"choices": take_choices(words)}
-    taken, others, argument = {"rest": []}, list(words), command.word.strip("[]").lower()
-    while others:
-        word = others.pop(0)
+    if command.more == "copier":
+        return {"rest": words}
+    if command.more == "paths":
+        return {"choices": take_choices(words)}
+    taken, argument, others = {"rest": []}, command.word.strip("[]").lower(), iter(words)
+    for word in others:
         name, given, value = word.partition("=")
-        if word.startswith("--") and word[2:] in command.flags:
+        if word in command.flags:
             taken[word[2:]] = True
-        elif word.startswith("--") and name[2:] in command.values:
-            if not given:
-                if not others:
-                    raise Trouble("value_missing", MISUSE, option=name)
-                value = others.pop(0)
-            taken[name[2:]] = value
+        elif name in command.values:
+            taken[name[2:]] = value if given else next(others, None)
+            if taken[name[2:]] is None:
+                raise Trouble("value_missing", MISUSE, option=name)
         elif command.more and word.startswith("-") and not {"\t", "\n"} & set(word):
             taken["rest"].append(word)
         elif not word.startswith("-") and command.word and argument not in taken:
@@ -177,8 +175,8 @@ def start(command, options):
         reader.keep_user(sys.stdin.readline().strip())
         settings = reader.load()
     if os.name == "nt" or settings.personal.get("connection") == "separate":
-        return settings, SeparateConnections(settings.login, COMMANDS[command].logins)
-    return settings, Connection(settings.login)
+        return settings, SeparateConnections(settings.login, settings.facts, COMMANDS[command].logins)
+    return settings, Connection(settings.login, settings.facts)
 
 
 def need_plumbum():

@@ -11,29 +11,21 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
+import time
 from pathlib import Path
 
 from plumbum import local
 from plumbum.commands import CommandNotFound
 
+from .host_key import compare_host_key
 from .limits import LIMITS
 from .messages import FOLDER, Trouble, say, warn
 from .ports import listens
-from .ssh_words import show_words
+from .ssh_words import SSH_CONFIG, options, show_words, ssh_command, ssh_settings
 
-
-def options(**values):
-    """Return the words that set options of ssh_config(5)."""
-    return [word for name, value in values.items() for word in ("-o", f"{name}={value}")]
-
-
-SAFE = options(
-    StrictHostKeyChecking="ask", ForwardAgent="no", ForwardX11="no", PermitLocalCommand="no", RemoteCommand="none"
-)
-"""Whatever ~/.ssh/config says: host keys are verified, and nothing of this computer is offered to the cluster."""
-PATIENT = options(RequestTTY="no", ConnectTimeout=LIMITS.SSH_CONNECT, ServerAliveInterval=30, ServerAliveCountMax=10)
-"""It may come back after minutes without network; lab itself notices the silence earlier (channel.py)."""
+PATIENT = options(ConnectTimeout=LIMITS.SSH_CONNECT)
 
 
 class Connection:
@@ -43,31 +35,26 @@ class Connection:
     # whether each channel logs in by itself, and may have to wait for somebody to type
     separate = False
 
-    def __init__(self, login):
+    def __init__(self, login, facts):
         """login: whom ssh logs in where, such as alice@narval.alliancecan.ca or a name of ~/.ssh/config.
 
+        facts: the cluster's
         Raises Trouble where there is no ssh.
         """
         self.login = login
-        # short, because a socket's path is limited to some hundred characters
-        name = "passerelle-" + hashlib.sha256(login.encode()).hexdigest()[:12]
-        self.socket = Path.home() / ".ssh" / name
-        try:
-            ssh = local["ssh"]
-        except CommandNotFound:
-            raise Trouble("no_ssh") from None
-        self.ssh = ssh[options(ControlPath=self.socket)]
+        self.facts = facts
+        self.socket = socket_folder() / f"passerelle-{hashlib.sha256(login.encode()).hexdigest()[:12]}"
+        self.ssh = ssh_command()[options(ControlPath=self.socket)]
         # no forwarding of the user's own is to take a port away
         self.start = self.ssh[
             "-N",
             "-f",
             options(ControlMaster="auto", ControlPersist=LIMITS.CONNECTION_PERSISTS, ClearAllForwardings="yes"),
-            SAFE,
             PATIENT,
             login,
         ]
         # clients of that connection alone: where it is gone they fail, and do not log in
-        self.client = self.ssh["-T", options(ControlMaster="no", ProxyJump="none", ProxyCommand="false"), SAFE]
+        self.client = self.ssh["-T", options(ControlMaster="no", ProxyJump="none", ProxyCommand="false")]
 
     def folder(self, settings):
         """Return where on the login node the project's folder is, below the home."""
@@ -86,13 +73,22 @@ class Connection:
             return
         say("lab_connecting", login=self.login)
         # in the terminal's foreground, because it asks for passwords there; once logged in it leaves by itself
-        if self.prepare().popen(stdin=None, stdout=None, stderr=None).wait() != 0:
+        process = self.prepare().popen(stdin=None, stdout=None, stderr=None, cwd=FOLDER)
+        try:
+            status = process.wait(LIMITS.LOGIN)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise Trouble("check_login_slow", seconds=LIMITS.LOGIN) from None
+        if status != 0:
             raise Trouble("no_connection", login=self.login)
 
     def prepare(self):
-        """Return the command that logs in, for which there is a place now."""
+        """Return the command that logs in, for which there is a place now; the host's key has been compared.
+
+        Raises Trouble for a host's key that is not one of those published.
+        """
         self.socket.parent.mkdir(mode=0o700, exist_ok=True)
-        return self.start
+        return self.start[compare_host_key(self.login, self.facts)]
 
     def state(self):
         """Return "running", "frozen" or "absent"."""
@@ -114,10 +110,16 @@ class Connection:
 
     def _kill_master(self):
         """Kill the process behind the socket, which has it in its arguments or in the title it gives itself."""
-        for line in local["ps"]["-A", "-ww", "-o", "pid=,args="]().splitlines():
+        try:
+            processes = local["ps"]["-A", "-ww", "-o", "pid=,args="]().splitlines()
+        except CommandNotFound:
+            # without it, the one that is frozen stays; its socket goes
+            return
+        for line in processes:
             pid, words = line.split(None, 1)
             if words.startswith(f"ssh: {self.socket} [mux]") or f"ControlPath={self.socket} -N -f " in words:
-                os.kill(int(pid), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
 
     @property
     def shell_command(self):
@@ -128,7 +130,7 @@ class Connection:
         """Start that bash and return its process (binary pipes)."""
         # in a session of its own, so that a Ctrl-C for lab is not one for ssh
         return subprocess.Popen(
-            self.shell_command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            self.shell_command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=FOLDER,
             start_new_session=True,
         )  # fmt: skip
 
@@ -138,23 +140,24 @@ class Connection:
         For clusters where only ssh passes between the nodes (https://docs.alliancecan.ca/wiki/VNC). It ends with its
         standard input, so that it does not outlive lab; it may ask for the node's key at the terminal.
         """
-        forward = ["-L", f"127.0.0.1:{port}:localhost:{node_port}", f"{user}@{node}", "cat"]
+        forward = ["-L", f"127.0.0.1:{port}:127.0.0.1:{node_port}", f"{user}@{node}", "cat"]
         own = options(
             ControlMaster="no", ControlPath="none", ProxyCommand=self._way_to("%h:%p"), ExitOnForwardFailure="yes"
         )
-        command = local["ssh"]["-T", own, SAFE, PATIENT, forward]
+        command = ssh_command()["-T", own, PATIENT, forward]
         return start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
     def _way_to(self, place):
         """Return the ssh command line that leads its input and output to host:port, as the login node reaches it."""
-        return f"ssh -o ControlPath={self.socket} -o ControlMaster=no -o ProxyCommand=false -W {place} {self.login}"
+        own = f"-o ControlPath={self.socket} -o ControlMaster=no -o ProxyCommand=false"
+        return f"ssh -F {SSH_CONFIG} {own} -W {place} {self.login}"
 
     @property
     def user(self):
         """Return the user's name on the cluster."""
         if "@" in self.login:
             return self.login.split("@")[0]
-        return re.search(r"(?m)^user (.*)$", local["ssh"]["-G", self.login]())[1]
+        return ssh_settings(self.login)["user"][0]
 
     def forward(self, port, host, host_port, pause):
         """Lead a port of this computer to host:host_port, as the login node reaches it; return whether it does."""
@@ -171,10 +174,11 @@ class Connection:
     def reachable(self):
         """Return whether the login node's sshd says its name to this computer now; logs nobody in."""
         try:
-            settings = dict(line.split(" ", 1) for line in local["ssh"]["-G", self.login]().splitlines() if " " in line)
-            if settings.get("proxyjump", "none") != "none" or settings.get("proxycommand", "none") != "none":
+            settings = ssh_settings(self.login)
+            if {"proxyjump", "proxycommand"} & {name for name, value in settings.items() if value != ["none"]}:
                 return True
-            with socket.create_connection((settings["hostname"], int(settings["port"])), LIMITS.SSH_ANSWER) as probe:
+            address = (settings["hostname"][0], int(settings["port"][0]))
+            with socket.create_connection(address, LIMITS.SSH_ANSWER) as probe:
                 probe.settimeout(LIMITS.SSH_ANSWER)
                 return probe.recv(4) == b"SSH-"
         except OSError:
@@ -184,7 +188,8 @@ class Connection:
         """Ask the master; return whether it does what is asked. Raises TimeoutExpired when it does not answer."""
         done = subprocess.run(
             self.ssh[("-O", request, *words, self.login)].formulate(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, timeout=LIMITS.SSH_ANSWER,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=FOLDER, start_new_session=True,
+            timeout=LIMITS.SSH_ANSWER,
         )  # fmt: skip
         return done.returncode == 0
 
@@ -197,16 +202,16 @@ class SeparateConnections(Connection):
 
     separate = True
 
-    def __init__(self, login, prompts):
+    def __init__(self, login, facts, prompts):
         """prompts: how often ssh will log in for this command."""
-        super().__init__(login)
+        super().__init__(login, facts)
         self.prompts, self._shell, self._tunnels = prompts, None, {}
-        self.ssh = local["ssh"][options(ControlMaster="no", ControlPath="none"), SAFE, PATIENT]
-        self.client = self.ssh["-T", options(ClearAllForwardings="yes")]
+        self.ssh = ssh_command()[options(ControlMaster="no", ControlPath="none"), PATIENT]
 
     def open(self):
-        """Say how often ssh will ask; the logins come later."""
+        """Say how often ssh will ask, and compare the host's key; the logins come later."""
         say("separate_connections", login=self.login, number=self.prompts)
+        self.ssh = self.ssh[compare_host_key(self.login, self.facts)]
 
     def state(self):
         """Return "running" while the last shell runs, else "absent"."""
@@ -222,7 +227,7 @@ class SeparateConnections(Connection):
 
     def shell(self):
         """Start that bash and return its process (binary pipes)."""
-        command = self.client[self.login, "bash", "-l", "-s"]
+        command = self.ssh["-T", options(ClearAllForwardings="yes"), self.login, "bash", "-l", "-s"]
         self._shell = start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._shell
 
@@ -234,7 +239,11 @@ class SeparateConnections(Connection):
         process = start_unmoved(self.ssh["-N", options(ExitOnForwardFailure="yes"), target], stdin=subprocess.DEVNULL)
         self._tunnels[port] = process
         try:
+            deadline = time.monotonic() + LIMITS.LOGIN
             while process.poll() is None and not listens(port):
+                if time.monotonic() > deadline:
+                    self.cancel(port, host, host_port)
+                    return False
                 pause()
         except BaseException:
             self.cancel(port, host, host_port)
@@ -250,22 +259,41 @@ class SeparateConnections(Connection):
 
     def _way_to(self, place):
         """Return the ssh command line that leads its input and output to host:port, as the login node reaches it."""
-        return f"ssh -o ControlMaster=no -o ControlPath=none -o StrictHostKeyChecking=ask -W {place} {self.login}"
+        return f"ssh -F {SSH_CONFIG} -o ControlMaster=no -o ControlPath=none -W {place} {self.login}"
 
 
 def start_unmoved(command, **pipes):
     """Start an ssh that a Ctrl-C for lab does not reach, and that can ask its questions at the terminal."""
     if os.name == "nt":
-        process = command.popen(creationflags=subprocess.CREATE_NEW_PROCESS_GROUP, stderr=subprocess.PIPE, **pipes)
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP
+        process = command.popen(creationflags=flags, stderr=subprocess.PIPE, cwd=FOLDER, **pipes)
     else:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            process = command.popen(stderr=subprocess.PIPE, **pipes)
+            process = command.popen(stderr=subprocess.PIPE, cwd=FOLDER, **pipes)
         finally:
             signal.signal(signal.SIGINT, before)
     # who is told to look at ssh's words waits for them
     process.shown = show_words(process.stderr)
     return process
+
+
+def socket_folder():
+    """Return the folder of lab's sockets, which is ~/.ssh where ssh takes a path there as it is.
+
+    Else (ssh parts paths at spaces and heeds %, and a socket's path has at most some hundred bytes, of which ssh needs
+    17 for itself) one in /tmp that nobody else can enter. Raises Trouble when somebody else has taken that.
+    """
+    usual = Path.home() / ".ssh"
+    if os.name == "nt" or re.fullmatch(r"[A-Za-z0-9/._+-]{1,50}", str(usual)):
+        return usual
+    folder = Path(f"/tmp/passerelle-{os.getuid()}")  # noqa: S108 - its owner and mode are looked at
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise Trouble("socket_folder_taken", folder=folder)
+    return folder
 
 
 class Here:

@@ -1,6 +1,9 @@
 """One voice with the scripts: every text that lab shows comes from lib/texts/LANGUAGE."""
 
+import contextlib
+import os
 import re
+import signal
 import sys
 import unicodedata
 from pathlib import Path
@@ -61,14 +64,53 @@ def spelt_out(letter):
     return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
 
 
+_at_bottom = ""
+
+
+def put_at_bottom(line):
+    """Put a line at the terminal's bottom, in the place of the last one, until something else is said."""
+    global _at_bottom
+    # cut where the terminal ends, because a second line would stay
+    line = line[: (os.get_terminal_size(sys.stdout.fileno()).columns or 80) - 1]
+    if line != _at_bottom:
+        print(f"\r\x1b[K{line}", end="", flush=True)
+        _at_bottom = line
+
+
+def clear_bottom():
+    """Take that line back."""
+    global _at_bottom
+    if _at_bottom:
+        # the terminal may have been closed
+        with contextlib.suppress(OSError):
+            print("\r\x1b[K", end="", flush=True)
+        _at_bottom = ""
+
+
 def say(key, **values):
     """Print news, on standard output."""
+    clear_bottom()
     print(message(key, **values), flush=True)
 
 
 def warn(key, **values):
     """Print trouble that ends nothing, on standard error."""
+    clear_bottom()
     print(f"lab: {message(key, **values)}", file=sys.stderr, flush=True)
+
+
+def answered(key, word, **values):
+    """Ask a question at the terminal; return whether the answer is that word, or how it begins.
+
+    A Ctrl-C ends it with KeyboardInterrupt, also where lab only notes them (channel.py).
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(message(key, **values), end=" ", flush=True)
+        answer = sys.stdin.readline().strip().lower()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return bool(answer) and word.startswith(answer)
 
 
 def show_help(name):

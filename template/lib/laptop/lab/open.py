@@ -1,15 +1,15 @@
 """`lab open` and `lab attach`: from nothing to a page in the browser, which is kept alive until the user says stop."""
 
-import signal
+import re
 import sys
 import time
 
 from . import browser
 from .channel import Interrupted, Lost
 from .limits import LIMITS
-from .messages import Trouble, message, say, warn
+from .messages import Trouble, answered, message, say, warn
 from .paths import sum_of_folder
-from .session import Session
+from .session import Session, find_job, stop_job
 from .sync import Sync
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes
@@ -21,10 +21,12 @@ ENDED = (
 """Slurm's states of a job that is over (https://slurm.schedmd.com/squeue.html, job state codes)."""
 HOPELESS = (
     "ReqNodeNotAvail", "Nodes required", "Partition", "BadConstraints", "InvalidAccount", "InvalidQOS",
-    "AccountNotAllowed", "QOSNotAllowed", "QOSMax", "AssocMax", "DependencyNeverSatisfied", "JobHeld", "launch failed",
+    "AccountNotAllowed", "QOSNotAllowed", "DependencyNeverSatisfied", "JobHeld", "launch failed",
 )  # fmt: skip
 """How the reasons begin for which a pending job waits in vain, or nobody knows how long
 (https://slurm.schedmd.com/job_reason_codes.html)."""
+TOO_MUCH = re.compile("(QOS|Assoc)Max(?!.*(Jobs?|Submit))")
+"""Limits that this job alone exceeds; one on the number of jobs ends with another job."""
 
 
 def open_session(settings, channel, taken):
@@ -44,7 +46,7 @@ class Opening:
 
     def __init__(self, settings, channel, name):
         self.settings, self.channel, self.name = settings, channel, name
-        self.waiting = channel.waiting
+        self.waiting, self.login = channel.waiting, channel.connection.login
         # mine: this lab has submitted it; it cancels no other
         self.job, self.mine, self.session, self.tunnel = None, False, None, None
         # Slurm's words: state, reason, start
@@ -62,7 +64,7 @@ class Opening:
         except Trouble as trouble:
             # what was submitted goes on; these say so themselves, or that it does not
             if self.job and trouble.key not in ("job_ended", "pending_in_vain"):
-                say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
+                self._say_kept()
             raise
         finally:
             self.waiting.done()
@@ -76,7 +78,7 @@ class Opening:
         if not self._ask_for_job(options):
             Sync(self.settings, self.channel).send_scripts()
             if not self._ask_for_job(options):
-                raise Trouble("scripts_differ", login=self._place, folder=self.settings.project)
+                raise Trouble("scripts_differ", login=self.login, folder=self.settings.project)
         say("session_submitted" if self.mine else "session_found", name=self.name, job=self.job)
         if options and not self.mine:
             warn("options_not_used", options=" ".join(options), name=self.name)
@@ -86,25 +88,20 @@ class Opening:
         folder = self.channel.connection.folder(self.settings)
         answers = self.channel.call(
             "open", folder, sum_of_folder(), self.name, *options,
-            show=lambda: self.waiting.show("waiting_for_submission", login=self._place), again=True,
+            show=lambda: self.waiting.show("waiting_for_submission", login=self.login), again=True,
         )  # fmt: skip
         for kind, word in answers:
             if kind == "folder" and word == "other":
-                raise Trouble("other_folder", folder=self.settings.project, login=self._place)
+                raise Trouble("other_folder", folder=self.settings.project, login=self.login)
             if kind == "folder" and word != "same":
                 return False
-            if kind == "failed":
-                # its own words stand above
-                raise Trouble("script_failed", script=word)
             if kind in ("submitted", "found"):
                 self.job, self.mine = word, kind == "submitted"
                 return True
 
     def find(self):
         """Wait for the number of the job that has this name."""
-        (self.job,) = self.channel.ask("found", "find", self.name, again=True)
-        if not self.job:
-            raise Trouble("no_session_called", name=self.name)
+        self.job = find_job(self.channel, self.name, again=True)
 
     def _wait_for_server(self):
         """Wait until the session's record is there; raises Trouble as soon as Slurm says that it will not be."""
@@ -114,12 +111,16 @@ class Opening:
                 return
             if kind == "state":
                 self._hear(words)
-                if self.state == "PENDING" and self.reason.startswith(HOPELESS) and self.mine:
+                if self.state == "PENDING" and self._waits_in_vain() and self.mine:
                     raise Trouble("pending_in_vain", job=self.job, reason=self.reason, name=self.name)
+
+    def _waits_in_vain(self):
+        """Return whether what Slurm says of the job means that it will not start."""
+        return self.reason.startswith(HOPELESS) or bool(TOO_MUCH.match(self.reason))
 
     def _hear(self, words):
         """Keep what Slurm says of the job; raises Trouble when it is over."""
-        _, _, self.state, self.reason, self.start, _, _, memory = words
+        self.state, self.reason, self.start, _, memory = words
         if self.state in ENDED:
             raise Ended(self.job, self.name, self.state, memory or self.reason, memory)
 
@@ -140,7 +141,6 @@ class Opening:
         self.waiting.restart()
         self.tunnel = tunnel_to(self.session, self.channel, self.settings)
         self.tunnel.lead()
-        self.waiting.done()
         end, node = self.session.end, self.session.node
         if self.channel.connection.here:
             say("session_here", name=self.name, node=node, end=end)
@@ -148,7 +148,7 @@ class Opening:
         key = "session_ready" if self.mine else "session_attached"
         say(key, address=self.tunnel.address, node=node, end=end, name=self.name)
         if browse:
-            browser.open_browser(self.tunnel.address_with_token, self.waiting)
+            browser.open_browser(self.tunnel.address_with_token)
 
     def _stay(self):
         """Keep tunnel and page alive until the session ends; return the exit status."""
@@ -182,17 +182,15 @@ class Opening:
             except Lost:
                 self._come_back()
             except Ended as ended:
-                self.waiting.done()
                 self.tunnel.close()
                 if ended.state not in ("COMPLETED", "CANCELLED"):
                     raise
                 say("session_over", name=self.name, state=ended.state)
                 return 0
             left = self.session.left
-            if to_come and left <= to_come[0] * 60:
+            if to_come and left is not None and left <= to_come[0] * 60:
                 # after a sleep of the computer it may be more than one
                 to_come = [minutes for minutes in to_come if left > minutes * 60]
-                self.waiting.done()
                 minutes = max(0, -int(-left // 60))
                 warn("time_is_short_here", name=self.name, minutes=minutes, end=self.session.end)
             if left is not None:
@@ -200,7 +198,6 @@ class Opening:
 
     def _come_back(self):
         """After a lost connection: the same session on the same port."""
-        self.waiting.done()
         new = self.channel.repair()
         if new:
             # it says whether the job is still there
@@ -212,7 +209,6 @@ class Opening:
         except Trouble:
             # what became of the server is seen at the next looks
             return
-        self.waiting.done()
         say("page_works_again", address=self.tunnel.address)
 
     def _look_after(self):
@@ -220,16 +216,10 @@ class Opening:
         try:
             self.tunnel.renew()
         except Trouble as trouble:
-            self.waiting.done()
             warn(trouble.key, **trouble.values)
             self.channel.request("state", self.job)
 
     # --- the end --------------------------------------------------------------------------------------------------
-
-    @property
-    def _place(self):
-        """Return where the scripts run, for a message."""
-        return self.channel.connection.login
 
     def _keep_or_stop(self):
         """After Ctrl-C: ask whether the job is to go on; the job of another lab always does."""
@@ -246,26 +236,32 @@ class Opening:
         stop = asked and self.mine and self._wants_to_stop()
         if self.tunnel:
             self.tunnel.close()
-        if not stop:
-            say("kept" if self.session else "kept_in_queue", name=self.name, job=self.job)
-            return 0
-        (done,) = channel.ask("stopped", "stop", self.job, self.name, again=True)
-        say("session_stopped" if done else "session_was_over", name=self.name, job=self.job)
+        if stop:
+            stop_job(channel, self.job, self.name, again=True)
+        else:
+            self._say_kept()
         return 0
+
+    def _say_kept(self):
+        """Say that the job goes on, and how to come back to it."""
+        say("kept" if self.has_started else "kept_in_queue", name=self.name, job=self.job)
+
+    @property
+    def has_started(self):
+        """Return whether Slurm has started the job, as far as is known."""
+        return self.session is not None or self.state not in ("", "PENDING")
 
     def _wants_to_stop(self):
         """Ask; no answer, and a second Ctrl-C, mean to keep it."""
-        end = self.session.end if self.session else "?"
-        question = message("keep_or_stop" if self.session else "keep_or_stop_waiting", end=end)
+        print()
         try:
-            # the second may come as soon as the question is there
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            print("\n" + question, end=" ", flush=True)
-            answer = sys.stdin.readline().strip().lower()
+            if self.session:
+                return answered("keep_or_stop", message("word_stop"), end=self.session.end)
+            key = "keep_or_stop_starting" if self.has_started else "keep_or_stop_waiting"
+            return answered(key, message("word_stop"))
         except KeyboardInterrupt:
             print()
             return False
-        return bool(answer) and message("word_stop").startswith(answer)
 
 
 class Ended(Trouble):

@@ -1,6 +1,7 @@
 """Paths of the folder: what a session depends on, what would run on this computer, what stays where it is."""
 
 import contextlib
+import fnmatch
 import hashlib
 import os
 import re
@@ -35,8 +36,7 @@ def plain(path):
     return "".join(letters).casefold()
 
 
-_LEFT_OUT = {plain(name) for name in LEFT_OUT if not name.endswith("*")}
-_STARTS = tuple(plain(name[:-1]) for name in LEFT_OUT if name.endswith("*"))
+_LEFT_OUT = re.compile("|".join(fnmatch.translate(plain(name)) for name in LEFT_OUT))
 _RUNS = re.compile(
     r"(lab|lib|plugins|shell|settings\.yml)(/.*)?"
     r"|(.*/)?(\.[^/]+|pyproject\.toml|uv\.toml|setup\.cfg|(jupyter|ipython)[^/]*config[^/]*)(/.*)?"
@@ -58,8 +58,7 @@ def is_script(path):
 
 def is_left_out(name):
     """Return whether a file or folder of that name stays where it is."""
-    name = plain(name)
-    return name in _LEFT_OUT or name.startswith(_STARTS)
+    return bool(_LEFT_OUT.fullmatch(plain(name)))
 
 
 def is_safe(path):

@@ -15,21 +15,9 @@ import threading
 
 MARK = b"\0passerelle\0"
 UNIT = 1 << 16
-passed, lock = 0, threading.Lock()
-counter = int(os.environ.get("LAB_COUNT", -1))
 
 
-def count(size):
-    """Tell lab how much has passed."""
-    global passed
-    with lock:
-        units = (passed + size) // UNIT - passed // UNIT
-        passed += size
-    with contextlib.suppress(OSError):
-        os.write(counter, b"." * units)
-
-
-def end_with_lab():
+def end_with_lab(counter):
     """Wait until nobody counts any more."""
     lab = select.poll()
     lab.register(counter, 0)
@@ -37,11 +25,13 @@ def end_with_lab():
     os._exit(255)
 
 
-def carry(source, target):
-    """Copy until the end of either."""
+def carry(source, target, counter):
+    """Copy until the end of either, or of lab, and tell lab how much has passed this way."""
+    passed = 0
     with contextlib.suppress(OSError):
         while piece := os.read(source, UNIT):
-            count(len(piece))
+            before, passed = passed, passed + len(piece)
+            os.write(counter, b"." * (passed // UNIT - before // UNIT))
             while piece:
                 piece = piece[os.write(target, piece) :]
     os.close(target)
@@ -49,7 +39,8 @@ def carry(source, target):
 
 def main():
     """Start that bash, have it become rsync, and carry between both."""
-    threading.Thread(target=end_with_lab, daemon=True).start()
+    counter = int(os.environ["LAB_COUNT"])
+    threading.Thread(target=end_with_lab, args=[counter], daemon=True).start()
     # rsync has made them non-blocking
     os.set_blocking(0, True)
     os.set_blocking(1, True)
@@ -62,8 +53,8 @@ def main():
     before = b""
     while not before.endswith(MARK) and (letter := channel.stdout.read(1)):
         before = (before + letter)[-len(MARK) :]
-    threading.Thread(target=carry, args=[0, channel.stdin.fileno()], daemon=True).start()
-    carry(channel.stdout.fileno(), 1)
+    threading.Thread(target=carry, args=[0, channel.stdin.fileno(), counter], daemon=True).start()
+    carry(channel.stdout.fileno(), 1, counter)
     os._exit(channel.wait())
 
 

@@ -5,6 +5,7 @@ Its options are those that rsync 2.6.9 and openrsync (both macOS') have, too.
 
 import os
 import re
+import select
 import shlex
 import shutil
 import subprocess
@@ -76,11 +77,10 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
     channel.waiting.restart()
     # a Ctrl-C for lab is not one for rsync, which is ended here; but ssh may have to ask something at the terminal
     process = subprocess.Popen(
-        command, env=environment, pass_fds=[counted], start_new_session=not connection.separate,
+        command, env=environment, cwd=FOLDER, pass_fds=[counted], start_new_session=not connection.separate,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     os.close(counted)
-    os.set_blocking(counter, False)
     names = "".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape")
     said, units = [], 0
     reader = threading.Thread(target=lambda: said.extend(process.communicate(names)), daemon=True)
@@ -89,7 +89,8 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
         while reader.is_alive():
             reader.join(0.2)
             channel.heed()
-            units += len(read(counter))
+            if select.select([counter], [], [], 0)[0]:
+                units += len(os.read(counter, UNIT))
             percent = min(100, 100 * units * UNIT // max(1, size))
             # without a terminal each change is a line: a few are enough
             percent -= 0 if sys.stdout.isatty() else percent % 25
@@ -105,12 +106,12 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
         channel.waiting.done()
         channel.forgive()
     words = said[1].decode(errors="replace")
-    # 23 and 24: some files could not be carried; which they are is seen afterwards
+    # no space, or no quota (of macOS, of Linux)
     if re.search(r"\((28|69|122)\)", words):
-        # no space, or no quota (of macOS, of Linux)
         raise Trouble("not_sent" if out else "not_brought", login=connection.login)
     if process.returncode in CONNECTION_LOST:
         raise Broken(units, words)
+    # 23 and 24: some files could not be carried; which they are is seen afterwards
     if process.returncode not in (0, 23, 24):
         raise failed(channel, process.returncode, words)
 
@@ -120,11 +121,3 @@ def failed(channel, status, words):
     for line in words.splitlines():
         print(printable(line), file=sys.stderr)
     return Trouble("rsync_failed", code=status, login=channel.connection.login)
-
-
-def read(pipe):
-    """Return what is in a pipe."""
-    try:
-        return os.read(pipe, UNIT)
-    except BlockingIOError:
-        return b""

@@ -1,14 +1,25 @@
-"""What is known of a session's server."""
+"""A session: its job, and what is known of its server."""
 
 import re
 import time
 
-from .messages import Trouble
+from .messages import Trouble, say
+from .settings import read_rules
 from .waiting import clock_time
 
-_ADDRESS = re.compile(
-    r"http://([A-Za-z0-9][A-Za-z0-9.-]{0,252}):([1-9][0-9]{0,4})/([A-Za-z0-9/]*\?token=([A-Za-z0-9._-]+))"
-)
+
+def find_job(channel, name, **how):
+    """Return the job of the session of that name; raises Trouble when there is none. how: as call takes it."""
+    (job,) = channel.ask("found", "find", name, **how)
+    if not job:
+        raise Trouble("no_session_called", name=name)
+    return job
+
+
+def stop_job(channel, job, name, **how):
+    """Cancel the job of the session of that name, and say what became of it."""
+    (stopped,) = channel.ask("stopped", "stop", job, name, **how)
+    say("session_stopped" if stopped else "session_was_over", name=name, job=job)
 
 
 class Session:
@@ -19,7 +30,7 @@ class Session:
 
         Raises Trouble for an address that is none.
         """
-        found = _ADDRESS.fullmatch(address)
+        found = re.fullmatch(read_rules()["address"], address)
         if not found or int(found[2]) > 65535:
             raise Trouble("bad_address", address=re.sub("token=.*", "token=...", address))
         self.job, self.name = job, name

@@ -4,7 +4,7 @@ import re
 
 from .messages import Trouble, message, printable, say, warn
 from .open import ENDED
-from .session import Session
+from .session import Session, find_job, stop_job
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes, is_time
 
@@ -65,16 +65,14 @@ def cpu_seconds(text):
     return seconds + int(days or 0) * 86400
 
 
-def find(channel, name):
-    """Return the job of the session of that name; raises Trouble when there is none."""
-    (job,) = channel.ask("found", "find", name)
-    if not job:
-        raise Trouble("no_session_called", name=name)
-    return job
+def find_session(channel, name):
+    """Return the job of the session of that name, and the session, None while there is no server."""
+    job = find_job(channel, name)
+    return job, _session_of(channel, name, job)
 
 
-def session_of(channel, name, job):
-    """Return that session with its server's address, or None while there is no server."""
+def _session_of(channel, name, job):
+    """Return the session of a job, or None."""
     address, *times = channel.ask("record", "record", job)
     return Session(job, name, address, *times) if address else None
 
@@ -82,23 +80,21 @@ def session_of(channel, name, job):
 def stop(settings, channel, taken):
     """Cancel the job of the session of that name, and end the tunnel to it."""
     name = taken["name"]
-    job = find(channel, name)
+    job = find_job(channel, name)
     try:
-        session = session_of(channel, name, job)
+        session = _session_of(channel, name, job)
     except Trouble as trouble:
         # a record that cannot be read keeps no job alive
         session = warn(trouble.key, **trouble.values)
-    (stopped,) = channel.ask("stopped", "stop", job, name)
+    stop_job(channel, job, name)
     if session:
         tunnel_to(session, channel, settings).close()
-    say("session_stopped" if stopped else "session_was_over", name=name, job=job)
 
 
 def print_url(settings, channel, taken):
     """Print the address of the session of that name, with its token; raises Trouble when no tunnel leads there."""
     name = taken["name"]
-    job = find(channel, name)
-    session = session_of(channel, name, job)
+    _, session = find_session(channel, name)
     if not session:
         raise Trouble("no_server_yet", name=name)
     tunnel = tunnel_to(session, channel, settings)

@@ -1,9 +1,12 @@
 """Read the folder's flat YAML files as lib/both/settings.sh does: ``name: value`` or ``name: [a, b]``, one a line."""
 
 import re
+from typing import NamedTuple
 
 from .messages import FOLDER, MISUSE, Trouble
 
+PERSONAL = FOLDER / "personal.yml"
+"""What belongs to one person; git ignores it."""
 _WORD = r"[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*"
 _ONE = re.compile(rf"([a-z][a-z0-9_]*): +({_WORD}) *( #.*)?")
 _LIST = re.compile(rf"([a-z][a-z0-9_]*): +\[ *({_WORD}(?: *, *{_WORD})*)? *\] *( #.*)?")
@@ -20,12 +23,12 @@ class SettingsError(Trouble):
         super().__init__(key, MISUSE, **values)
 
 
-def read_rules(folder=FOLDER):
+def read_rules():
     """Return lib/both/rules.yml as a dictionary: a name's regular expression, NAME_example, and "lists".
 
     Raises OSError when the file is not there.
     """
-    lines = (folder / "lib/both/rules.yml").read_text(encoding="utf-8").splitlines()
+    lines = (FOLDER / "lib/both/rules.yml").read_text(encoding="utf-8").splitlines()
     return dict(line.split(": ", 1) for line in lines if line[:1].isalpha())
 
 
@@ -65,7 +68,9 @@ def read_flat(path, rules=None):
 def _example(file, line, rules):
     """Return a right line to write instead of one that cannot be read."""
     rules = rules or read_rules()
-    name = line.split(":")[0]
+    # what is meant, in spite of a space, a dash or a capital letter
+    found = re.match(r"[ -]*([A-Za-z][A-Za-z0-9_]*)", line)
+    name = found[1].lower() if found else ""
     if f"{name}_example" not in rules:
         name = "user" if file == "personal.yml" else "account"
     return f"{name}: {rules[f'{name}_example']}"
@@ -87,22 +92,18 @@ def _check(place, name, value, rules):
         raise SettingsError("bad_value", place=place, value=wrong[0], example=f"{name}: {rules[f'{name}_example']}")
 
 
-class Settings:
+class Settings(NamedTuple):
     """The answers of settings.yml and personal.yml, with the cluster's facts; see load."""
 
-    def __init__(self, answers, personal, facts):
-        self.answers, self.personal, self.facts = answers, personal, facts
-
-    @property
-    def cluster(self):
-        """Return the cluster's id."""
-        return self.answers["cluster"]
+    answers: dict
+    personal: dict
+    facts: dict
 
     @property
     def place(self):
         """Return what messages call the cluster: its id, or the login host where that is asked."""
         asked = self.answers.get("login_host")
-        return asked if asked and asked == self.facts["login_host"] else self.cluster
+        return asked if asked and asked == self.facts["login_host"] else self.answers["cluster"]
 
     @property
     def project(self):
@@ -119,35 +120,27 @@ class Settings:
         return self.personal.get("ssh_host") or (f"{user}@{host}" if user else None)
 
 
-def load(folder=FOLDER):
+def load():
     """Return the folder's Settings.
 
     Only what lab itself needs is checked here; the scripts on the cluster hold the rest against its facts.
     Raises SettingsError for the first line that cannot be read, and for what is missing.
     """
-    rules = read_rules(folder)
-    if not (folder / "settings.yml").exists():
-        raise SettingsError("no_settings", folder=folder)
-    answers = read_flat(folder / "settings.yml", rules)
-    personal = folder / "personal.yml"
-    personal = read_flat(personal, rules) if personal.exists() else {}
+    rules = read_rules()
+    if not (FOLDER / "settings.yml").exists():
+        raise SettingsError("no_settings", folder=FOLDER)
+    answers = read_flat(FOLDER / "settings.yml", rules)
+    personal = read_flat(PERSONAL, rules) if PERSONAL.exists() else {}
     for name in ["project_name", "cluster", "gpus"]:
         _need(name, answers, rules)
-    plugin = folder / f"plugins/clusters/{answers['cluster']}.yml"
+    cluster, folder = answers["cluster"], "plugins/clusters"
+    plugin = FOLDER / folder / f"{cluster}.yml"
     if not plugin.exists():
         known = " ".join(sorted(path.stem for path in plugin.parent.glob("*.yml")))
-        raise SettingsError(
-            "no_such_plugin",
-            place=_place(folder, "cluster"),
-            folder="plugins/clusters",
-            name=answers["cluster"],
-            known=known,
-        )
+        raise SettingsError("no_such_plugin", place=_place("cluster"), folder=folder, name=cluster, known=known)
     facts = read_flat(plugin)
     if facts["status"] == "retired":
-        raise SettingsError(
-            "retired", place=_place(folder, "cluster"), cluster=answers["cluster"], successor=facts["successor"]
-        )
+        raise SettingsError("retired", place=_place("cluster"), cluster=cluster, successor=facts["successor"])
     for name in [name for name, value in facts.items() if value == "asked"]:
         facts[name] = _need(name, answers, rules)
     return Settings(answers, personal, facts)
@@ -160,17 +153,16 @@ def _need(name, answers, rules):
     return answers[name]
 
 
-def _place(folder, name):
+def _place(name):
     """Return where in settings.yml a name is set."""
-    lines = (folder / "settings.yml").read_text(encoding="utf-8").splitlines()
+    lines = (FOLDER / "settings.yml").read_text(encoding="utf-8").splitlines()
     return f"settings.yml:{[line.split(':')[0] for line in lines].index(name) + 1}"
 
 
-def keep_user(name, folder=FOLDER):
+def keep_user(name):
     """Keep the user's name on the cluster in personal.yml, which git ignores; raises SettingsError for a bad one."""
-    _check("personal.yml", "user", name, read_rules(folder))
-    path = folder / "personal.yml"
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    _check("personal.yml", "user", name, read_rules())
+    before = PERSONAL.read_text(encoding="utf-8") if PERSONAL.exists() else ""
     if before and not before.endswith("\n"):
         before += "\n"
-    path.write_text(f"{before}user: {name}\n", encoding="utf-8")
+    PERSONAL.write_text(f"{before}user: {name}\n", encoding="utf-8")

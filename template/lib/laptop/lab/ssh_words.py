@@ -14,7 +14,7 @@ from plumbum import local
 from plumbum.commands import CommandNotFound, ProcessTimedOut
 
 from .limits import LIMITS
-from .messages import Trouble, message, printable
+from .messages import FOLDER, Trouble, message, printable
 
 MEANINGS = (
     # the host in between (ProxyJump) has ended it, and says why itself
@@ -31,8 +31,23 @@ MEANINGS = (
 )
 """What OpenSSH's words mean when it could not log in (seen with 9.2): the step that fails, and what to say of it."""
 
+SSH_CONFIG = "lib/laptop/ssh_config"
+"""What every ssh is told first (its -F); from the folder, because ssh hands it to a ProxyJump's ssh without quotes."""
 WORDS = 100
 """So many pieces of what ssh says are kept, the last ones."""
+
+
+def options(**values):
+    """Return the words that set options of ssh_config(5)."""
+    return [word for name, value in values.items() for word in ("-o", f"{name}={value}")]
+
+
+def ssh_command():
+    """Return the ssh of this folder, which is to be run in the folder. Raises Trouble where there is no ssh."""
+    try:
+        return local["ssh"]["-F", SSH_CONFIG]
+    except CommandNotFound:
+        raise Trouble("no_ssh") from None
 
 
 def meaning(words):
@@ -46,7 +61,7 @@ def log_in(command):
 
     Raises Trouble when nobody has logged in within LIMITS.LOGIN seconds.
     """
-    process = command.popen(stdin=None, stdout=None, stderr=subprocess.PIPE)
+    process = command.popen(stdin=None, stdout=None, stderr=subprocess.PIPE, cwd=FOLDER)
     words = deque(maxlen=WORDS)
     copier = show_words(process.stderr, words)
     try:
@@ -62,7 +77,7 @@ def log_in(command):
 def ssh_settings(login):
     """Return ssh's settings for this host, {name: [value, ...]}; raises Trouble when it cannot read them."""
     try:
-        status, out, error = local["ssh"]["-G", login].run(retcode=None, timeout=LIMITS.SSH_ANSWER)
+        status, out, error = ssh_command()["-G", login].run(retcode=None, timeout=LIMITS.SSH_ANSWER, cwd=FOLDER)
     except ProcessTimedOut:
         raise Trouble("check_ssh_settings", words="ssh -G") from None
     if status != 0:
@@ -89,17 +104,17 @@ def offered_keys(settings):
 
 def show_words(stream, words=None):
     """Show from now on what ssh, and the host behind it, say on standard error, and keep it; return the thread."""
-    thread = threading.Thread(target=_show_words, args=[stream, words], daemon=True)
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("surrogateescape"), translate=True)
+
+    def show():
+        # as it comes: it may be half a line
+        while piece := os.read(stream.fileno(), 4096):
+            text = decoder.decode(piece)
+            if words is not None:
+                words.append(text)
+            sys.stderr.write("\n".join(map(printable, text.split("\n"))))
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=show, daemon=True)
     thread.start()
     return thread
-
-
-def _show_words(stream, words):
-    """Show it as it comes: it may be half a line."""
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("surrogateescape"), translate=True)
-    while piece := os.read(stream.fileno(), 4096):
-        text = decoder.decode(piece)
-        if words is not None:
-            words.append(text)
-        sys.stderr.write("\n".join(map(printable, text.split("\n"))))
-        sys.stderr.flush()

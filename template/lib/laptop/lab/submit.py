@@ -21,7 +21,5 @@ def submit(settings, channel, taken):
     for kind, *words in channel.call("submit", connection.folder(settings), sum_of_folder(), path, *taken["rest"]):
         if kind == "done":
             return 0
-        if kind == "failed":
-            raise Trouble("script_failed", script=words[0])
         if kind == "folder" and words[0] != "same":
             raise Trouble("submit_not_in_sync", notebook=path)

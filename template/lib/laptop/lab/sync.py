@@ -12,13 +12,13 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import stat
 import sys
 import time
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from .messages import FOLDER, MISUSE, Trouble, message, printable, say, warn
+from .messages import FOLDER, MISUSE, Trouble, answered, message, printable, say, warn
 from .paths import (
     STATE,
     amount,
@@ -79,7 +79,6 @@ def sync(settings, channel, taken):
     try:
         return Sync(settings, channel).run(taken["choices"])
     except KeyboardInterrupt:
-        channel.waiting.done()
         warn("sync_interrupted")
         return 130
 
@@ -100,9 +99,7 @@ class Sync:
         choices: ("mine" or "theirs", path) for each file or folder of which the user has chosen a side
         """
         # what is said of a file is more than what is said of its folder
-        self.choices = sorted(
-            choices, key=lambda choice: -1 if choice[1] == "." else choice[1].count("/"), reverse=True
-        )
+        self.choices = sorted(choices, key=lambda choice: len(PurePosixPath(choice[1]).parts), reverse=True)
         if not self._through(self._both_ways) and self.whole:
             say("sync_same", login=self.login, folder=self.folder)
         return 0 if self.whole else 1
@@ -123,6 +120,7 @@ class Sync:
             self._wait_for(lock)
             while True:
                 self.memory = Memory(self.login, self.folder)
+                self.replaced = f".lab/replaced/{time.strftime('%Y%m%d-%H%M%S')}"
                 try:
                     return work()
                 except Broken as broken:
@@ -138,12 +136,11 @@ class Sync:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return
             except BlockingIOError:
                 self.waiting.show("waiting_for_sync")
                 time.sleep(0.5)
                 self.channel.heed()
-        self.waiting.done()
 
     def _both_ways(self):
         """Compare and carry; return whether there was anything to say."""
@@ -157,11 +154,11 @@ class Sync:
         news = False
         for key, paths, side in (("sync_gone_here", plan.gone_here, 0), ("sync_gone_there", plan.gone_there, 1)):
             # once is enough
-            if paths := [path for path in paths if self.memory.files[path][side]]:
+            if paths := [path for path in paths if self.memory[path][side]]:
                 news = True
-                self._say(key, login=self.login, names=named(paths), path=shown(paths[0]))
+                say(key, login=self.login, names=named(paths), path=shown(paths[0]))
                 for path in paths:
-                    self.memory.files[path] = [here.get(path), there.get(path)]
+                    self.memory[path] = [here.get(path), there.get(path)]
         self._put(plan.send, here, there)
         results = [path for path in plan.bring if path not in code]
         self._fetch(results, there)
@@ -171,14 +168,14 @@ class Sync:
         sent = self._agree(plan.send, plan.aside, here)
         for done, paths, files in (("sync_sent", sent, here), ("sync_brought", brought, there)):
             if paths:
-                self._say(done, login=self.login, names=named(paths), size=size_of(paths, files))
+                say(done, login=self.login, names=named(paths), size=amount(size_of(paths, files)))
         return news or sent or brought or plan.aside
 
     def _only_send(self, wanted, notebook=None):
         """Send what is wanted of what has changed here; wanted(path) returns whether it is."""
         here, there = self._look()
         # what the first time has left off is sent, too
-        first = not self.memory.files
+        first = not self.memory
         here = {path: file for path, file in here.items() if wanted(path) or (first and path not in there)}
         there = {path: file for path, file in there.items() if wanted(path)}
         plan = self._decide(here, there)
@@ -204,26 +201,27 @@ class Sync:
         if state == "other":
             raise Trouble("other_folder", folder=self.folder, login=self.login)
         if state == "missing":
-            self._say("sending_folder", login=self.login, folder=self.folder)
-        self.memory.forget_all_but({**here, **there})
+            say("sending_folder", login=self.login, folder=self.folder)
+        # what is on neither side any more
+        for path in self.memory.keys() - here.keys() - there.keys():
+            del self.memory[path]
         link, known_link = here.pop(LINK, None), there.pop(LINK, None)
         if strange := [path for path in {**here, **there} if not is_safe(path)]:
             self._warn("sync_strange_name", names=named(strange))
-            for path in strange:
-                here.pop(path, None), there.pop(path, None)
+        # each with all that is below it
+        left_out = set(strange)
         for side, other, key in ((here, there, "sync_link_here"), (there, here, "sync_link_there")):
-            links = {path for path, file in side.items() if file.kind != "f"}
-            hidden = {path: links.intersection(with_parents(path)) for path in other} if links else {}
-            for path in links:
-                del side[path]
-            for path in [path for path, above in hidden.items() if above]:
-                del other[path]
-            for path in sorted(set().union(*hidden.values())):
-                self._say(key, path=shown(path), login=self.login)
-        environments = tuple(path[: -len("pyvenv.cfg")] for path in {**here, **there} if path.endswith("/pyvenv.cfg"))
-        for side in (here, there):
-            for path in [path for path in side if path.startswith(environments)]:
-                del side[path]
+            links = {path for path, file in side.items() if file.kind != "f"} - left_out
+            hiding = [links.intersection(with_parents(path)) for path in other.keys() - left_out]
+            for path in sorted(set().union(*hiding)):
+                say(key, path=shown(path), login=self.login)
+            left_out |= links
+        # environments are made for one computer
+        left_out.update(path[: -len("/pyvenv.cfg")] for path in {**here, **there} if path.endswith("/pyvenv.cfg"))
+        here, there = (
+            {path: file for path, file in side.items() if left_out.isdisjoint(with_parents(path))}
+            for side in (here, there)
+        )
         if link and link.kind == "l" and not known_link and os.readlink(FOLDER / LINK) == "settings.yml":
             here[LINK] = link
         return here, there
@@ -255,7 +253,7 @@ class Sync:
         plan, same = Plan(), self._same(here, there)
         for path in sorted({**here, **there}):
             mine, theirs, (choice, words) = here.get(path), there.get(path), self._chosen(path)
-            known = self.memory.files.get(path, [None, None])
+            known = self.memory[path]
             if path in same:
                 # the content is; the right to run goes there, and never comes
                 if mine.runs != (known[0].runs if known[0] else theirs.runs and mine.runs):
@@ -279,15 +277,15 @@ class Sync:
         """Return the paths of what may have changed and has the same content on both sides."""
         doubtful = [
             path for path, mine in here.items()
-            if path in there and mine.size == there[path].size and self.memory.files.get(path) != [mine, there[path]]
+            if path in there and mine.size == there[path].size and self.memory[path] != [mine, there[path]]
         ]  # fmt: skip
         same = set()
-        while doubtful:
-            asked, doubtful = doubtful[:SUMS], doubtful[SUMS:]
+        for start in range(0, len(doubtful), SUMS):
+            asked = doubtful[start : start + SUMS]
             for kind, *words in self.channel.call("sums", self.folder, *map(escaped, asked), again=True):
                 if kind == "summed":
                     break
-                if kind == "sum" and int(words[0]) < len(asked) and sum_of(path := asked[int(words[0])]) == words[1]:
+                if int(words[0]) < len(asked) and sum_of(path := asked[int(words[0])]) == words[1]:
                     same.add(path)
         return same
 
@@ -298,22 +296,13 @@ class Sync:
             self._warn("sync_code_there", login=self.login, names=named(others), path=shown(others[0]))
         if wanted:
             self._show_differences(wanted, there)
-            if not self._agrees(wanted):
+            # who cannot be asked has named them on the command line
+            if sys.stdin.isatty() and not answered(
+                "sync_take", message("word_yes"), names=named(wanted), login=self.login
+            ):
                 self._warn("sync_not_taken", names=named(wanted), login=self.login)
                 return []
         return wanted
-
-    def _agrees(self, paths):
-        """Return whether the user takes these as shown; who cannot be asked has named them on the command line."""
-        if not sys.stdin.isatty():
-            return True
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            print(message("sync_take", names=named(paths), login=self.login), end=" ", flush=True)
-            answer = sys.stdin.readline().strip().lower()
-        finally:
-            signal.signal(signal.SIGINT, before)
-        return bool(answer) and message("word_yes").startswith(answer)
 
     def _show_differences(self, paths, there, most=None):
         """Show how the login node's files differ from this folder's; most: so many lines of each."""
@@ -323,7 +312,8 @@ class Sync:
             texts = text_of(mine), text_of(theirs)
             if None in texts:
                 # no text, or much of it
-                difference = [f"--- {path} ({size_at(mine)})", f"+++ {label} ({amount(there[path].size)})"]
+                size = amount(mine.stat().st_size if mine.exists() else 0)
+                difference = [f"--- {path} ({size})", f"+++ {label} ({amount(there[path].size)})"]
             else:
                 lines = (text.splitlines() for text in texts)
                 difference = list(difflib.unified_diff(*lines, path, label, lineterm=""))
@@ -339,10 +329,10 @@ class Sync:
             return
         if self._prepare() != "yes":
             raise Trouble("not_sent", login=self.login)
-        options = ["-l", "--backup", f"--backup-dir=.lab/replaced/{folder_of_now()}", "--temp-dir=.lab/incoming"]
+        options = ["-l", "--backup", f"--backup-dir={self.replaced}", "--temp-dir=.lab/incoming"]
         groups = {}
         for path in paths:
-            mine, theirs, (before, _) = here[path], there.get(path), self.memory.files.get(path, [None, None])
+            mine, theirs, (before, _) = here[path], there.get(path), self.memory[path]
             more = []
             # what has come or changed there since it was looked at is not replaced
             if not theirs:
@@ -353,7 +343,7 @@ class Sync:
             if theirs and mine.runs != (before.runs if before else theirs.runs):
                 more.append("-p")
             groups.setdefault(tuple(more), []).append(path)
-        size = sum(here[path].size for path in paths)
+        size = size_of(paths, here)
         # rsync looks at a file some time before it replaces it: what is new, and may be long, comes last
         for more, some in sorted(groups.items(), reverse=True):
             rsync(self.channel, self.folder, some, *options, *self.partial, *more, size=size)
@@ -371,7 +361,7 @@ class Sync:
             return
         check_rsync_is_safe()
         self._prepare()
-        size, free = sum(there[path].size for path in paths), shutil.disk_usage(FOLDER).free
+        size, free = size_of(paths, there), shutil.disk_usage(FOLDER).free
         if size > free:
             raise Trouble("sync_no_space", size=amount(size), free=amount(free))
         INCOMING.mkdir(mode=0o700, exist_ok=True)
@@ -379,13 +369,13 @@ class Sync:
 
     def _put_in_place(self, paths, here, there):
         """Put what has come in its place; return those paths that are there."""
-        brought, replaced = [], STATE / "replaced" / folder_of_now()
+        brought = []
         for path in paths:
             try:
-                put_in_place(path, here.get(path), there[path], replaced / path)
+                put_in_place(path, here.get(path), there[path], FOLDER / self.replaced / path)
                 self._remember(path, file_of(os.lstat(FOLDER / path)), there[path], 0)
                 brought.append(path)
-            except FileExistsError:
+            except (FileExistsError, NotADirectoryError):
                 self._warn("sync_changing", path=shown(path))
             except OSError as error:
                 self._warn("not_written", path=shown(path), words=error.strerror)
@@ -410,7 +400,7 @@ class Sync:
                 # mv has said why
                 self.whole = False
             else:
-                self._say("sync_aside", path=shown(path), login=self.login, folder=self.folder)
+                say("sync_aside", path=shown(path), login=self.login, folder=self.folder)
         self.memory.save()
         return agreed
 
@@ -421,43 +411,35 @@ class Sync:
             # whose times are whole seconds, may change once more within the one in which it was looked at
             if side != written and files[side].time % SECOND == 0 and files[side].time > clock - 2 * SECOND:
                 files[side] = files[side]._replace(time=None)
-        self.memory.files[path] = files
-
-    def _say(self, key, **values):
-        """Say what was done."""
-        self.waiting.done()
-        say(key, **values)
+        self.memory[path] = files
 
     def _warn(self, key, **values):
         """Say what has not been done."""
-        self.waiting.done()
         warn(key, **values)
         self.whole = False
 
 
-class Memory:
+class Memory(dict):
     """What both sides were when they last agreed: {path: [the File here, the File there]}, None for none.
 
     Where a memory is lost, nothing else is: files that are the same are found to be so by their sums.
     """
 
     def __init__(self, login, folder):
-        self.whose, self.files = [login, str(folder)], {}
+        super().__init__()
         name = hashlib.sha256(f"{login}:{folder}".encode()).hexdigest()[:12]
         self.path = STATE / f"synced-{name}.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-            if kept["whose"] == self.whose:
-                self.files = {path: [file and File(*file) for file in files] for path, files in kept["files"].items()}
+            kept = json.loads(self.path.read_text(encoding="utf-8"))["files"]
+            self.update({path: [file and File(*file) for file in files] for path, files in kept.items()})
 
-    def forget_all_but(self, paths):
-        """Forget what is on neither side any more."""
-        self.files = {path: files for path, files in self.files.items() if path in paths}
+    def __missing__(self, path):
+        return [None, None]
 
     def save(self):
         """Write it down."""
         new = self.path.with_suffix(".new")
-        new.write_text(json.dumps({"whose": self.whose, "files": self.files}), encoding="utf-8")
+        new.write_text(json.dumps({"files": self}), encoding="utf-8")
         os.replace(new, self.path)
 
 
@@ -488,17 +470,15 @@ def put_in_place(path, seen, told, replaced):
     Raises FileExistsError where this folder is not what was seen, or what has come is not what was told, and OSError.
     """
     new, target = INCOMING / path, FOLDER / path
+    # nothing through a link
+    if any(os.path.realpath(place) != str(place) for place in (new, target.parent)):
+        raise FileExistsError
     try:
-        came, now = os.lstat(new), os.lstat(target) if os.path.lexists(target) else None
+        came, now = file_of(os.lstat(new)), os.lstat(target) if os.path.lexists(target) else None
     except OSError:
         raise FileExistsError from None
-    parents = [FOLDER / parent for parent in with_parents(path)][1:]
-    if any(parent.is_symlink() or (parent.exists() and not parent.is_dir()) for parent in parents):
-        raise FileExistsError
-    in_full = (
-        stat.S_ISREG(came.st_mode) and came.st_size == told.size and abs(came.st_mtime_ns - told.time) < 2 * SECOND
-    )
-    if not in_full or os.path.realpath(new) != str(new) or (now and file_of(now)) != seen:
+    in_full = came[:2] == ("f", told.size) and abs(came.time - told.time) < 2 * SECOND
+    if not in_full or (now and file_of(now)) != seen:
         raise FileExistsError
     target.parent.mkdir(parents=True, exist_ok=True)
     if now:
@@ -524,16 +504,6 @@ def text_of(path):
         return ""
 
 
-def size_at(path):
-    """Return the size of a file for a message."""
-    return amount(path.stat().st_size) if path.exists() else amount(0)
-
-
 def size_of(paths, files):
-    """Return how large these files are together, for a message."""
-    return amount(sum(files[path].size for path in paths))
-
-
-def folder_of_now():
-    """Return the time as the name of a folder."""
-    return time.strftime("%Y%m%d-%H%M%S")
+    """Return how large these files are together."""
+    return sum(files[path].size for path in paths)

@@ -8,7 +8,8 @@ import socket
 import time
 
 from .limits import LIMITS
-from .messages import FOLDER, Trouble, say
+from .messages import Trouble, say
+from .paths import STATE, make_state_folder
 from .ports import candidates, free_port, listens
 
 
@@ -27,8 +28,8 @@ class Tunnel:
         self.session, self.channel, self.connection = session, channel, channel.connection
         self.host, self.port = (session.node if self.connection.here else "127.0.0.1"), None
         # which port leads there, for other labs of this folder, and for the next one when this one is killed
-        self.note = FOLDER / ".lab" / f"tunnel-{session.job}"
-        self.first = self._left_behind() or int(wanted or session.port)
+        self.note = STATE / f"tunnel-{session.job}"
+        self.first = self.noted(running=False) or int(wanted or session.port)
 
     @property
     def address(self):
@@ -48,7 +49,7 @@ class Tunnel:
             self.port = self.session.port
             self._wait_for_proof()
             return
-        if left_behind := self._left_behind():
+        if left_behind := self.noted(running=False):
             self._cancel(left_behind)
         self._lead_from(self.first)
 
@@ -71,7 +72,7 @@ class Tunnel:
         self.port = port
         if port != first:
             say("other_port", port=port, taken=first)
-        self.note.parent.mkdir(mode=0o700, exist_ok=True)
+        make_state_folder()
         self.note.write_text(f"{port} {os.getpid()}\n", encoding="utf-8")
         self._wait_for_proof()
 
@@ -81,7 +82,7 @@ class Tunnel:
 
     def close(self):
         """End this lab's own forwarding, and one that a killed lab left behind."""
-        port = self.port or self._left_behind()
+        port = self.port or self.noted(running=False)
         if port and not self.connection.here:
             self._cancel(port)
             self.note.unlink(missing_ok=True)
@@ -122,23 +123,13 @@ class Tunnel:
         finally:
             self._cancel(self.port)
 
-    def noted(self):
-        """Return the local port that a running lab of this folder leads to this session, or None."""
-        port, lab = self._note()
-        return port if lab and is_running(lab) else None
-
-    def _left_behind(self):
-        """Return the local port that a lab led there which was killed, or None."""
-        port, lab = self._note()
-        return port if lab and not is_running(lab) else None
-
-    def _note(self):
-        """Return port and process of the last lab that led there; None for both when there was none."""
+    def noted(self, running=True):
+        """Return the local port that a lab of this folder leads there that runs, or that was killed; else None."""
         try:
             port, lab = map(int, self.note.read_text(encoding="utf-8").split())
-            return port, lab
         except (OSError, ValueError):
-            return None, None
+            return None
+        return port if is_running(lab) == running else None
 
     # --- proving ------------------------------------------------------------------------------------------------------
 
@@ -203,8 +194,10 @@ class JumpTunnel(Tunnel):
             return False
         self.process = self.connection.jump(port, self.connection.user, self.session.node, self.session.port)
         # until the port is there, somebody may be asked for a key
+        deadline = time.monotonic() + LIMITS.LOGIN
         while not listens(port):
-            if self.process.poll() is not None:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.terminate()
                 self.process.shown.join(1)
                 raise Trouble("jump_failed", node=self.session.node, login=self.connection.login)
             self._pause()

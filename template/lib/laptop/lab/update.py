@@ -1,7 +1,7 @@
 """`lab update`: brings the folder up to date with its template, by Copier."""
 
-from plumbum import FG, ProcessExecutionError, local
-from plumbum.commands import CommandNotFound
+import shutil
+import subprocess
 
 from .messages import FOLDER, Trouble, say
 
@@ -11,18 +11,12 @@ def update(taken):
 
     Raises Trouble where there is no Copier, nor uv, which brings it.
     """
-    try:
-        copier = local["copier"]
-    except CommandNotFound:
-        try:
-            copier = local["uvx"]["copier"]
-        except CommandNotFound:
-            raise Trouble("no_copier") from None
-    try:
-        # the link .copier-answers.yml, which leads there, does not exist on Windows
-        with local.cwd(FOLDER):
-            copier["update", "--answers-file", "settings.yml", taken["rest"]] & FG
-    except ProcessExecutionError as error:
-        return error.retcode
-    say("updated")
-    return 0
+    copier = ["copier"] if shutil.which("copier") else ["uvx", "copier"]
+    if not shutil.which(copier[0]):
+        raise Trouble("no_copier")
+    # the link .copier-answers.yml, which leads there, does not exist on Windows
+    words = ["update", "--answers-file", "settings.yml", *taken["rest"]]
+    status = subprocess.run([*copier, *words], cwd=FOLDER, check=False).returncode
+    if status == 0:
+        say("updated")
+    return status

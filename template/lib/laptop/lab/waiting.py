@@ -1,14 +1,12 @@
 """What is awaited, for how long: one line at the bottom of a terminal, a line for each change where there is none."""
 
-import contextlib
-import os
 import re
 import sys
 import time
 from datetime import datetime
 
 from .limits import LIMITS
-from .messages import message
+from .messages import clear_bottom, message, put_at_bottom
 
 
 class Waiting:
@@ -16,7 +14,7 @@ class Waiting:
 
     def __init__(self):
         self.since = time.monotonic()
-        self.shown = self.line = ""
+        self.shown = ""
         # while somebody else asks something on the terminal
         self.quiet = False
 
@@ -27,7 +25,7 @@ class Waiting:
             return
         what = message(key, **values, time="{time}")
         if sys.stdout.isatty():
-            self._draw(what.replace("{time}", clock(seconds)).replace("\n", " "))
+            put_at_bottom(what.replace("{time}", clock(seconds)).replace("\n", " "))
         elif what != self.shown:
             print(what.replace("{time}", clock(seconds)), flush=True)
         self.shown = what
@@ -40,22 +38,11 @@ class Waiting:
     def stand(self, key, **values):
         """Show how things stand, on a terminal only."""
         if sys.stdout.isatty():
-            self._draw(message(key, **values))
-
-    def _draw(self, line):
-        """Put a line in the place of the last one; cut where the terminal ends, because a second one would stay."""
-        line = line[: (os.get_terminal_size(sys.stdout.fileno()).columns or 80) - 1]
-        if line != self.line:
-            print(f"\r\x1b[K{line}", end="", flush=True)
-            self.line = line
+            put_at_bottom(message(key, **values))
 
     def done(self):
-        """Take the line back, before anything else is printed."""
-        if self.line:
-            # the terminal may have been closed
-            with contextlib.suppress(OSError):
-                print("\r\x1b[K", end="", flush=True)
-            self.line = ""
+        """Nothing is awaited any more; say and warn need not be told."""
+        clear_bottom()
 
 
 def clock(seconds):
@@ -66,15 +53,14 @@ def clock(seconds):
 
 
 def clock_time(seconds):
-    """Return a time (seconds since 1970, as text) as 14:05, on another day as 2026-11-23 14:05; "" for none."""
+    """Return a time (seconds since 1970, as text) as 14:05 or 14 h 05, on another day with its date; "" for none."""
     try:
-        then = datetime.fromtimestamp(int(seconds)) if is_time(seconds) else None
+        then = datetime.fromtimestamp(int(seconds))
     except (OSError, OverflowError, ValueError):
-        # later than this computer can count
-        then = None
-    if not then:
+        # no number, or later than this computer can count
         return ""
-    return then.strftime("%H:%M" if then.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
+    key = "clock" if then.date() == datetime.now().date() else "clock_on_day"
+    return message(key, day=then.date().isoformat(), hour=f"{then:%H}", minute=f"{then:%M}")
 
 
 def is_time(text):
@@ -83,6 +69,8 @@ def is_time(text):
 
 
 def hours_and_minutes(seconds):
-    """Return the time left as 2 h 05 or 12 min, and never less than nothing."""
-    minutes = max(0, int(seconds) // 60)
-    return f"{minutes // 60} h {minutes % 60:02}" if minutes >= 60 else f"{minutes} min"
+    """Return the time left as 2 h 05 min (2 h 05 in French) or 12 min, and never less than nothing."""
+    hours, minutes = divmod(max(0, int(seconds) // 60), 60)
+    if not hours:
+        return message("minutes", minutes=minutes)
+    return message("hours_and_minutes", hours=hours, minutes=f"{minutes:02}")
