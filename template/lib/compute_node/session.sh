@@ -78,7 +78,8 @@ announce_session() {
       die server_ended
     fi
     ((SECONDS < SERVER_START)) || die server_slow minutes="$((SERVER_START / 60))"
-    sleep 0.05
+    # Ctrl-C ends it, too
+    sleep 0.05 || true
   done
   tell_notes
   { read -r port && read -r token; } <"$ready"
