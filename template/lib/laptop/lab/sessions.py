@@ -76,7 +76,7 @@ def stop(settings, channel, taken):
     name = taken["name"]
     job = find_job(channel, name)
     try:
-        session = _session_of(channel, name, job)
+        session = session_of(channel, name, job)
     except Trouble as trouble:
         # a record that cannot be read keeps no job alive
         session = warn(trouble.key, **trouble.values)
