@@ -6,6 +6,7 @@ ends the command, and everything else is shown without its control characters.
 
 import contextlib
 import itertools
+import os
 import queue
 import re
 import shlex
@@ -92,6 +93,17 @@ class Lost(Exception):
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C was pressed, or the terminal was closed."""
+
+
+def write(process, outbox):
+    """Write to a process what comes into the box, until it is None or nobody reads any more."""
+    with contextlib.suppress(OSError, ValueError):
+        for data in iter(outbox.get, None):
+            # not through its buffer: Python cannot end while this holds the buffer's lock
+            while data:
+                data = data[os.write(process.stdin.fileno(), data) :]
+    with contextlib.suppress(OSError):
+        process.stdin.close()
 
 
 class Channel:
@@ -220,8 +232,11 @@ class Channel:
         # a startup file may have printed a line without its end
         begin = f"LEFT_OUT=('(' {left_out} ')')\necho\ntell hello\nattend\n".encode()
         self._script = b"\n".join([clean, b"clean_login", *rest, begin])
+        self._outbox = queue.SimpleQueue()
         self._write(DOOR)
+        # both may have to wait for the other side, and a Ctrl-C must not wait with them
         threading.Thread(target=self._read, args=[process], daemon=True).start()
+        threading.Thread(target=write, args=[process, self._outbox], daemon=True).start()
 
     def _read(self, process):
         """Put each line of a channel into the queue; the channel's end is an empty one."""
@@ -237,9 +252,7 @@ class Channel:
 
     def _write(self, data):
         """Write to the channel; that it is closed is found when reading."""
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
+        self._outbox.put(data)
 
     def _listen(self, seconds):
         """Wait for one line; asks for a sign of life when it is time to."""
@@ -426,6 +439,5 @@ class Channel:
 
     def close(self):
         """End the channel, and with it attend.sh; the connection stays."""
-        if self._process and self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        if self._process:
+            self._outbox.put(None)
