@@ -343,8 +343,12 @@ def fake_rsync(laptop, tmp_path, monkeypatch):
         (tmp_path / "rsync").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         connection = SimpleNamespace(login="alice@cluster.example", separate=False, shell_command=["bash", "-s"])
-        waiting = laptop.lab.channel.Waiting()
-        channel = SimpleNamespace(connection=connection, waiting=waiting, heed=lambda: None, forgive=lambda: None)
+        waiting, deadline = laptop.lab.channel.Waiting(), time.monotonic() + 120
+
+        def heed():
+            assert time.monotonic() < deadline
+
+        channel = SimpleNamespace(connection=connection, waiting=waiting, heed=heed, forgive=lambda: None)
         try:
             # more names than a pipe takes from who is not listened to
             laptop.lab.rsync.rsync(channel, "lab", ["data"] * 100000, size=1000000)
@@ -361,20 +365,21 @@ def fake_rsync(laptop, tmp_path, monkeypatch):
         (f"echo '{PLOT}' >&2; exit 23", None),
         (f"echo '{NO_SPACE}' >&2; echo '{PLOT}' >&2; exit 23", NOT_SENT),
         # words and files of which there is no end
-        ("exec yes >&2", ENDLESS.format(1)),
-        ("exec yes >/dev/fd/$LAB_COUNT", ENDLESS.format(3)),
+        ("exec timeout 60 yes >&2", ENDLESS.format(1)),
+        ("exec timeout 60 yes >/dev/fd/$LAB_COUNT", ENDLESS.format(3)),
         # as many words as one may say, of which the first are kept
         (f"echo '{NO_SPACE}' >&2; yes | head -c 900000 >&2; exit 11", NOT_SENT),
         # somebody else has its standard error
-        (f"while [[ -e $0 ]]; do sleep 0.1; done & echo '{NO_SPACE}' >&2; exit 11", NOT_SENT),
+        (f"(for i in {{1..600}}; do [[ -e $0 ]] || exit; sleep 0.1; done; touch ${{0%/*}}/over) & echo '{NO_SPACE}' >&2; exit 11", NOT_SENT),
     ],
     ids=["a name", "no space", "endless words", "endless files", "many words", "a child"],
 )
-def test_what_rsync_says_is_read_as_far_as_it_is_wanted(laptop, fake_rsync, monkeypatch, script, trouble):
+def test_what_rsync_says_is_read_as_far_as_it_is_wanted(laptop, fake_rsync, monkeypatch, tmp_path, script, trouble):
     monkeypatch.setattr(laptop.lab.rsync.LIMITS, "ANSWER_MEGABYTES", 1)
     monkeypatch.setattr(laptop.lab.rsync.LIMITS, "SSH_ANSWER", 1)
     said = fake_rsync(script)
     assert (said or "").startswith(trouble or "") and bool(said) == bool(trouble), said
+    assert not (tmp_path / "over").exists()
 
 
 def test_while_nothing_has_passed_the_login_node_is_awaited(laptop, fake_rsync, monkeypatch, tmp_path):
