@@ -85,7 +85,7 @@ def laptop(pristine_folder, tmp_path_factory):
     others = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "lab"}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder / "lib/laptop")
-        modules = {name: importlib.import_module(f"lab.{name}") for name in ("channel", "cli", "messages", "tunnel")}
+        modules = {name: importlib.import_module(f"lab.{name}") for name in ("channel", "cli", "messages", "rsync", "tunnel")}
         modules["open"], modules["settings"] = (importlib.import_module(f"lab.{name}") for name in ("open", "settings"))
         lab = SimpleNamespace(**modules)
         # what is sent to it, and whether its servers are there, is not the question here
@@ -358,6 +358,94 @@ def test_answers_that_are_cut_off_by_the_end_are_not_believed(laptop):
     assert done.error == (
         "lab: alice@cluster.example does not answer as it should; see what a plain ssh says: ssh alice@cluster.example\n"
     )
+
+
+# --- rsync, and a fake in its place or in the login node's ------------------------------------------------------------
+
+PLOT = 'rsync: [sender] send_files failed to open "/home/alice/lab/plot (28).png": Permission denied (13)'
+NO_SPACE = 'rsync: [receiver] write failed on "/home/alice/lab/plot.png": No space left on device (28)'
+ENDLESS = "alice@cluster.example has answered more than {} MB without an end; "
+NOT_SENT = "The folder could not be written on alice@cluster.example: "
+
+
+@pytest.fixture
+def fake_rsync(laptop, tmp_path, monkeypatch):
+    """Send a megabyte by a fake rsync, a script of bash; return the Trouble in which that ends, or None."""
+
+    def run(script):
+        (tmp_path / "rsync").write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / "rsync").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        connection = SimpleNamespace(login="alice@cluster.example", separate=False, shell_command=["bash", "-s"])
+        waiting, deadline = laptop.lab.channel.Waiting(), time.monotonic() + 120
+
+        def heed():
+            assert time.monotonic() < deadline
+
+        channel = SimpleNamespace(connection=connection, waiting=waiting, heed=heed, forgive=lambda: None)
+        try:
+            # more names than a pipe takes from who is not listened to
+            laptop.lab.rsync.rsync(channel, "lab", ["data"] * 100000, size=1000000)
+        except laptop.lab.messages.Trouble as trouble:
+            return str(trouble)
+
+    yield run
+    (tmp_path / "rsync").unlink()
+
+
+@pytest.mark.parametrize(
+    ("script", "trouble"),
+    [
+        (f"echo '{PLOT}' >&2; exit 23", None),
+        (f"echo '{NO_SPACE}' >&2; echo '{PLOT}' >&2; exit 23", NOT_SENT),
+        # words and files of which there is no end
+        ("exec timeout 60 yes >&2", ENDLESS.format(1)),
+        ("exec timeout 60 yes >/dev/fd/$LAB_COUNT", ENDLESS.format(3)),
+        # as many words as one may say, of which the first are kept
+        (f"echo '{NO_SPACE}' >&2; yes | head -c 900000 >&2; exit 11", NOT_SENT),
+        # somebody else has its standard error
+        (f"(for i in {{1..600}}; do [[ -e $0 ]] || exit; sleep 0.1; done; touch ${{0%/*}}/over) & echo '{NO_SPACE}' >&2; exit 11", NOT_SENT),
+    ],
+    ids=["a name", "no space", "endless words", "endless files", "many words", "a child"],
+)
+def test_what_rsync_says_is_read_as_far_as_it_is_wanted(laptop, fake_rsync, monkeypatch, tmp_path, script, trouble):
+    monkeypatch.setattr(laptop.lab.rsync.LIMITS, "ANSWER_MEGABYTES", 1)
+    monkeypatch.setattr(laptop.lab.rsync.LIMITS, "SSH_ANSWER", 1)
+    said = fake_rsync(script)
+    assert (said or "").startswith(trouble or "") and bool(said) == bool(trouble), said
+    assert not (tmp_path / "over").exists()
+
+
+def test_while_nothing_has_passed_the_login_node_is_awaited(laptop, fake_rsync, monkeypatch, tmp_path):
+    shown = []
+
+    def show(_, key, **values):
+        shown.append(key)
+        (tmp_path / key).touch()
+
+    monkeypatch.setattr(laptop.lab.channel.Waiting, "show", show)
+    until = "until [[ -e ${{0%/*}}/{} ]]; do sleep 0.05; done"
+    script = f"{until.format('waiting_for_answer')}; echo -n . >&$LAB_COUNT; {until.format('sync_sending')}"
+    assert fake_rsync(script) is None
+    assert list(dict.fromkeys(shown)) == ["waiting_for_answer", "sync_sending"]
+
+
+@pytest.mark.parametrize("ends", ["exec sleep 100 >&-", "exec sleep 100"], ids=["closes", "says nothing"])
+def test_a_login_side_that_does_not_end_is_given_up(laptop, ends):
+    counter, counted = os.pipe()
+    helper = subprocess.Popen(
+        [sys.executable, "-I", laptop.lab.rsync.__file__.replace("rsync.py", "rsh.py"), "login", "bash", "-c", ends],
+        env={**os.environ, "LAB_SHELL": "bash -s", "LAB_COUNT": str(counted), "LAB_PATIENCE": "2 1"},
+        pass_fds=[counted], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(counted)
+    try:
+        # rsync waits with its end of both open
+        assert helper.wait(60) == 0
+    finally:
+        helper.kill()
+        helper.communicate()
+        os.close(counter)
 
 
 # --- the cluster ------------------------------------------------------------------------------------------------------

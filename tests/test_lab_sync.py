@@ -16,6 +16,8 @@ from life import CODE, Life
 LOGIN = "student@login.vcluster.example"
 SAME = f"This folder and {LOGIN}:lab are identical.\n"
 REFUSED = "lab: submit_session.sh failed on the cluster: see its messages above."
+WAITS = r"(?m)^(Connecting to|\d+:\d\d waiting for) .*\n"
+"""What is said only, or again, on a busy machine."""
 INTERRUPTED = "lab: Interrupted; no file is half-written, and the next ./lab sync resumes where this one stopped.\n"
 
 
@@ -91,9 +93,9 @@ class Sides(Life):
         self.cluster.write("login", self.user, f"{self.name}/{path}", text)
 
     def sync(self, *words):
-        """Run `lab sync`; return how it ended, without the line that says that it connects."""
+        """Run `lab sync`; return how it ended, without the lines that say that it connects or waits."""
         done = self.run_lab("sync", *words)
-        done.stdout = re.sub(r"^Connecting to .*\n", "", done.stdout)
+        done.stdout = re.sub(WAITS, "", done.stdout)
         return done
 
     def both_equal(self):
@@ -214,8 +216,8 @@ def test_what_has_changed_on_one_side_goes_to_the_other_whatever_its_name(agreed
 def test_an_edit_of_the_same_size_within_the_same_second_is_seen_on_either_side(agreed):
     agreed.write_here("a", "1\n")
     agreed.write_there("b", "1\n")
-    # as on a file system that counts whole seconds
-    now = int(time.time())
+    # as on a file system that counts whole seconds, and within one that lasts until lab has looked
+    now = int(time.time()) + 3600
     for text in ("1\n", "2\n"):
         for path in (agreed.here / "a", agreed.there / "b"):
             path.write_text(text)
@@ -341,9 +343,9 @@ def test_what_has_changed_on_both_sides_is_named_and_nothing_is_overwritten(torn
     assert (again.returncode, again.stdout, again.stderr) == (1, "", conflicts)
 
 
-def kept(side):
-    """Return what a side keeps of what was replaced."""
-    folder = side / ".lab/replaced"
+def kept(side, why="replaced"):
+    """Return what a side keeps of what was replaced, or removed."""
+    folder = side / ".lab" / why
     return {
         "/".join(path.relative_to(folder).parts[1:]): path.read_text() for path in folder.rglob("*") if path.is_file()
     }
@@ -423,10 +425,33 @@ def test_what_is_deleted_here_is_put_aside_there_by_its_name(agreed):
     agreed.on_laptop("rm -r old")
     agreed.sync()
     done = agreed.sync("--mine", "old/result 1")
-    moved = f"'old/result 1' is no longer in your folder; on {LOGIN} it was moved to lab/.lab/removed.\n"
+    moved = f"'old/result 1' is no longer in your folder; on {LOGIN} it was moved to lab/.lab/removed, where it stays for 30 days.\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, moved, "")
-    assert (agreed.there / ".lab/removed/old/result 1").read_text() == "42\n"
+    assert kept(agreed.there, "removed") == {"old/result 1": "42\n"}
     assert agreed.sync().stdout == SAME
+
+
+def test_what_was_replaced_or_put_aside_is_removed_after_thirty_days_and_nothing_else_is(agreed):
+    agreed.write_here("precious/file", "1\n")
+    agreed.write_there("precious/file", "1\n")
+    before = """for place in .lab/replaced .lab/removed; do
+        mkdir -p $place/20260101-000000/sub $place/20260102-000000 $place/mine
+        touch $place/{20260101-000000,20260102-000000,mine}/file
+        chmod 500 $place/20260101-000000/sub
+        ln -s $PWD/precious $place/20260103-000000
+        touch -h -d '32 days ago' $place/20260101-000000 $place/20260103-000000 $place/mine
+        touch -d '29 days ago' $place/20260102-000000
+    done"""
+    agreed.on_laptop(before)
+    agreed.on_login(before)
+    agreed.write_here("data", "1\n")
+    assert (done := agreed.sync()).returncode == 0, done
+    left = ["20260102-000000", "20260103-000000", "mine"]
+    assert sorted(os.listdir(agreed.here / ".lab/replaced")) == left
+    for place in ("replaced", "removed"):
+        wait_until(lambda place=place: sorted(os.listdir(agreed.there / ".lab" / place)) == left)
+    agreed.both_equal()
+    assert (agreed.here / "precious/file").exists()
 
 
 # --- what comes is data ---------------------------------------------------------------------------------------------
@@ -461,7 +486,7 @@ def test_code_that_was_changed_there_is_named_and_not_brought_whatever_folder_is
     assert {path: kept(agreed.there)[path] for path in ("lib/laptop/lab/messages.py", "settings.yml")} == {
         path: CODE_THERE[path] for path in ("lib/laptop/lab/messages.py", "settings.yml")
     }
-    assert (agreed.there / ".lab/removed/sub/.envrc").read_text() == "rm -rf ~\n"
+    assert kept(agreed.there, "removed")["sub/.envrc"] == "rm -rf ~\n"
     agreed.both_equal()
 
 
@@ -566,6 +591,7 @@ OUTSIDE = (
 RUNS = (
     ".envrc", "sub/.envrc", "LIB/laptop/lab/cli.py", "li\u200cb/x", "Settings.yml", "pyproject.toml", "sub/uv.toml",
     "jupyter_server_config.py", "run.BAT", "lab/x",
+    *(f"sub/x.{end}" for end in ("ksh", "csh", "command", "tool", "Terminal", "scr", "pif", "msi", "vbs", "js", "hta")),
 )  # fmt: skip
 """What would run on some laptop, or be read there as configuration."""
 
@@ -584,7 +610,7 @@ def test_names_that_lead_elsewhere_or_to_what_runs_are_refused_in_one_line(agree
             "names; rename them."
         )
         assert lines[1] + "\n" == code_there(
-            r".envrc, LIB/laptop/lab/cli.py, Settings.yml, jupyter_server_config.py, lab/x (+5)", ".envrc"
+            rf".envrc, LIB/laptop/lab/cli.py, Settings.yml, jupyter_server_config.py, lab/x (+{len(RUNS) - 5})", ".envrc"
         )
         assert done.stdout == ""
         assert all_of_home(agreed) == before
@@ -689,6 +715,18 @@ def test_an_rsync_there_that_is_none_ends_in_one_line(words, agreed):
     assert (done.returncode, done.stdout) == (1, "")
     assert "\x1b" not in done.stderr and "Traceback" not in done.stderr
     assert re.fullmatch(r"lab: rsync could not copy between .*; see its messages above\.", done.stderr.splitlines()[-1])
+
+
+def test_an_rsync_there_that_does_not_end_when_all_is_carried_is_not_waited_for(agreed):
+    agreed.write_there("result", "42\n")
+    agreed.write_here("data", "42\n")
+    try:
+        with agreed.command_there("rsync", '#!/bin/bash\n/usr/bin/rsync "$@"\nexec sleep 12345 >&- 2>&-\n'):
+            done = agreed.sync()
+    finally:
+        agreed.cluster.run("login", "student", "pkill", "-u", "student", "-f", "sleep 12345")
+    assert (done.returncode, done.stdout, done.stderr) == (0, sent("data", "3 B") + brought("result", "3 B"), "")
+    agreed.both_equal()
 
 
 # --- trouble --------------------------------------------------------------------------------------------------------
@@ -954,7 +992,8 @@ def opened(sides):
     """Run `lab open` for a job that Slurm refuses; return what it says before, and its last word."""
     done = sides.run_lab("open", "--no-browser", "--account=def-nobody")
     assert done.returncode == 1
-    lines = [line for line in done.stdout.splitlines() if not line.startswith(("Connecting to", "submit_session.sh: "))]
+    shown = re.sub(WAITS, "", done.stdout).splitlines()
+    lines = [line for line in shown if not line.startswith("submit_session.sh: ")]
     return lines, done.stderr.splitlines()[-1]
 
 
@@ -969,9 +1008,9 @@ def test_open_sends_the_scripts_and_brings_nothing(sides, built):
     sides.write_there("plugins/.ipynb_checkpoints/x-checkpoint.sh", "x")
     sides.on_login("rm tunnel_ssh.sh")
     sides.on_laptop("rm tunnel_sshuttle.sh; echo '# new' >>jupyterlab.sh; rm README.md")
-    aside = f"tunnel_sshuttle.sh is no longer in your folder; on {LOGIN} it was moved to lab/.lab/removed."
+    aside = f"tunnel_sshuttle.sh is no longer in your folder; on {LOGIN} it was moved to lab/.lab/removed, where it stays for 30 days."
     assert opened(sides) == ([aside], REFUSED)
-    assert (sides.there / ".lab/removed/tunnel_sshuttle.sh").exists()
+    assert list(kept(sides.there, "removed")) == ["tunnel_sshuttle.sh"]
     assert not (sides.there / "tunnel_sshuttle.sh").exists()
     assert (sides.there / "tunnel_ssh.sh").exists()
     assert (sides.there / "jupyterlab.sh").read_text().endswith("# new\n")
@@ -983,7 +1022,7 @@ def test_open_sends_the_scripts_and_brings_nothing(sides, built):
 def test_a_script_that_sync_has_said_to_be_gone_is_out_of_the_way_with_the_next_open(agreed, built):
     agreed.on_laptop("rm tunnel_sshuttle.sh")
     assert agreed.sync().stdout.startswith(f"Deleted here, but kept on {LOGIN}: tunnel_sshuttle.sh.")
-    aside = f"tunnel_sshuttle.sh is no longer in your folder; on {LOGIN} it was moved to lab/.lab/removed."
+    aside = f"tunnel_sshuttle.sh is no longer in your folder; on {LOGIN} it was moved to lab/.lab/removed, where it stays for 30 days."
     assert opened(agreed) == ([aside], REFUSED)
 
 
@@ -1018,7 +1057,7 @@ def test_open_shows_what_was_changed_there_and_the_user_chooses(agreed, built):
     assert done.returncode == 0, done.stderr
     assert "hours: 7\n" in (agreed.here / "settings.yml").read_text()
     assert kept(agreed.there)["plugins/kernels/r.sh"].endswith("theirs\n")
-    assert (agreed.there / ".lab/removed/plugins/kernels/mine.sh").exists()
+    assert "plugins/kernels/mine.sh" in kept(agreed.there, "removed")
     assert opened(agreed) == ([], REFUSED)
 
 

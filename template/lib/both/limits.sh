@@ -71,3 +71,5 @@ LONG_WARNING_MINUTES=15
 SHORT_WARNING_MINUTES=5
 # days that a session's log is kept
 LOG_DAYS=30
+# days that what `lab sync` has replaced, or taken out of the way, is kept
+REPLACED_DAYS=30

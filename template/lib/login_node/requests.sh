@@ -75,6 +75,7 @@ tell_sums() {
 # answer_prepare NAME: makes the folder and the place where what is sent arrives
 answer_prepare() {
   find_folder "$1"
+  forget_old
   if command -v rsync >/dev/null; then
     (umask 077 && mkdir -p -- "$FOLDER/.lab/incoming") && tell prepared yes && return
     tell prepared no
@@ -85,13 +86,22 @@ answer_prepare() {
 
 # answer_aside NAME PATH...: takes scripts out of the way that lab's folder has no more; nothing is lost
 answer_aside() {
-  local path
+  local path removed
   find_folder "$1"
+  forget_old
+  printf -v removed '%s/.lab/removed/%(%Y%m%d-%H%M%S)T' "$FOLDER" -1
   for path in "${@:2}"; do
     printf -v path %b "$path"
-    mkdir -p -- "$(dirname -- "$FOLDER/.lab/removed/$path")" && mv -f -T -- "$FOLDER/$path" "$FOLDER/.lab/removed/$path"
+    mkdir -p -- "$(dirname -- "$removed/$path")" && mv -f -T -- "$FOLDER/$path" "$removed/$path"
   done
   tell aside
+}
+
+# forget_old: removes what was replaced or put aside long ago, in the background: it may be much
+forget_old() {
+  find "$FOLDER/.lab/replaced" "$FOLDER/.lab/removed" -mindepth 1 -maxdepth 1 -type d -mtime "+$REPLACED_DAYS" \
+    -name '[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]-[0-9][0-9][0-9][0-9][0-9][0-9]' -exec rm -rf -- {} + \
+    </dev/null >/dev/null 2>&1 8>&- &
 }
 
 # --- sessions ---------------------------------------------------------------------------------------------------------

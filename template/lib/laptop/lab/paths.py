@@ -40,7 +40,8 @@ _LEFT_OUT = re.compile("|".join(fnmatch.translate(plain(name)) for name in LEFT_
 _RUNS = re.compile(
     r"(lab|lib|plugins|shell|settings\.yml)(/.*)?"
     r"|(.*/)?(\.[^/]+|pyproject\.toml|uv\.toml|setup\.cfg|(jupyter|ipython)[^/]*config[^/]*)(/.*)?"
-    r"|.*\.(sh|bash|zsh|fish|xsh|ps1|psm1|bat|cmd|com|exe|command|desktop|lnk)",
+    r"|.*\.(sh|bash|zsh|fish|xsh|ksh|csh|tcsh|command|tool|terminal|desktop"
+    r"|ps1|psm1|bat|cmd|com|exe|scr|pif|msi|lnk|vbs|vbe|js|jse|wsf|hta)",
     re.DOTALL,
 )
 

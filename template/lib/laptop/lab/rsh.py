@@ -2,7 +2,7 @@
 """What rsync calls in place of ssh: bash in a channel of lab's connection, whatever the login shell is and prints.
 
 LAB_SHELL is the command that starts that bash; LAB_COUNT a file descriptor to lab, which gets a byte for each UNIT that
-has passed. When lab has ended, so does this, and rsync with it.
+has passed; LAB_PATIENCE see wait_for_end. When lab has ended, so does this, and rsync with it.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 CLEAN_BASH = ["/bin/bash", "--noprofile", "--norc", "-p", "-s"]
@@ -25,6 +26,8 @@ DOOR = (
 BASH = b"passerelle\t0\tbash\t"
 MARK = b"\0passerelle\0"
 UNIT = 1 << 16
+moved = [time.monotonic()]
+"""When something has passed for the last time, either way."""
 
 
 def end_with_lab(counter):
@@ -35,12 +38,28 @@ def end_with_lab(counter):
     os._exit(255)
 
 
+def wait_for_end(channel, back):
+    """Return the login side's exit status, 0 for one that does not end: rsync and lab judge what has passed.
+
+    LAB_PATIENCE: the seconds of silence after which rsync has given up, or has nothing more to carry, and those that the
+    end may take then. A login side that goes on without a word would keep rsync waiting for this without an end.
+    """
+    silence, patience = map(int, os.environ["LAB_PATIENCE"].split())
+    while back.is_alive() and time.monotonic() - moved[0] < silence:
+        back.join(1)
+    try:
+        return channel.wait(patience)
+    except subprocess.TimeoutExpired:
+        channel.kill()
+        return 0
+
+
 def carry(source, target, counter):
     """Copy until the end of either, or of lab, and tell lab how much has passed this way."""
     passed = 0
     with contextlib.suppress(OSError):
         while piece := os.read(source, UNIT):
-            before, passed = passed, passed + len(piece)
+            before, passed, moved[0] = passed, passed + len(piece), time.monotonic()
             os.write(counter, b"." * (passed // UNIT - before // UNIT))
             while piece:
                 piece = piece[os.write(target, piece) :]
@@ -73,8 +92,9 @@ def main():
     channel.stdin.write(clean.read_bytes() + command)
     wait_for(MARK, channel)
     threading.Thread(target=carry, args=[0, channel.stdin.fileno(), counter], daemon=True).start()
-    carry(channel.stdout.fileno(), 1, counter)
-    os._exit(channel.wait())
+    back = threading.Thread(target=carry, args=[channel.stdout.fileno(), 1, counter], daemon=True)
+    back.start()
+    os._exit(wait_for_end(channel, back))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Its options are those that rsync 2.6.9 and openrsync (both macOS') have, too.
 """
 
+import contextlib
 import os
 import re
 import select
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 from .limits import LIMITS
 from .messages import FOLDER, Trouble, printable
@@ -74,6 +76,7 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
     # none of one's own settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
     environment.update(LAB_SHELL=shlex.join(connection.shell_command), LAB_COUNT=str(counted), LC_ALL="C")
+    environment.update(LAB_PATIENCE=f"{LIMITS.RSYNC_SILENCE} {LIMITS.SSH_ANSWER}")
     channel.waiting.restart()
     # a Ctrl-C for lab is not one for rsync, which is ended here; but ssh may have to ask something at the terminal
     process = subprocess.Popen(
@@ -82,38 +85,64 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
     )  # fmt: skip
     os.close(counted)
     names = "".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape")
-    said, units = [], 0
-    reader = threading.Thread(target=lambda: said.extend(process.communicate(names)), daemon=True)
-    reader.start()
+    said, units = SimpleNamespace(words=b"", size=0), 0
+    begin(hand_over, process.stdin, names)
+    reader, ending = begin(listen, process.stderr, said), begin(process.wait)
     try:
-        while reader.is_alive():
-            reader.join(0.2)
+        while ending.is_alive():
+            ending.join(0.2)
             channel.heed()
             if select.select([counter], [], [], 0)[0]:
                 units += len(os.read(counter, UNIT))
+            # rsync may carry a file twice; what is around a million of them takes less than a long answer
+            for passed, most in ((said.size, 0), (units * UNIT, 2 * size // 1000000)):
+                if passed > (megabytes := LIMITS.ANSWER_MEGABYTES + most) * 1000000:
+                    raise Trouble("endless", login=connection.login, megabytes=megabytes)
             percent = min(100, 100 * units * UNIT // max(1, size))
             # without a terminal each change is a line: a few are enough
             percent -= 0 if sys.stdout.isatty() else percent % 25
-            if units:
-                key = "sync_sending" if out else "sync_bringing"
-                channel.waiting.show(key, login=connection.login, size=amount(size), percent=percent)
+            key = ("sync_sending" if out else "sync_bringing") if units else "waiting_for_answer"
+            channel.waiting.show(key, login=connection.login, size=amount(size), percent=percent)
         channel.heed()
     finally:
         if process.poll() is None:
             process.terminate()
-            reader.join(LIMITS.SSH_ANSWER)
+            ending.join(LIMITS.SSH_ANSWER)
+        if ending.is_alive():
+            process.kill()
         os.close(counter)
+        # rsh.py ends with that; whoever else has rsync's standard error is not waited for
+        reader.join(LIMITS.SSH_ANSWER)
         channel.waiting.done()
         channel.forgive()
-    words = said[1].decode(errors="replace")
-    # no space, or no quota (of macOS, of Linux)
-    if re.search(r"\((28|69|122)\)", words):
+    words = said.words.decode(errors="replace")
+    # no space, or no quota (of macOS, of Linux); a file's name may have the same in it
+    if re.search(r"\((28|69|122)\)\r?$", words, re.MULTILINE):
         raise Trouble("not_sent" if out else "not_brought", login=connection.login)
     if process.returncode in CONNECTION_LOST:
         raise Broken(units, words)
     # 23 and 24: some files could not be carried; which they are is seen afterwards
     if process.returncode not in (0, 23, 24):
         raise failed(channel, process.returncode, words)
+
+
+def begin(work, *arguments):
+    """Return a thread that does this."""
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def hand_over(target, names):
+    """Write the names; whether rsync reads them all is its own affair."""
+    with contextlib.suppress(OSError), target:
+        target.write(names)
+
+
+def listen(source, said):
+    """Keep the first of what comes in said.words, and how much it is in said.size: the login node's words come, too."""
+    while piece := os.read(source.fileno(), UNIT):
+        said.words, said.size = (said.words + piece)[:UNIT], said.size + len(piece)
 
 
 def failed(channel, status, words):

@@ -2,7 +2,7 @@
 
 .lab/synced-*.json holds what each file was on both sides when they last agreed. What has changed on one side goes
 to the other; what has changed on both is named and left until the user chooses. Nothing is deleted, and what is
-replaced is kept in .lab/replaced. What the login node says and sends is data: it arrives in .lab/incoming, and from
+replaced is kept in .lab/replaced for LIMITS.REPLACED_DAYS. What the login node says and sends is data: it arrives in .lab/incoming, and from
 there come only files that were asked for, into this folder, which nothing here runs or reads as configuration.
 """
 
@@ -18,6 +18,7 @@ import time
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from .limits import LIMITS
 from .messages import FOLDER, MISUSE, Trouble, answered, message, printable, say, warn
 from .paths import (
     STATE,
@@ -122,6 +123,7 @@ class Sync:
             while True:
                 self.memory = Memory(self.login, self.folder)
                 self.replaced = f".lab/replaced/{time.strftime('%Y%m%d-%H%M%S')}"
+                forget_replaced()
                 try:
                     return work()
                 except Broken as broken:
@@ -403,7 +405,8 @@ class Sync:
                 # mv has said why
                 self.whole = False
             else:
-                say("sync_aside", path=shown(path), login=self.login, folder=self.folder)
+                days = LIMITS.REPLACED_DAYS
+                say("sync_aside", path=shown(path), login=self.login, folder=self.folder, days=days)
         self.memory.save()
         return agreed
 
@@ -492,6 +495,15 @@ def put_in_place(path, seen, told, replaced):
     os.umask(umask)
     new.chmod(now.st_mode & 0o777 if now else 0o666 & ~umask)
     os.replace(new, target)
+
+
+def forget_replaced():
+    """Remove what was replaced here long ago (requests.sh, forget_old, does so there)."""
+    for folder in (STATE / "replaced").glob(8 * "[0-9]" + "-" + 6 * "[0-9]"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > LIMITS.REPLACED_DAYS * 86400:
+                # no link is followed
+                shutil.rmtree(folder)
 
 
 def text_of(path):
