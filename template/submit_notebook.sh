@@ -107,4 +107,9 @@ need_environment
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 # on some clusters more follows the number
 [[ $answer =~ [0-9]+ ]] || true
-say submitted answer="$answer" output="$directory/$name-${BASH_REMATCH[0]:-}.out"
+if [[ $(given --output)$(given -o) ]]; then
+  # Slurm knows where that is
+  printf '%s\n' "$answer"
+else
+  say submitted answer="$answer" output="$directory/$name-${BASH_REMATCH[0]:-}.out"
+fi

@@ -34,8 +34,8 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
     --name=*) name=${option#*=} ;;
     --set-up) set_up=yes ;;
-    # they would make something else of it than one session of that name
-    --job-name* | -J* | --array* | -a* | --test-only | --wait | -W | --wrap* | --parsable) misuse unknown_option option="$option" ;;
+    # they would make something else of it than one session of that name, whose log lab finds
+    --job-name* | -J* | --array* | -a* | --test-only | --wait | -W | --wrap* | --parsable | --output* | -o* | --error* | -e*) misuse unknown_option option="$option" ;;
     -*)
       option=$(directive "$option")
       options+=("$option")

@@ -31,19 +31,11 @@ login=$(login_name)
 if [[ $PRINT && ! $address ]]; then address='http://NODE:8888/lab?token=TOKEN'; fi
 if [[ ! $address ]]; then
   say finding login="$login" >&2
-  # what the login node prints is data: nothing of it reaches the terminal as it is
-  status=0
-  # the first line is for another shell that a startup file has put in bash's place (exec zsh)
-  found=$({ ssh_to "$login" /bin/bash --noprofile --norc -p -s 2>&1 >&3 | cat -v >&2; } 3>&1 \
-    < <(echo 'exec /bin/bash --noprofile --norc -p -s' && cat "$FOLDER/lib/cluster/clean.sh" \
-      "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh") | first_part) || status=$?
-  ((${#found} < 65536)) || die garbled login="$login" words="${found:0:200}"
-  ((status == 0)) || die no_connection login="$login"
-  found=$(sed -n 's/^passerelle-session //p' <<<"$found")
-  [[ $found ]] || die no_session cluster="$CLUSTER_NAME"
-  while IFS= read -r line; do read_address "$line"; done <<<"$found"
-  [[ $found != *$'\n'* ]] || die many_sessions found="$found"
-  address=$found
+  ask_for_sessions "$login"
+  [[ $FOUND ]] || die no_session cluster="$CLUSTER_NAME"
+  while IFS= read -r line; do read_address "$line"; done <<<"$FOUND"
+  [[ $FOUND != *$'\n'* ]] || die many_sessions found="$FOUND"
+  address=$FOUND
 fi
 read_address "$address"
 choose_port "${SETTING_port:-$PORT}"

@@ -446,6 +446,29 @@ def test_without_an_address_the_cluster_is_asked_and_not_believed(make_folder, s
     assert asked == f"{SSH[4:-3]} alice@narval.alliancecan.ca /bin/bash --noprofile --norc -p -s"
 
 
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [
+        ("exec yes", "What alice@narval.alliancecan.ca answered cannot be understood: y\ny\n"),
+        ("exec yes >&2", "What alice@narval.alliancecan.ca answered cannot be understood: "),
+        ("exec sleep 600", "alice@narval.alliancecan.ca does not answer as it should"),
+    ],
+    ids=["endless", "endless words", "mute"],
+)
+def test_a_login_node_without_an_end_is_given_up(make_folder, script, tmp_path, does, words):
+    folder = with_a_user(make_folder("least"))
+    limits = folder / "lib/both/limits.sh"
+    limits.write_text(re.sub(r"(?m)^(LOGIN|LOGIN_SHELL)=.*$", r"\1=1", limits.read_text()))
+    fake = tmp_path / "fake/ssh"
+    fake.parent.mkdir()
+    # 100 MB at most
+    fake.write_text(f"#!/bin/bash\n[[ $* != *' -G '* ]] || exit\nulimit -f 100000\n{does}\n")
+    fake.chmod(0o755)
+    done = script(folder / "tunnel_ssh.sh", PATH=f"{fake.parent}:{os.environ['PATH']}")
+    assert done.returncode == 1
+    assert f"tunnel_ssh.sh: {words}" in done.stderr
+
+
 def test_the_session_that_the_cluster_names_is_connected_to(make_folder, script, command):
     folder = with_a_user(make_folder("least"))
     script(folder / "tunnel_ssh.sh", **command("ssh", f"passerelle-session {URL}\n"))

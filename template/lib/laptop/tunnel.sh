@@ -39,9 +39,47 @@ read_address() {
   NODE=${BASH_REMATCH[1]} PORT=${BASH_REMATCH[2]} PAGE=${BASH_REMATCH[3]}
 }
 
-# first_part: shows the beginning of its input, control characters spelt out; all of it is read, or ssh would not end
-first_part() {
-  { head -c 65536 && cat >/dev/null; } | cat -v
+# ask_for_sessions LOGIN: sets FOUND to the addresses of the user's sessions, a line each. What the login node prints is
+# data: no more of it is read than sessions take, and nothing reaches the terminal as it is.
+ask_for_sessions() {
+  local login=$1 asking began=$SECONDS status=0 trouble="" folder said
+  folder=$(mktemp -d)
+  # the first line is for another shell that a startup file has put in bash's place (exec zsh)
+  (cd -- "$FOLDER" && exec ssh -F lib/laptop/ssh_config "$login" /bin/bash --noprofile --norc -p -s) \
+    < <(echo 'exec /bin/bash --noprofile --norc -p -s' \
+      && cat "$FOLDER/lib/cluster/clean.sh" "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh") \
+    >"$folder/answer" 2>"$folder/words" &
+  asking=$!
+  # in the background it would not hear of a Ctrl-C
+  trap 'kill "$asking" 2>/dev/null; rm -rf -- "$folder"' EXIT
+  trap 'exit 130' INT TERM HUP
+  said=0
+  while [[ ! $trouble ]] && kill -0 "$asking" 2>/dev/null; do
+    sleep 0.1
+    show_more "$folder/words"
+    if (($(wc -c <"$folder/answer") + said >= 65536)); then trouble=garbled; fi
+    if ((SECONDS - began >= LOGIN + LOGIN_SHELL)); then trouble=no_answer; fi
+  done
+  [[ ! $trouble ]] || kill "$asking" 2>/dev/null || true
+  wait "$asking" 2>/dev/null || status=$?
+  trap - EXIT INT TERM HUP
+  [[ $trouble ]] || show_more "$folder/words"
+  FOUND=$(head -c 65536 "$folder/answer" | cat -v)
+  rm -rf -- "$folder"
+  # it may all have come at once
+  ((${#FOUND} < 65536)) || trouble=garbled
+  [[ ! $trouble ]] || die "$trouble" login="$login" words="${FOUND:0:200}"
+  ((status == 0)) || die no_connection login="$login"
+  FOUND=$(sed -n 's/^passerelle-session //p' <<<"$FOUND")
+}
+
+# show_more FILE: shows what has come since the last time, 64 kB at most, control characters spelt out; counts it in said
+show_more() {
+  local size
+  size=$(wc -c <"$1")
+  ((size > said && said < 65536)) || return 0
+  tail -c "+$((said + 1))" "$1" | head -c "$((size - said < 65536 ? size - said : 65536))" | cat -v >&2 || true
+  said=$size
 }
 
 # listens HOST PORT: does anything?
