@@ -85,7 +85,9 @@ def laptop(pristine_folder, tmp_path_factory):
     others = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "lab"}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder / "lib/laptop")
-        modules = {name: importlib.import_module(f"lab.{name}") for name in ("channel", "cli", "messages", "rsync", "tunnel")}
+        modules = {
+            name: importlib.import_module(f"lab.{name}") for name in ("channel", "cli", "messages", "rsync", "tunnel")
+        }
         modules["open"], modules["settings"] = (importlib.import_module(f"lab.{name}") for name in ("open", "settings"))
         lab = SimpleNamespace(**modules)
         # what is sent to it, and whether its servers are there, is not the question here
@@ -370,7 +372,10 @@ def fake_rsync(laptop, tmp_path, monkeypatch):
         # as many words as one may say, of which the first are kept
         (f"echo '{NO_SPACE}' >&2; yes | head -c 900000 >&2; exit 11", NOT_SENT),
         # somebody else has its standard error
-        (f"(for i in {{1..600}}; do [[ -e $0 ]] || exit; sleep 0.1; done; touch ${{0%/*}}/over) & echo '{NO_SPACE}' >&2; exit 11", NOT_SENT),
+        (
+            f"(for i in {{1..600}}; do [[ -e $0 ]] || exit; sleep 0.1; done; touch ${{0%/*}}/over) & echo '{NO_SPACE}' >&2; exit 11",
+            NOT_SENT,
+        ),
     ],
     ids=["a name", "no space", "endless words", "endless files", "many words", "a child"],
 )

@@ -615,7 +615,8 @@ def test_names_that_lead_elsewhere_or_to_what_runs_are_refused_in_one_line(agree
             "names; rename them."
         )
         assert lines[1] + "\n" == code_there(
-            rf".envrc, LIB/laptop/lab/cli.py, Settings.yml, jupyter_server_config.py, lab/x (+{len(RUNS) - 5})", ".envrc"
+            rf".envrc, LIB/laptop/lab/cli.py, Settings.yml, jupyter_server_config.py, lab/x (+{len(RUNS) - 5})",
+            ".envrc",
         )
         assert done.stdout == ""
         assert all_of_home(agreed) == before
