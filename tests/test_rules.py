@@ -638,3 +638,14 @@ def test_what_a_reader_of_the_repository_is_led_to_shows_as_it_is(name):
         assert "{{" not in target.read_text(encoding="utf-8"), link
         assert not link.startswith("docs/"), link
     assert "{{" not in text
+
+
+def test_every_text_says_how_long_what_is_replaced_is_kept():
+    limits = (TEMPLATE / "lib/both/limits.sh").read_text(encoding="utf-8")
+    days = re.search(r"(?m)^REPLACED_DAYS=(\d+)$", limits)[1]
+    texts = [*TEMPLATE.rglob("help/*.txt"), *(REPOSITORY / "docs").rglob("*.md")]
+    found = [path for path in texts if ".lab/replaced" in path.read_text(encoding="utf-8")]
+    assert len(found) == 10
+    assert [
+        path for path in found if not re.search(rf"\b{days}\s(days|jours)\b", path.read_text(encoding="utf-8"))
+    ] == []

@@ -7,6 +7,11 @@ ssh_to() {
   (cd -- "$FOLDER" && exec ssh -F lib/laptop/ssh_config "$@")
 }
 
+# at_most_a_megabyte: no file of what follows grows larger, whatever the other side sends (not every Windows can do it)
+at_most_a_megabyte() {
+  ulimit -f 1024 2>/dev/null || true
+}
+
 # compare_host_key LOGIN: ends the script when the host presents another key than those published (fact host_keys).
 # What known_hosts has of the host holds, whatever is published; where none is published, ssh asks.
 compare_host_key() {
@@ -54,10 +59,10 @@ is_known() {
 presented_key() {
   local folder
   folder=$(mktemp -d /tmp/passerelle.XXXXXX)
-  ssh_to -T -o UserKnownHostsFile="$folder/known_hosts" -o GlobalKnownHostsFile=/dev/null \
+  (at_most_a_megabyte && ssh_to -T -o UserKnownHostsFile="$folder/known_hosts" -o GlobalKnownHostsFile=/dev/null \
     -o StrictHostKeyChecking=accept-new -o HostKeyAlgorithms=ssh-ed25519,rsa-sha2-512,rsa-sha2-256 \
     -o HashKnownHosts=no -o CheckHostIP=no -o UpdateHostKeys=no -o ControlMaster=no -o ControlPath=none \
-    -o PreferredAuthentications=none -o BatchMode=yes -o ConnectTimeout="$SSH_CONNECT" "$1" true </dev/null >/dev/null 2>"$folder/words" || true
+    -o PreferredAuthentications=none -o BatchMode=yes -o ConnectTimeout="$SSH_CONNECT" "$1" true) </dev/null >/dev/null 2>"$folder/words" || true
   # what others have written cannot steer the terminal
   if [[ -e $folder/known_hosts ]]; then cat "$folder/known_hosts"; else cat -v "$folder/words" >&2; fi
   rm -rf -- "$folder"

@@ -45,7 +45,7 @@ ask_for_sessions() {
   local login=$1 asking began=$SECONDS status=0 trouble="" folder said
   folder=$(mktemp -d)
   # the first line is for another shell that a startup file has put in bash's place (exec zsh)
-  (cd -- "$FOLDER" && exec ssh -F lib/laptop/ssh_config "$login" /bin/bash --noprofile --norc -p -s) \
+  (cd -- "$FOLDER" && at_most_a_megabyte && exec ssh -F lib/laptop/ssh_config "$login" /bin/bash --noprofile --norc -p -s) \
     < <(echo 'exec /bin/bash --noprofile --norc -p -s' \
       && cat "$FOLDER/lib/cluster/clean.sh" "$FOLDER/lib/cluster/places.sh" "$FOLDER/lib/login_node/list_sessions.sh") \
     >"$folder/answer" 2>"$folder/words" &

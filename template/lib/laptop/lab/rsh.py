@@ -42,7 +42,7 @@ def wait_for_end(channel, back):
     """Return the login side's exit status, 0 for one that does not end: rsync and lab judge what has passed.
 
     LAB_PATIENCE: the seconds of silence after which rsync has given up, or has nothing more to carry, and those that
-    the end may take then. A login side that goes on without a word would keep rsync waiting for this without an end.
+    the end may take then. For a login side that goes on without a word, rsync would wait without an end.
     """
     silence, patience = map(int, os.environ["LAB_PATIENCE"].split())
     while back.is_alive() and time.monotonic() - moved[0] < silence:

@@ -1,8 +1,8 @@
 """Brings this folder and the login node's together, by rsync.
 
-.lab/synced-*.json holds what each file was on both sides when they last agreed. What has changed on one side goes to
-the other; what has changed on both is named and left until the user chooses. Nothing is deleted, and what is replaced
-is kept in .lab/replaced for LIMITS.REPLACED_DAYS. What the login node says and sends is data: it arrives in
+.lab/synced-*.json holds what each file was on both sides when they last agreed. What has changed on one side goes
+to the other; what has changed on both is named and left until the user chooses. Nothing is deleted, and what is
+replaced is kept in .lab/replaced for LIMITS.REPLACED_DAYS. What the login node says and sends is data: it arrives in
 .lab/incoming, and from there come only files that were asked for, into this folder, which nothing here runs or reads as
 configuration.
 """
