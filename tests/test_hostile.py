@@ -281,13 +281,13 @@ def test_slurm_is_asked_now_and_then_although_the_server_proves_itself(laptop, m
     monkeypatch.setattr(laptop.lab.open.LIMITS, "JOB_LOOK", 1)
     answers = [line.decode() for line in WELL[("attach",)].splitlines()]
     script = """
-        echo "$0"
+        printf '%s\n' "$0" "$1"
         while IFS=$'\t' read -r number request _; do
             case $request in
-                find) echo "$1" ;;
-                follow) echo "$2" ;;
+                find) echo "$2" ;;
+                follow) echo "$3" ;;
                 ping) printf 'passerelle\t%s\talive\n' "$number" ;;
-                state) printf 'passerelle\t%s\t%s\n' "$number" "${3#*$'\t'*$'\t'}" ;;
+                state) printf 'passerelle\t%s\t%s\n' "$number" "${4#*$'\t'*$'\t'}" ;;
             esac
         done"""
     done = laptop.run(("attach",), command=["bash", "-c", script, *answers])
