@@ -294,6 +294,34 @@ def test_slurm_is_asked_now_and_then_although_the_server_proves_itself(laptop, m
     assert (done.status, done.error) == (1, "lab: Job 77 has ended: FAILED. See why with: ./lab logs lab\n")
 
 
+@pytest.mark.parametrize(
+    ("reason", "in_vain"),
+    [
+        ("QOSMaxCpuPerUserLimit", False),
+        ("QOSMaxMemoryPerNode", True),
+        ("AssocMaxWallDurationPerJobLimit", True),
+        ("AssocMaxJobsLimit", False),
+        ("QOSMaxJobsPerUserLimit", False),
+        ("QOSMaxSubmitJobPerUserLimit", False),
+        ("InvalidAccount", True),
+        ("Priority", False),
+    ],
+)
+def test_a_job_that_waits_for_others_does_not_wait_in_vain(laptop, reason, in_vain):
+    opening = object.__new__(laptop.lab.open.Opening)
+    opening.reason = reason
+    assert opening._waits_in_vain() == in_vain
+
+
+def test_what_is_said_of_a_job_that_is_kept_is_what_slurm_says_of_it(laptop, capsys):
+    opening = object.__new__(laptop.lab.open.Opening)
+    opening.session, opening.name, opening.job = None, "lab", "77"
+    for state, words in (("", "queue"), ("PENDING", "queue"), ("CONFIGURING", "goes on"), ("RUNNING", "goes on")):
+        opening.state = state
+        opening._say_kept()
+        assert words in capsys.readouterr().out
+
+
 def test_what_comes_is_read_only_as_far_as_it_is_wanted(laptop):
     """A login node that prints without an end has to wait; else all that it prints would be kept in memory."""
     channel = laptop.lab.channel

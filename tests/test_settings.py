@@ -313,6 +313,19 @@ def test_a_clusters_facts_mean_the_same_to_bash_python_and_yaml(bash_reader, nam
 
 # --- what people are told -------------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("line", ["hours : 2", "hours 2", " hours: 2", "- hours: 2", "Hours: 2", "hours=2"])
+def test_a_line_that_is_nearly_right_is_shown_with_its_own_name(bash_reader, line):
+    content = f"cluster: narval\n{line}\n".encode()
+    status, _, words = bash_reader.ask("read", content)
+    with pytest.raises(python_reader.SettingsError) as raised:
+        python_reader.read_flat(bash_reader.folder / "settings.yml", RULES)
+    expected = f"settings.yml:2: “{line}” cannot be read; write for example hours: 1"
+    assert status != 0
+    assert words.decode().strip().endswith(expected)
+    assert str(raised.value) == expected
+
+
 # what is wrong: the line (or none) that settings.yml has instead, in a folder for Narval, and what people are told;
 # "{at}" is the place of that line
 REFUSALS = {

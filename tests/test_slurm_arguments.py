@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 
 import pytest
 import yaml
@@ -526,3 +527,30 @@ def test_an_account_that_begins_as_no_other_is_taken_with_a_warning(folder_with,
         )
     # nothing is said where Slurm is not asked
     assert script(folder / "tunnel_sshuttle.sh", "--print").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("refusal", "typed", "place"),
+    [
+        ("Requested node configuration is not available", "--cpus-per-task=500", "--cpus-per-task=500"),
+        ("Requested node configuration is not available", "-c500 --gres=gpu:9", "-c500, --gres=gpu:9"),
+        ("Requested node configuration is not available", "--time=1:00:00", "cores, memory, gpus"),
+        ("More processors requested than permitted", "", "cores"),
+        ("Memory specification can not be satisfied", "--mem-per-cpu=9T", "--mem-per-cpu=9T"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "-t90:00:00", "-t90:00:00"),
+        ("Invalid account or account/partition combination specified", "--partition=x", "--partition=x"),
+        ("Invalid account or account/partition combination specified", "--time=1", "account"),
+        ("Invalid generic resource (gres) specification", "", "gpus"),
+        ("Something new", "--time=1", "settings.yml"),
+    ],
+)
+def test_a_refusal_leads_to_what_was_asked_for(refusal, typed, place):
+    script = """
+        LINE_account=account LINE_hours=hours LINE_cores=cores LINE_memory_per_core_mb=memory LINE_gpus=gpus
+        source "$1"; read -r -a OPTIONS <<<"$3"; place_of "$2"
+    """
+    slurm = TEMPLATE / "lib/cluster/slurm.sh"
+    done = subprocess.run(
+        ["bash", "-euc", script, "-", slurm, refusal, typed], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == (f"{place}\n", "")

@@ -25,8 +25,8 @@ HOPELESS = (
 )  # fmt: skip
 """How the reasons begin for which a pending job waits in vain, or nobody knows how long
 (https://slurm.schedmd.com/job_reason_codes.html)."""
-TOO_MUCH = re.compile("(QOS|Assoc)Max(?!.*(Jobs?|Submit))")
-"""Limits that this job alone exceeds; one on the number of jobs ends with another job."""
+TOO_MUCH = re.compile("(QOS|Assoc)Max.*Per(Job|Node)")
+"""Limits that this job alone exceeds; all others wait for other jobs to end."""
 
 
 def open_session(settings, channel, taken):
