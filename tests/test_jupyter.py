@@ -376,7 +376,7 @@ def test_a_computer_that_does_not_know_its_own_name_is_asked_for_it_only_where_t
 
 
 def test_where_the_server_cannot_keep_anything_one_line_says_so(person, make_folder):
-    with person.session(make_folder("local"), SLURM_TMPDIR="/proc/nonexistent") as session:
+    with person.session(make_folder("local"), SLURMD_NODENAME="node1", SLURM_TMPDIR="/proc/nonexistent") as session:
         assert session.base == ""
     assert session.said == ["/proc/nonexistent/jupyter cannot be written: No such file or directory"]
     assert session.status == 1
