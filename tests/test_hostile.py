@@ -648,12 +648,17 @@ def test_a_session_whose_address_is_none_is_not_gone_to(hostile, student):
     ]:
         hostile.cluster.write("login", "student", f".local/state/passerelle/sessions/{job}", f"{address}\n1\n")
         shown = re.sub("token=.*", "token=...", address.replace(STEERS, SHOWN))
-        for command in ("attach", "url", "stop", "open --no-browser"):
+        for command in ("attach", "url", "open --no-browser"):
             done = hostile.run_lab(*command.split())
             is_harmless(done.stdout, done.stderr, done.returncode)
             assert done.returncode == 1
             assert done.stderr.startswith(f"lab: “{shown}” is not the address of a session; ")
-    hostile.on_login("scancel --me")
+    # that keeps no job alive
+    done = hostile.run_lab("stop")
+    is_harmless(done.stdout, done.stderr, done.returncode)
+    assert done.stderr.startswith(f"lab: “{shown}” is not the address of a session; ")
+    assert done.returncode == 0
+    assert hostile.jobs() == ""
 
 
 def test_what_separate_connections_say_on_standard_error_is_shown_as_text(hostile, student):

@@ -449,7 +449,7 @@ def test_without_an_address_the_cluster_is_asked_and_not_believed(make_folder, s
 @pytest.mark.parametrize(
     ("does", "words"),
     [
-        ("exec yes", "What alice@narval.alliancecan.ca answered cannot be understood: y\ny\n"),
+        ("exec yes", "What alice@narval.alliancecan.ca answered cannot be understood: y y "),
         ("exec yes >&2", "What alice@narval.alliancecan.ca answered cannot be understood: "),
         ("exec sleep 600", "alice@narval.alliancecan.ca does not answer as it should"),
     ],

@@ -68,7 +68,8 @@ ask_for_sessions() {
   rm -rf -- "$folder"
   # it may all have come at once
   ((${#FOUND} < 65536)) || trouble=garbled
-  [[ ! $trouble ]] || die "$trouble" login="$login" words="${FOUND:0:200}"
+  said=${FOUND:0:200}
+  [[ ! $trouble ]] || die "$trouble" login="$login" words="${said//$'\n'/ }"
   ((status == 0)) || die no_connection login="$login"
   FOUND=$(sed -n 's/^passerelle-session //p' <<<"$FOUND")
 }
