@@ -81,6 +81,8 @@ show_more() {
   ((size > said && said < 65536)) || return 0
   tail -c "+$((said + 1))" "$1" | head -c "$((size - said < 65536 ? size - said : 65536))" | cat -v >&2 || true
   said=$size
+  # what follows begins a line of its own
+  ((said < 65536)) || echo >&2
 }
 
 # listens HOST PORT: does anything?
