@@ -145,7 +145,7 @@ watch_the_time() {
   left=$((end - $(date +%s) - TIME_LIMIT_WARNING))
   # it must not outlive the server, nor hold srun's output open: the job would go on without one
   sleep "$((left > 0 ? left : 0))" >/dev/null 2>&1 &
-  trap 'kill "$!"' TERM
+  trap 'kill "$!" 2>/dev/null || true' TERM
   wait "$!" && kill -USR1 $$
 }
 
