@@ -208,11 +208,13 @@ class SeparateConnections(Connection):
         super().__init__(login, facts)
         self.prompts, self._shell, self._tunnels = prompts, None, {}
         self.ssh = ssh_command()[options(ControlMaster="no", ControlPath="none"), PATIENT]
+        self.client = self.ssh["-T", options(ClearAllForwardings="yes")]
 
     def open(self):
         """Say how often ssh will ask, and compare the host's key; the logins come later."""
         say("separate_connections", login=self.login, number=self.prompts)
-        self.ssh = self.ssh[compare_host_key(self.login, self.facts)]
+        strict = compare_host_key(self.login, self.facts)
+        self.ssh, self.client = self.ssh[strict], self.client[strict]
 
     def state(self):
         """Return "running" while the last shell runs, else "absent"."""
@@ -228,7 +230,7 @@ class SeparateConnections(Connection):
 
     def shell(self):
         """Start that bash and return its process (binary pipes)."""
-        command = self.ssh["-T", options(ClearAllForwardings="yes"), self.login, CLEAN_BASH]
+        command = self.client[self.login, CLEAN_BASH]
         self._shell = start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._shell
 

@@ -66,6 +66,12 @@ def carry(source, target, counter):
     os.close(target)
 
 
+def say(channel, words):
+    """Write to the login side; that it has ended is seen when reading."""
+    with contextlib.suppress(OSError):
+        channel.stdin.write(words)
+
+
 def wait_for(mark, channel):
     """Drop what startup files print, up to a mark."""
     before = b""
@@ -83,13 +89,13 @@ def main():
     channel = subprocess.Popen(
         shlex.split(os.environ["LAB_SHELL"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     )
-    channel.stdin.write(DOOR)
+    say(channel, DOOR)
     wait_for(BASH, channel)
     clean = Path(__file__).resolve().parents[2] / "cluster/clean.sh"
     # bash reads a script from a pipe no further than the end of a line; what follows is rsync's. The host's name comes
     # first, as for ssh.
     command = b"\nclean_login; printf '\\0passerelle\\0'; exec " + shlex.join(sys.argv[2:]).encode() + b"\n"
-    channel.stdin.write(clean.read_bytes() + command)
+    say(channel, clean.read_bytes() + command)
     wait_for(MARK, channel)
     threading.Thread(target=carry, args=[0, channel.stdin.fileno(), counter], daemon=True).start()
     back = threading.Thread(target=carry, args=[channel.stdout.fileno(), 1, counter], daemon=True)
