@@ -432,9 +432,9 @@ def test_what_is_deleted_here_is_put_aside_there_by_its_name(agreed):
 
 
 def test_what_was_replaced_or_put_aside_is_removed_after_thirty_days_and_nothing_else_is(agreed):
-    agreed.write_here("precious/file", "1\n")
-    agreed.write_there("precious/file", "1\n")
-    before = """for place in .lab/replaced .lab/removed; do
+    # of the same second on both sides: equal content is not sent, so its time stays
+    before = """mkdir precious; echo 1 >precious/file; touch -d 2026-02-01 precious/file
+    for place in .lab/replaced .lab/removed; do
         mkdir -p $place/20260101-000000/sub $place/20260102-000000 $place/mine
         touch $place/{20260101-000000,20260102-000000,mine}/file
         chmod 500 $place/20260101-000000/sub
