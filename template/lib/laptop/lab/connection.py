@@ -213,6 +213,8 @@ class SeparateConnections(Connection):
         """Say how often ssh will ask, and compare the host's key; the logins come later."""
         say("separate_connections", login=self.login, number=self.prompts)
         self.ssh = self.ssh[compare_host_key(self.login, self.facts)]
+        # rsync has one of its own
+        self.client = self.ssh["-T", options(ClearAllForwardings="yes")]
 
     def state(self):
         """Return "running" while the last shell runs, else "absent"."""
@@ -228,8 +230,7 @@ class SeparateConnections(Connection):
 
     def shell(self):
         """Start that bash and return its process (binary pipes)."""
-        command = self.ssh["-T", options(ClearAllForwardings="yes"), self.login, CLEAN_BASH]
-        self._shell = start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._shell = start_unmoved(self.client[self.login, CLEAN_BASH], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._shell
 
     def forward(self, port, host, host_port, pause):
