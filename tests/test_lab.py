@@ -681,7 +681,7 @@ def test_in_french(idle, pristine_folder, built):
     lab = Life(idle, pristine_folder("vcluster", name="lab", language="fr"))
     process = lab.lab("open", "--no-browser")
     process.wait_for(rf"^ +({LOCAL})\s")
-    process.wait_for("La session lab est en cours sur node1.int.vcluster.example jusqu'à")
+    process.wait_for(r"La session lab est en cours sur node1\.int\.vcluster\.example \(fin prévue\s: ")
     assert lab.run_lab("status").stdout.startswith("NOM  TÂCHE  ÉTAT ")
     process.type("\x03")
     process.wait_for("La .g.arder .par défaut. ou l'.a.rrêter")

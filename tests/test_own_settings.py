@@ -43,14 +43,24 @@ STARTUP_FILES = {
 NO_WAY_IN = {"exit": "exit 3", "another program": "exec tmux", "not a shell": "exec true"}
 
 
+ASIDE = """
+    cd /home && mv student student.kept && mkdir student
+    chown --reference=student.kept student && chmod --reference=student.kept student && cd student.kept
+    find . -mindepth 1 -maxdepth 1 '(' -name '.bash*' -o -name .profile -o -name .ssh -o -type l ')' -exec cp -a {} ../student ';'"""
+"""A home as on the first day in the place of student's, whose environment other tests use."""
+
+
 @pytest.fixture(scope="module")
 def person(cluster, other_folder):
     """student's life without an environment that works, and one job that is a session to Slurm."""
-    cluster.clean()
+    cluster.clean(homes=False)
+    cluster.run("login", "root", "bash", "-ec", ASIDE, check=True)
     life = Life(cluster, other_folder)
     life.on_login("mkdir -p ~/jupyter_py3/bin && ln -s /bin/true ~/jupyter_py3/bin/jupyter-lab")
     yield life
-    cluster.clean()
+    cluster.clean(homes=False)
+    back = "cd /home && rm -rf student && mv student.kept student"
+    cluster.run("login", "root", "bash", "-ec", back, check=True)
 
 
 @pytest.fixture
