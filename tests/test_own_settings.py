@@ -46,7 +46,7 @@ NO_WAY_IN = {"exit": "exit 3", "another program": "exec tmux", "not a shell": "e
 ASIDE = """
     cd /home && mv student student.kept && mkdir student
     chown --reference=student.kept student && chmod --reference=student.kept student && cd student.kept
-    find . -mindepth 1 -maxdepth 1 '(' -name '.bash*' -o -name .profile -o -name .ssh -o -type l ')' -exec cp -a {} ../student ';'"""
+    find . -mindepth 1 -maxdepth 1 '(' -name '.bash*' -o -name .profile -o -name .ssh -o -type l '!' -name 'jupyter*' ')' -exec cp -a {} ../student ';'"""
 """A home as on the first day in the place of student's, whose environment other tests use."""
 
 
