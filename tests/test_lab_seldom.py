@@ -96,7 +96,8 @@ def test_the_address_of_a_session_that_has_no_server_or_no_tunnel_yet(lab):
 def test_a_lost_channel_in_a_living_connection_is_made_anew_and_lab_goes_on(lab):
     process, address = lab.open_session()
     jobs, master, accepted = lab.jobs(), lab.master(), lab.cluster.auth_count("student")
-    channels = ["pgrep", "-u", "student", "-f", "^/bin/bash --noprofile --norc -p -s"]
+    # the oldest: a query of Slurm that it has begun in the background looks the same
+    channels = ["pgrep", "-o", "-u", "student", "-f", "^/bin/bash --noprofile --norc -p -s"]
     (before,) = lab.cluster.run("login", "root", *channels, check=True).stdout.split()
     lab.cluster.run("login", "root", "kill", "-KILL", before, check=True)
     words = "The channel to student@login.vcluster.example was lost and has been reopened within the same connection."
