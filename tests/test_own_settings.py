@@ -80,6 +80,8 @@ def bashrc(person):
     write.back = back
     yield write
     back()
+    # of a test that failed
+    person.on_login("scancel --me")
 
 
 @pytest.mark.parametrize("lines", STARTUP_FILES.values(), ids=STARTUP_FILES)

@@ -45,11 +45,7 @@ SHAPES = {
     # now, job, state, reason, start, end, node, what Slurm has given, cores, name
     "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[1-9][0-9]{0,6}", r"[^\t]+"],
     # step, memory, CPU time
-    "usage": [
-        f"{JOB}[^\t]*",
-        rf"(?:{JOB}(?:\.{JOB})?[KMGT]?)?",
-        r"(?:(?:[0-9]{1,6}-)?[0-9]{1,12}(?::[0-9]{1,2}){0,2}(?:\.[0-9]{1,9})?)?",
-    ],
+    "usage": [f"{JOB}[^\t]*", TEXT, TEXT],
     "end": [],
     "stopped": [f"(?:{JOB})?"],
     "logged": [TEXT],

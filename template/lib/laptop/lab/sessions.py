@@ -19,8 +19,10 @@ def show_status(settings, channel, taken):
             sessions[words[1]] = words
         elif kind == "usage":
             job = words[0].split(".")[0]
-            memory, seconds = usage.get(job, (0, 0))
-            usage[job] = memory + megabytes(words[1]), seconds + cpu_seconds(words[2])
+            memory, seconds = megabytes(words[1]), cpu_seconds(words[2])
+            if memory is not None and seconds is not None:
+                before = usage.get(job, (0, 0))
+                usage[job] = before[0] + memory, before[1] + seconds
     if not sessions:
         say("no_sessions")
         return
@@ -41,7 +43,7 @@ def _row(words, usage):
         left = message("starts_at", start=clock_time(start) or message("unknown"))
     memory = cpu = ""
     if usage and state == "RUNNING" and is_time(start):
-        limit = re.search(r"mem=([0-9]+(?:\.[0-9]+)?[KMGT])", given)
+        limit = re.search(r"mem=([0-9]{1,12}(?:\.[0-9]{1,12})?[KMGT])", given)
         memory = message("of_megabytes", part=f"{usage[0]:.0f}", whole=f"{megabytes(limit[1]):.0f}" if limit else "?")
         ran = max(1, int(now) - int(start)) * int(cores)
         cpu = message("of_cores", percent=f"{100 * usage[1] / ran:.0f}", cores=cores)
@@ -49,20 +51,23 @@ def _row(words, usage):
 
 
 def megabytes(text):
-    """Return Slurm's 3136K, 1.50G, 2T, or a number of bytes, in MB."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)", text)
+    """Return Slurm's 3136K, 1.50G, 2T, or a number of bytes, in MB; None for what is none."""
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)([KMGT]?)", text)
     if not found:
-        return 0
+        return None
     return float(found[1]) * {"": 1 / 1024 / 1024, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}[found[2]]
 
 
 def cpu_seconds(text):
-    """Return Slurm's 1-02:03:04 or 02:03.456 in seconds."""
-    days, _, rest = text.rpartition("-")
-    seconds = 0.0
-    for part in rest.split(":"):
-        seconds = seconds * 60 + float(part or 0)
-    return seconds + int(days or 0) * 86400
+    """Return Slurm's 1-02:03:04 or 02:03.456 in seconds; None for what is none.
+
+    Of a step that has just begun, sstat shows its "no value" as a time: 213503982334-14:25:51 (2^64 ms).
+    """
+    found = re.fullmatch(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,2}):)?([0-9]{1,6}):([0-9]{1,2}(?:\.[0-9]{1,9})?)", text)
+    if not found:
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
 def session_of(channel, name, job):
