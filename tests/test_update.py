@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ANSWERS, copied_from, edit, french, git, read_answers, refused, set_answer
+from conftest import ANSWERS, copied_from, edit, french, git, given, read_answers, refused, set_answer
 from test_questions import Conversation
 
 # one for each kind of user; those of the tests' own cluster are no other kind
@@ -213,18 +213,37 @@ def test_lab_update_needs_git_and_says_so(project, lab_update):
     assert done.stderr == said + "git init && git add --all && git commit -m debut\n"
 
 
-def test_an_old_folder_whose_template_was_named_from_elsewhere_is_told_where(project, lab_update):
+@pytest.mark.parametrize("named", ["passerelle", "~/passerelle", "/home/teacher/passerelle"])
+def test_a_folder_whose_template_is_not_on_this_computer_is_told_where_that_stands(project, lab_update, named):
     folder = project("least")
     source = values(folder)["_src_path"]
-    edit(folder / "settings.yml", source, "passerelle")
+    edit(folder / "settings.yml", source, named)
     commit(folder)
     done = lab_update(folder, "--defaults")
     assert (done.returncode, done.stdout) == (1, "")
-    place = (folder / "settings.yml").read_text().splitlines().index('_src_path: "passerelle"') + 1
+    place = (folder / "settings.yml").read_text().splitlines().index(f'_src_path: "{named}"') + 1
     assert done.stderr == (
-        f"lab: settings.yml:{place}: the template was named by a path from somewhere else, passerelle; write its full "
-        "path there, commit, and update again.\n"
+        f"lab: settings.yml:{place}: the template is not at {named} on this computer; write there its full path or its "
+        "address, commit, and update again.\n"
     )
+
+
+def test_a_folder_that_is_given_away_does_not_say_whose_home_the_template_was_in(
+    versions, own_home, tmp_path, copier_command, lab_update
+):
+    kept = Path(shutil.copytree(versions, own_home / "été/the template", symlinks=True))
+    folder = tmp_path / "my-project"
+    answers = given(read_answers("least"))
+    done = copier_command("copy", "--defaults", "--vcs-ref", "1.0.0", *answers, kept, folder)
+    assert done.returncode == 0, done.stderr
+    assert values(folder)["_src_path"] == "~/été/the template"
+    texts = [path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file()]
+    assert texts and not [text for text in texts if str(own_home) in text]
+    under_git(folder)
+    done = lab_update(folder, "--defaults")
+    shutil.rmtree(kept)
+    assert done.returncode == 0, done.stderr
+    assert (values(folder)["_commit"], values(folder)["_src_path"]) == ("2.0.0", "~/été/the template")
 
 
 def test_lab_update_without_copier_says_how_to_get_it(project, lab_update):

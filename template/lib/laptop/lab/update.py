@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 from .messages import FOLDER, Trouble, say
 from .paths import files_here, is_undecided, named
@@ -38,10 +39,10 @@ def _check_git():
 
 
 def _check_source():
-    """Raise Trouble for a template that was named by a path from where somebody stood when the folder was made."""
+    """Raise Trouble for a template's path that leads nowhere: a relative one of old, or one of who gave the folder away."""
     lines = (FOLDER / "settings.yml").read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if line.startswith('_src_path: "'):
             source = json.loads(line.partition(": ")[2])
-            if ":" not in source and not source.startswith(("/", "~")) and not (FOLDER / source).exists():
+            if ":" not in source and not (FOLDER / Path(source).expanduser()).exists():
                 raise Trouble("update_from_nowhere", place=f"settings.yml:{number}", source=source)
