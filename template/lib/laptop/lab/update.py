@@ -39,7 +39,7 @@ def _check_git():
 
 
 def _check_source():
-    """Raise Trouble for a template's path that leads nowhere: a relative one of old, or one of who gave the folder away."""
+    """Raise Trouble for a template's path that leads nowhere here: the folder was made elsewhere, or is very old."""
     lines = (FOLDER / "settings.yml").read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if line.startswith('_src_path: "'):
