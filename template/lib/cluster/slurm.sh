@@ -88,7 +88,7 @@ run_in_slurm() {
 
 # place_of REFUSAL: prints what asked for what Slurm refuses: options of the command line, or the lines of settings.yml
 place_of() {
-  local places options="" option typed=""
+  local places options="" name option typed=""
   case $1 in
     *account* | *partition*) options="--account -A --partition -p" places="$LINE_account" ;;
     *[Tt]ime*) options="--time -t" places="$LINE_hours" ;;
@@ -101,8 +101,8 @@ place_of() {
       ;;
     *) places=settings.yml ;;
   esac
-  for option in $options; do
-    while IFS= read -r option; do typed+=${option:+, $option}; done <<<"$(given "$option")"
+  for name in $options; do
+    while IFS= read -r option; do typed+=${option:+, $option}; done <<<"$(given "$name")"
   done
   typed=${typed#, }
   printf '%s\n' "${typed:-$places}"

@@ -18,14 +18,14 @@ def answer_to(token, nonce):
 
 
 class Proof(RequestHandler):
-    """Answers anybody's nonce; the token cannot be had from any number of answers."""
+    """The page that answers anybody's nonce; the token cannot be had from any number of answers."""
 
     def initialize(self, token):
         """Take the server's token."""
         self.token = token
 
     def get(self, nonce):
-        """Answer."""
+        """Write the answer to a nonce."""
         self.set_header("Content-Type", "text/plain")
         self.set_header("Cache-Control", "no-store")
         self.write(answer_to(self.token, nonce))
