@@ -213,6 +213,18 @@ def test_what_has_changed_on_one_side_goes_to_the_other_whatever_its_name(agreed
     assert agreed.sync().stdout == SAME
 
 
+def test_files_that_are_alike_are_found_to_be_so_whatever_their_names_beside_one_that_cannot_be_read(agreed):
+    names = [" before", "after ", "line\n", "%s%%", "\\t", "]", "*", "-a", "  ", "été"]
+    for name in [*names, "g-unread"]:
+        agreed.write_here(name, f"in {name}\n")
+        agreed.write_there(name, f"in {name}\n")
+    agreed.on_login("chmod 0 g-unread")
+    done = agreed.sync()
+    assert (done.returncode, "g-unread" in done.stdout + done.stderr) == (1, True)
+    agreed.on_login("chmod 600 g-unread")
+    assert agreed.sync().stdout == SAME
+
+
 def test_an_edit_of_the_same_size_within_the_same_second_is_seen_on_either_side(agreed):
     agreed.write_here("a", "1\n")
     agreed.write_there("b", "1\n")

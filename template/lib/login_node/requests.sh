@@ -61,14 +61,23 @@ answer_files() {
 # answer_sums NAME PATH...: tells the sum of each file that can be read, by its place in the request
 answer_sums() { begin tell_sums "$@"; }
 tell_sums() {
-  local path sum number=0
+  local path line="" paths=() number=0
   find_folder "$1"
   for path in "${@:2}"; do
     printf -v path %b "$path"
-    # shellcheck disable=SC2094 # read by one alone
-    sum=$(sha256sum <"$FOLDER/$path" 2>/dev/null) && tell sum "$number" "${sum%% *}"
-    number=$((number + 1))
+    paths+=("$FOLDER/$path")
   done
+  # the sums come in the order of the paths, without those that cannot be read
+  {
+    IFS= read -r -d '' line
+    for path in ${paths[@]+"${paths[@]}"}; do
+      if [[ ${line:66} == "$path" ]]; then
+        tell sum "$number" "${line:0:64}"
+        IFS= read -r -d '' line || line=""
+      fi
+      number=$((number + 1))
+    done
+  } < <(printf '%s\0' ${paths[@]+"${paths[@]}"} | xargs -0 sha256sum --zero -- 2>/dev/null)
   tell summed
 }
 
