@@ -205,7 +205,11 @@ def test_a_fake_login_node_that_says_what_it_should_is_understood(laptop, words)
 
 
 @pytest.mark.parametrize("words", WELL, ids=" ".join)
-def test_whatever_a_fake_login_node_says_ends_in_a_line_and_shows_nothing_raw(laptop, words):
+def test_whatever_a_fake_login_node_says_ends_in_a_line_and_shows_nothing_raw(laptop, words, monkeypatch):
+    # where an answer does not come
+    monkeypatch.setattr(laptop.lab.open.LIMITS, "SILENCE", 1)
+    monkeypatch.setattr(laptop.lab.open.LIMITS, "PING", 1)
+
     @settings(suppress_health_check=list(HealthCheck))
     @given(harmful(WELL[words]))
     @example(b"\n".join(b"passerelle\t0\thello\t"[:length] for length in range(20)))
