@@ -47,6 +47,8 @@ build_environment() {
     fi
     mkdir -p "$builds"
     trap 'rm -rf "$NEW"' EXIT
+    # pip ends as after any other error
+    trap '[[ ! -t 1 ]] || echo; warn build_interrupted path="$path"; exit 130' INT
     NEW=$new
   fi
   make_virtual_environment "$new"
@@ -66,7 +68,7 @@ build_environment() {
     specification >"$new/passerelle.specification"
   fi
   # from here on it is the environment, and remove_leftovers knows it
-  trap - EXIT
+  trap - EXIT INT
   put_in_place "$new"
   [[ ! -d $old ]] || mark_replaced "$old"
 }

@@ -6,7 +6,7 @@ begin_log() {
   [[ $PRINT ]] || LOG=$(logs_folder)/setup_env-$(date +%Y%m%d-%H%M%S).log
 }
 
-# watched STEP COMMAND...: runs a command and shows how far it is; when it fails, its words from the first error on. STEP is
+# watched STEP COMMAND...: runs a command and shows how far it is; of an error, its words from there on. STEP is
 # a text. FROM is the log's line where its words begin.
 watched() {
   local step=$1 status=0 words
@@ -22,8 +22,9 @@ watched() {
   "$@" </dev/null 2>&1 | tee -a "$LOG" \
     | grep --line-buffered -E '^(Collecting |Processing |Installing collected packages: |[*] DONE |passerelle total | +Installed )' \
     | follow "$step" || status=${PIPESTATUS[0]}
-  ((status != 0)) || return 0
   words=$(its_words | sed -n -E '/^ *(ERROR|Error|error|Traceback)/,$p' | tail -n 40)
+  # pip may succeed, and say so of packages that do not go together
+  if ((status == 0)) && [[ $words != ERROR* ]]; then return; fi
   printf '%s\n' "${words:-$(its_words | tail -n 10)}" >&2
   warn build_log log="$LOG"
   return "$status"

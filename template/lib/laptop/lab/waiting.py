@@ -10,7 +10,7 @@ from .messages import clear_bottom, message, put_at_bottom
 
 
 class Waiting:
-    """What is awaited, shown after LIMITS.WAITING_IS_SHOWN seconds: on a terminal every second, else when it changes."""
+    """What is awaited, shown after LIMITS.WAITING_IS_SHOWN seconds: on a terminal every second, else at a change."""
 
     def __init__(self):
         self.since = self.said = time.monotonic()
