@@ -27,6 +27,8 @@ complete_environment
 [[ $PRINT || $FACT_scheduler == none ]] || on_compute_node || misuse not_on_compute_node
 [[ $PRINT ]] || need_environment
 environment=$(environment_path)
+# the link may lead to another build before this session ends
+[[ $PRINT ]] || environment=$(cd -P -- "$environment" && pwd)
 modules=$(recorded_modules)
 load_modules "$modules"
 run source "$environment/bin/activate"
@@ -53,7 +55,7 @@ trap 'end_session' EXIT
 # in a process group of its own, so that Ctrl-C comes here and not to the kernels
 set -m
 # the same command, sooner and surer
-python "$FOLDER/lib/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
+"$environment/bin/python" "$FOLDER/lib/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
 server=$!
 set +m
 trap 'stopped=yes; say stopping; kill -TERM "$server" 2>/dev/null' INT TERM HUP

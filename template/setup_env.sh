@@ -25,6 +25,8 @@ source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
 source "$FOLDER/lib/cluster/environment.sh"
+source "$FOLDER/lib/cluster/places.sh"
+source "$FOLDER/lib/login_node/progress.sh"
 source "$FOLDER/lib/login_node/build.sh"
 parse_options more "$@"
 load_settings
@@ -37,19 +39,21 @@ path=$(environment_path)
 PIP_OPTIONS=()
 [[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)
 
-if [[ -e $path && ! -O $path && ${OPTIONS[0]:-} != --register && ! $PRINT ]]; then misuse not_yours path="$path"; fi
-
-# scp makes a file of the link; as a link, "copier update" finds what was edited in settings.yml
-if [[ -f $FOLDER/.copier-answers.yml && ! -L $FOLDER/.copier-answers.yml && ! $PRINT ]]; then ln -sf settings.yml "$FOLDER/.copier-answers.yml"; fi
+if [[ ${OPTIONS[0]:-} != --register && ! $PRINT ]] && somebody_elses "$path"; then
+  misuse not_yours path="$path" owner="$(owner_of "$path")" example="environment_path: $RULE_environment_path_example"
+fi
+[[ $PRINT ]] || as_open_as_before
 
 case ${OPTIONS[0]:-} in
   --add)
     ((${#OPTIONS[@]} > 2)) || misuse what_to_add
+    begin_log
     add_packages "${OPTIONS[@]:1}"
     exit
     ;;
   --register)
     ((${#OPTIONS[@]} == 3)) || misuse what_to_register
+    begin_log
     register_environment "${OPTIONS[@]:1}"
     exit
     ;;
@@ -58,18 +62,34 @@ case ${OPTIONS[0]:-} in
 esac
 
 if [[ -e $path && ! -L $path ]]; then die not_ours path="$path" place="$LINE_environment_path"; fi
-[[ $PRINT ]] || one_at_a_time "$path.lock"
-if [[ ${OPTIONS[0]:-} == --rebuild ]] || ! built_from_these_settings; then
-  modules=$(session_modules)
-  load_modules "$modules"
+rebuild=yes
+if [[ ${OPTIONS[0]:-} != --rebuild ]]; then
+  if built_from_these_settings; then rebuild=""; else need_own_environment; fi
+fi
+if [[ $rebuild ]]; then modules=$(session_modules); else modules=$(recorded_modules); fi
+load_modules "$modules"
+if [[ ! $PRINT ]]; then
+  # the person's own computer may have modules, too
+  [[ $FACT_scheduler != slurm ]] || on_compute_node || command -v sbatch >/dev/null \
+    || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
+  # from here on nothing is refused, and something may be written
+  one_at_a_time "$path.lock"
+  begin_log
+  # scp makes a file of the link; as a link, "copier update" finds what was edited in settings.yml
+  if [[ -f $FOLDER/.copier-answers.yml && ! -L $FOLDER/.copier-answers.yml ]]; then ln -sf settings.yml "$FOLDER/.copier-answers.yml"; fi
+  remove_leftovers "$path.builds"
+fi
+if [[ $rebuild ]]; then
   build_environment
 else
-  modules=$(recorded_modules)
-  load_modules "$modules"
   run source "$path/bin/activate"
   pip_settings pip
   set_up_plugins
-  [[ $PRINT ]] || record_modules "$path" "$modules"
+  if [[ ! $PRINT ]]; then
+    record_modules "$path" "$modules"
+    # of an environment that was built before this was kept
+    [[ -e $path/passerelle.folder ]] || record_folder "$path"
+  fi
 fi
 if [[ $PRINT ]]; then exit; fi
 

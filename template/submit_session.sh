@@ -53,16 +53,20 @@ if [[ ! $PRINT ]]; then
   command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment
   # standard output is for sbatch's answer
-  [[ ! $set_up ]] || built_from_these_settings || "$FOLDER/setup_env.sh" >&2
+  if [[ $set_up ]] && ! built_from_these_settings && ! somebody_elses "$(environment_path)"; then
+    "$FOLDER/setup_env.sh" >&2
+    # lab shows what else it waits for
+    [[ ! ${PASSERELLE_REQUEST:-} ]] || printf '\npasserelle\t%s\tbuilding\t\n' "$PASSERELLE_REQUEST" >&2
+  fi
+  # which is lab's, and not the job's
+  unset PASSERELLE_REQUEST
   need_environment
   # the job inherits them, so that the node need not load them
   modules=$(recorded_modules)
   load_modules "$modules"
   # the server prints its token: what it prints is nobody else's business
   umask 077
-  logs=$(state_folder)/logs
-  mkdir -p "$logs"
-  find "$logs" -name '*.log' -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  logs_folder >/dev/null
 fi
 
 batch_script() {

@@ -611,14 +611,18 @@ def test_the_first_open_sends_the_folder_and_builds_the_environment_with_one_pro
     process = life.lab("open", "--no-browser")
     process.wait_for(r"Sending the folder to student@mfa.vcluster.example:first\.\.\.")
     # who kills lab now gets no job later
-    process.wait_for("created virtual environment")
+    process.wait_for("Building the environment /home/student/first_py3; this takes a few minutes")
+    process.wait_for(r"\d:\d\d building the environment, pip")
     process.send_signal(signal.SIGKILL)
     process.wait()
     login_side_has_gone(life)
     assert life.jobs() == ""
     process = life.lab("open", "--no-browser")
-    process.wait_for("^Successfully installed .*jupyterlab")
-    process.wait_for("The environment is ready: /home/student/first_py3")
+    process.wait_for(r"\d:\d\d building the environment, Python packages: \d+ of \d+ installed")
+    process.wait_for(r"^\S*Python packages: (\d+) of \1 installed \(\d+:\d\d\)")
+    ready = process.wait_for("The environment is ready: /home/student/first_py3")
+    # pip's words are in the log alone
+    assert not re.search("Processing|Collecting|Installing collected", process.output[: ready.end()])
     address = process.wait_for(rf"^ +({LOCAL})\s")[1]
     assert answers(life, address) == "200"
     assert idle.auth_count("student") - before == 1

@@ -1,4 +1,9 @@
-"""setup_env.sh on the login node: what it builds, what it refuses, and what an interruption leaves."""
+"""setup_env.sh on the login node: what it builds, what it refuses, what it shows, and what an interruption leaves."""
+
+import re
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from life import HOLD, Life
@@ -33,13 +38,14 @@ def killed(other):
     return life
 
 
+LOGS = ".local/state/passerelle/logs"
 PHASES = {
     "made": "created virtual environment",
     "packages": "Installing collected packages: .*jupyterlab",
     "complete": ("ln", "-sfn *"),
     "in place": ("grep", "^jupyter"),
 }
-"""How far a build is: what it has printed, or which command it is about to run, with which words."""
+"""How far a build is: what stands in its log, or which command it is about to run, with which words."""
 
 
 def kill_in(phase, life):
@@ -47,13 +53,11 @@ def kill_in(phase, life):
     on_login = life.cluster.run
     command, words = PHASES[phase] if isinstance(PHASES[phase], tuple) else ("nothing", "")
     wrapper = f'#!/bin/bash\n[[ "$*" != {words.replace(" ", chr(92) + " ")} ]] || {{ {HOLD}; }}\nexec /usr/bin/{command} "$@"\n'
-    on_login("login", "student", "bash", "-c", "rm -rf ~/reached; touch ~/held", check=True)
+    on_login("login", "student", "bash", "-c", f"rm -rf ~/reached ~/{LOGS}; touch ~/held", check=True)
     with life.in_front(**{command: wrapper}):
         process = life.cluster.spawn("login", "student", "bash", "-c", "cd other && exec setsid --wait ./setup_env.sh")
-        if command == "nothing":
-            process.wait_for(PHASES[phase])
-        else:
-            assert life.on_login("until [[ -e ~/reached ]]; do sleep 0.05; done").returncode == 0
+        until = f"grep -sqE '{PHASES[phase]}' ~/{LOGS}/*" if command == "nothing" else "[[ -e ~/reached ]]"
+        assert life.on_login(f"until {until}; do sleep 0.05; done").returncode == 0
         kill = "pkill -KILL --session $(pgrep --oldest -u student -f '^/bin/bash -p ./setup_env.sh')"
         on_login("login", "student", "bash", "-c", kill, check=True)
         on_login("login", "student", "rm", "-rf", "held", check=True)
@@ -62,7 +66,17 @@ def kill_in(phase, life):
     assert "The environment is ready" not in process.output
 
 
-def test_setup_env_killed_in_any_phase_never_breaks_what_worked_and_then_succeeds(killed):
+def builds(life, path):
+    return life.on_login(f"ls ~/{path}.builds").stdout.split()
+
+
+def test_setup_env_killed_in_any_phase_never_breaks_what_worked_nor_a_session(killed):
+    # replaced before the session began
+    killed.on_login(
+        "cp -a ~/killed_py3.builds/2* ~/killed_py3.builds/before; echo 1 >~/killed_py3.builds/before/passerelle.replaced"
+    )
+    _, address = killed.start_session()
+    (used,) = set(builds(killed, "killed_py3")) - {"before"}
     packages = {phase: f"[numpy, {'papermill' if number % 2 else 'plumbum'}]" for number, phase in enumerate(PHASES)}
     for phase, wanted in packages.items():
         killed.on_login(f"sed -i 's/^packages: .*/packages: {wanted}/' settings.yml")
@@ -74,8 +88,24 @@ def test_setup_env_killed_in_any_phase_never_breaks_what_worked_and_then_succeed
         assert done.returncode == 0, done.stderr
         assert works(killed, "killed_py3")
         assert killed.on_login(f"$HOME/killed_py3/bin/python -c 'import {wanted.strip('[]')}'").returncode == 0
-        # one build in use, at most one before it, and no leftovers
-        assert len(killed.on_login("ls $HOME/killed_py3.builds").stdout.split()) <= 2
+    # the session began with the first one, and any that has been replaced since may be another session's
+    kept = builds(killed, "killed_py3")
+    assert used in kept and "before" not in kept
+    for page in ("lab", "static/lab/package.json"):
+        answer = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", address.replace("/lab?", f"/{page}?")]
+        assert killed.cluster.run("login", "student", *answer).stdout == "200"
+    done = killed.on_login("./setup_env.sh")
+    assert done.stdout.splitlines()[0] == (
+        "Earlier builds kept in /home/student/killed_py3.builds, because jobs may still be using them: "
+        f"{len(kept) - 1}. A later ./setup_env.sh removes them."
+    )
+    # without it, one remains
+    killed.cluster.clean(homes=False)
+    done = killed.on_login("./setup_env.sh")
+    assert (done.returncode, done.stderr, "Earlier builds" in done.stdout) == (0, "", False)
+    assert [f"/home/student/killed_py3.builds/{name}\n" for name in builds(killed, "killed_py3")] == [
+        killed.on_login("readlink ~/killed_py3").stdout
+    ]
 
 
 @pytest.mark.parametrize("phase", ["made", "complete"])
@@ -94,7 +124,8 @@ def test_the_very_first_build_killed_leaves_no_half_environment(other, phase):
 def test_a_second_setup_env_at_the_same_time_is_refused(other):
     life = other("twice_py3")
     first = life.cluster.spawn("login", "student", "bash", "-c", "cd other && ./setup_env.sh")
-    first.wait_for("created virtual environment")
+    first.wait_for("Building the environment")
+    assert life.on_login("until [[ -d ~/twice_py3.builds ]]; do sleep 0.05; done").returncode == 0
     second = life.on_login("./setup_env.sh")
     assert (second.returncode, second.stderr) == (
         1,
@@ -106,7 +137,23 @@ def test_a_second_setup_env_at_the_same_time_is_refused(other):
 
 def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
     life = other("again_py3")
-    assert life.on_login("./setup_env.sh", timeout=300).returncode == 0
+    first = life.on_login(f"rm -rf ~/{LOGS}; umask 022; ./setup_env.sh", timeout=300)
+    assert first.returncode == 0, first.stderr
+    begins, *steps = [line for line in first.stdout.splitlines() if not line.startswith("jupyter")]
+    log = re.fullmatch(
+        "Building the environment /home/student/again_py3; this takes a few minutes. What pip, R and Julia say goes to "
+        rf"(/home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log)",
+        begins,
+    )[1]
+    for step in steps[:-2]:
+        assert re.fullmatch(r"(pip|Python packages): \d+ (found so far|of \d+ installed) \(\d+:\d\d\)", step), step
+    # all of them are counted
+    number = re.fullmatch(r"Python packages: (\d+) of \1 installed \(\d+:\d\d\)", steps[-3])[1]
+    asked = life.cluster.read("login", "student", log)
+    assert len(re.findall(r"(?m)^Installing collected packages: (.*jupyterlab.*)$", asked)[0].split(", ")) == int(
+        number
+    )
+    assert life.on_login(f"stat -c %a {log} {log.rpartition('/')[0]}").stdout == "600\n700\n"
     built = life.on_login("readlink $HOME/again_py3").stdout
     assert life.on_login("./setup_env.sh").returncode == 0
     assert life.on_login("readlink $HOME/again_py3").stdout == built
@@ -118,7 +165,19 @@ def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
     assert life.on_login("$HOME/again_py3/bin/python -c 'import numpy'").returncode == 0
     missing = life.on_login("./setup_env.sh --add python no-such-package-here")
     assert missing.returncode == 1
-    assert missing.stderr.splitlines()[-1].startswith("setup_env.sh: --add: there is no package “no-such-package-here”")
+    assert re.fullmatch(
+        r"ERROR: Could not find a version that satisfies the requirement no-such-package-here .*\n"
+        "ERROR: No matching distribution found for no-such-package-here\n"
+        rf"setup_env.sh: All that was said is in /home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log\n"
+        "setup_env.sh: --add: there is no package “no-such-package-here” in wheelhouse; check its name "
+        r"\(on the Alliance's clusters, with: avail_wheels no-such-package-here\)\n",
+        missing.stderr,
+    )
+    # an error that pip outlives is shown, too
+    wish = "sed -i '2i Requires-Dist: plumbum<0.1' ~/again_py3/lib/python*/site-packages/numpy-*.dist-info/METADATA"
+    broken = life.on_login(f"{wish}; ./setup_env.sh --add python plumbum", timeout=300)
+    assert broken.returncode == 0
+    assert re.search(r"(?m)^numpy \S+ requires plumbum<0.1, but you have plumbum \S+ which is incompatible\.$", broken.stderr)
 
 
 def test_a_full_disk_is_one_clear_line_and_nothing_is_replaced(other, idle):
@@ -282,6 +341,181 @@ def test_another_environment_becomes_a_kernel_with_its_own_name(lab):
         64,
         "setup_env.sh: “my kernel” cannot be the name of a kernel; for example: my-kernel\n",
     )
+
+
+def test_ctrl_c_ends_a_build_with_a_line_and_leaves_what_was_before(other):
+    life = other("stopped_py3")
+    process = life.cluster.spawn(
+        "login", "student", "bash", "-c", "cd other && ./setup_env.sh; echo status $?", tty=True
+    )
+    process.wait_for(r"Python packages: \d+ of \d+ installed")
+    process.type("\x03")
+    process.wait_for(r"setup_env.sh: Interrupted: /home/student/stopped_py3 is what it was before\.\s+status 130")
+    assert builds(life, "stopped_py3") == []
+
+
+def test_another_folders_environment_is_not_rebuilt_in_silence(lab, pristine_folder):
+    folder = pristine_folder("vcluster", name="lab", packages=["no-such-package-here"], project_name="second")
+    second = Life(lab.cluster, folder, name="second")
+    before = lab.on_login("readlink ~/jupyter_py3; cat ~/jupyter_py3/passerelle.folder").stdout
+    assert before.endswith("/home/student/lab\n")
+    line = second.on_login("grep -n ^environment_path settings.yml").stdout.split(":")[0]
+    words = (
+        f"setup_env.sh: settings.yml:{line}: /home/student/jupyter_py3 is the environment of /home/student/lab, which asks "
+        "for other packages, and was left as it is. Give this folder its own: write environment_path: "
+        "$HOME/jupyter_py3-second. Or take over the other's, and change it: ./setup_env.sh --rebuild\n"
+    )
+    for command in ("./setup_env.sh", "./submit_session.sh --set-up"):
+        refused = second.on_login(command)
+        assert (refused.returncode, refused.stdout, refused.stderr) == (64, "", words)
+    try:
+        # when it is asked for, and when nobody needs it any more, it is built: pip is asked for that package
+        asked = second.on_login("./setup_env.sh --rebuild")
+        assert "there is no package “no-such-package-here”" in asked.stderr
+        lab.on_login("mv ~/lab/settings.yml ~/lab/settings.away")
+        gone = second.on_login("./setup_env.sh")
+        assert "there is no package “no-such-package-here”" in gone.stderr
+    finally:
+        lab.on_login("mv ~/lab/settings.away ~/lab/settings.yml")
+    assert lab.on_login("readlink ~/jupyter_py3; cat ~/jupyter_py3/passerelle.folder").stdout == before
+    # the same packages in another order are the same environment, for all folders
+    other_order = "sed -i 's/^extensions: .*/extensions: [rstudio, lmod]/; s/^packages: .*/packages: []/' settings.yml"
+    assert second.on_login(f"{other_order}; ./setup_env.sh").returncode == 0
+    assert lab.on_login("readlink ~/jupyter_py3; cat ~/jupyter_py3/passerelle.folder").stdout == before
+
+
+PLACE = "/project/def-prof/jupyter"
+OWN = "environment of your own; write for example environment_path: $HOME/jupyter_py3\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "differences"),
+    [
+        # the student's folder is older, or newer, than the teacher's environment
+        ("s/^kernels: .*/kernels: []/", "it also has ipykernel"),
+        ("s/^packages: .*/packages: [numpy, plumbum]/", "it lacks numpy, plumbum"),
+        (
+            "s/^packages: .*/packages: [numpy]/; s/^kernels: .*/kernels: []/; s/^python_module: .*/python_module: python\\/9.9/",
+            "it lacks numpy; it also has ipykernel; it was built with python_module: python; pip_source: wheelhouse",
+        ),
+    ],
+)
+def test_a_student_with_another_folder_than_the_teachers_uses_the_environment_as_it_is(
+    idle, shared_folder, shared_built, change, differences
+):
+    life = Life(idle, shared_folder, user="student2")
+    differs = (
+        f"{PLACE} is the environment of student and is used as it is, although settings.yml asks for something else: "
+        f"{differences}. To choose the packages yourself, have an {OWN}"
+    )
+    done = life.on_login(f"sed -i '{change}' settings.yml; ./submit_session.sh --set-up --hold")
+    assert (done.returncode, done.stderr) == (0, f"submit_session.sh: {differs}")
+    # what it has loaded is what the environment was built with
+    loaded = life.on_login("bash -p lib/login_node/check.sh modules; bash -p lib/login_node/check.sh environment")
+    assert (loaded.stderr, "9.9" in loaded.stdout) == (f"check.sh: {differs}", False)
+    assert re.search(rf"^path={PLACE}\tversion=\d", loaded.stdout, re.MULTILINE), loaded.stdout
+    for command in ("./setup_env.sh", "./setup_env.sh --rebuild", "./setup_env.sh --add python numpy"):
+        refused = life.on_login(command)
+        assert (refused.returncode, refused.stdout, refused.stderr) == (
+            64,
+            "",
+            f"setup_env.sh: {PLACE} belongs to student, who alone can change it; you can use it as it is: "
+            f"./start_salloc.sh. For an {OWN.replace(';', ',')}",
+        )
+
+
+def test_a_student_opens_a_session_after_the_teachers_change_with_one_line(idle, shared_folder, shared_built):
+    life = Life(idle, shared_folder, user="student2")
+    idle.run("login", "student2", "rm", "-rf", life.name, check=True)
+    idle.run("laptop", "alice", "sed", "-i", "s/^kernels: .*/kernels: []/", f"{life.name}/settings.yml", check=True)
+    process, address = life.open_session(tty=False)
+    assert (
+        process.output.count(
+            "and is used as it is, although settings.yml asks for something else: it also has ipykernel."
+        )
+        == 1
+    )
+    answer = idle.run("laptop", "alice", "curl", "-sL", "-o", "/dev/null", "-w", "%{http_code}", address)
+    assert answer.stdout == "200"
+
+
+def chmod_lines(language):
+    """Return the commands that the page for teachers says, for the class's environment of these tests."""
+    page = (Path(__file__).parents[1] / f"docs/how-to/class.{language}.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"(?m)^    cd /project/.*\n    chmod .*$", page)
+    return re.sub(r"/project/def-yourpi/\w+", "/project/def-prof", block).replace("jupyter_py3", "jupyter")
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_the_line_of_the_documentation_opens_an_environment_to_the_class(idle, shared_folder, shared_built, language):
+    life = Life(idle, shared_folder, user="student2")
+    close = "cd /project/def-prof && chmod -R go-rwx jupyter.builds jupyter.r"
+    idle.run("login", "student", "bash", "-c", close, check=True)
+    try:
+        closed = life.on_login("./start_salloc.sh")
+        assert (closed.returncode, closed.stderr) == (
+            1,
+            f"start_salloc.sh: {PLACE} belongs to student, and you may not read it, or it is not complete; ask student "
+            "to open it to you.\n",
+        )
+        done = idle.run("login", "student", "bash", "-e", "-c", chmod_lines(language))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert life.on_login(f"{PLACE}/bin/jupyter-lab --version && ls {PLACE}.r/crayon").returncode == 0
+    finally:
+        idle.run(
+            "login",
+            "student",
+            "bash",
+            "-c",
+            "cd /project/def-prof && chmod -R go+rX jupyter.builds jupyter.r",
+            check=True,
+        )
+
+
+def test_what_is_written_later_is_as_open_as_the_environment_is(pristine_folder, tmp_path):
+    script = """
+        PRINT="" path=$1 SETTING_environment_path=$1 LINE_environment_path=settings.yml:1 HOME=/nonexistent
+        for file in cluster/environment login_node/build; do source "$2/lib/$file.sh"; done
+        shared_environment() { [[ $3 == shared ]]; }
+        umask 077; as_open_as_before; umask"""
+    masks = {"750": "0027", "2750": "0027", "755": "0022", "701": "0077", "700": "0077"}
+    for mode, mask in masks.items():
+        (tmp_path / mode).mkdir()
+        (tmp_path / mode).chmod(int(mode, 8))
+        for kind in ("shared", "own"):
+            words = script.replace("$3", kind)
+            done = subprocess.run(
+                ["bash", "-c", words, "-", tmp_path / mode, pristine_folder("least")], capture_output=True, text=True
+            )
+            assert (done.stdout, done.stderr) == (f"{mask if kind == 'shared' else '0077'}\n", ""), (mode, kind)
+
+
+def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_folder, shared_built):
+    def left(**facts):
+        life = Life(idle, shared_folder, name="class", **facts)
+        days = {"1": 1, "6": 6, "8": 8, "29": 29, "31": 31}
+        for name, age in days.items():
+            replaced = f"{PLACE}.builds/{name}/passerelle.replaced"
+            life.on_login(
+                f"mkdir -p {PLACE}.builds/{name}; touch {PLACE}.builds/{name}/passerelle.specification; echo {int(time.time()) - age * 86400} >{replaced}"
+            )
+        # one that is not complete is nobody's
+        life.on_login(f"mkdir {PLACE}.builds/half")
+        done = life.on_login("./setup_env.sh")
+        assert done.returncode == 0, done.stderr
+        names = [name for name in life.on_login(f"ls {PLACE}.builds").stdout.split() if len(name) < 5]
+        said = (
+            f"Earlier builds kept in {PLACE}.builds, because jobs may still be using them: {len(names)}. "
+            "A later ./setup_env.sh removes them."
+        )
+        assert said in done.stdout.splitlines()
+        return names
+
+    try:
+        assert left() == ["1", "29", "6", "8"]
+        assert left(hours_max=168) == ["1", "6"]
+    finally:
+        idle.run("login", "student", "bash", "-c", f"rm -rf {PLACE}.builds/?{{,?,???}}", check=True)
 
 
 def test_a_shared_environment_brings_its_kernels_to_everybody(idle, shared_folder, shared_built):

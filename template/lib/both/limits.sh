@@ -26,6 +26,8 @@ LOGIN_SHELL=120
 RECOVERY=120
 # a line that says what is awaited comes only after this
 WAITING_IS_SHOWN=2
+# where there is no terminal, a line that says how much is done comes as seldom as that
+PROGRESS_LINE=10
 # without a byte, rsync gives up; a slow line still moves some
 RSYNC_SILENCE=60
 # what a step of `lab check` may take on the login node, and a little more on the laptop for its answer to arrive
@@ -71,5 +73,7 @@ LONG_WARNING_MINUTES=15
 SHORT_WARNING_MINUTES=5
 # days that a session's log is kept
 LOG_DAYS=30
+# days that a build which was replaced is kept, where the longest job of the cluster is not known
+BUILD_DAYS=30
 # days that what `lab sync` has replaced, or taken out of the way, is kept
 REPLACED_DAYS=30

@@ -34,6 +34,22 @@ shared_environment() {
   [[ $around/ != "$(cd -P -- "$HOME" && pwd)"/* ]]
 }
 
+# somebody_elses PATH: is that somebody else's environment? Of a link that leads where nobody else gets, the link is asked.
+somebody_elses() {
+  local fields
+  [[ -e $1 || -L $1 ]] || return 1
+  [[ ! -e $1 || -O $1 ]] || return 0
+  IFS=' ' read -r -a fields < <(ls -ldn -- "$1")
+  ((fields[2] != EUID))
+}
+
+# owner_of PATH: prints whose it is
+owner_of() {
+  local fields
+  IFS=' ' read -r -a fields < <(ls -ldL -- "$1" 2>/dev/null || ls -ld -- "$1")
+  printf '%s\n' "${fields[2]}"
+}
+
 # load_plugin KIND NAME: sources plugins/KIND/NAME.sh, which replaces some of these
 load_plugin() {
   plugin_modules_before_python() { :; } # names of modules, printed
@@ -111,14 +127,17 @@ load_modules() {
   ((status == 0)) || die module_missing modules="${unknown:-${missing[*]}}" place="$LINE_python_module"
 }
 
-# recorded_modules: the same, but with the versions that the environment was built with
+# recorded_modules: the same, but with the versions that the environment was built with; somebody else's, whose settings
+# may have changed, with all of its Python
 recorded_modules() {
-  local wanted module record recorded=""
+  local wanted module record name recorded=""
   wanted=$(session_modules)
   record=$(environment_path)/passerelle.modules
   if [[ -r $record ]]; then recorded=$(<"$record"); fi
   for module in $wanted; do
-    if [[ $'\n'$recorded$'\n' =~ $'\n'($module/[^$'\n']*)$'\n' ]]; then module=${BASH_REMATCH[1]}; fi
+    name=$module
+    [[ -O $record ]] || name=${module%%/*}
+    if [[ $'\n'$recorded$'\n' =~ $'\n'("$name"/[^$'\n']*)$'\n' ]]; then module=${BASH_REMATCH[1]}; fi
     printf '%s\n' "$module"
   done
 }
@@ -138,20 +157,41 @@ wanted_packages() {
   printf '%s\n' jupyterlab nbconvert $packages $SETTING_packages
 }
 
-# built_from_these_settings: is the environment complete, and what settings.yml asks for today?
+# built_from_these_settings: is the environment complete, and what settings.yml asks for today? Sets LACKS and HAS, the
+# packages in which it differs, and BUILT_WITH where that is another Python or another source of packages
 built_from_these_settings() {
-  local record
-  record=$(environment_path)/passerelle.specification
-  [[ -r $record && $(<"$record") == "$(specification)" ]]
+  local built wanted package asked="" there=""
+  LACKS="" HAS="" BUILT_WITH=""
+  built=$(cat "$(environment_path)/passerelle.specification" 2>/dev/null) || return 1
+  wanted=$(specification)
+  asked=" ${wanted##*packages: } " there=" ${built##*packages: } "
+  for package in $asked; do [[ $there == *" $package "* ]] || LACKS+=${LACKS:+, }$package; done
+  for package in $there; do [[ $asked == *" $package "* ]] || HAS+=${HAS:+, }$package; done
+  [[ ${built%packages: *} == "${wanted%packages: *}" ]] || BUILT_WITH=${built%; packages: *}
+  [[ ! $LACKS$HAS$BUILT_WITH ]]
 }
 
-# need_environment: ends the script when setup_env.sh has not built the environment
+# need_environment: ends the script when setup_env.sh has not built the environment; one line when it is not what
+# settings.yml asks for
 need_environment() {
-  local path
+  local path differences=()
   path=$(environment_path)
-  [[ -x $path/bin/jupyter-lab ]] || die no_environment path="$path"
+  if [[ ! -x $path/bin/jupyter-lab ]]; then
+    if somebody_elses "$path"; then die environment_closed path="$path" owner="$(owner_of "$path")"; fi
+    die no_environment path="$path"
+  fi
   # on the node it would be said a second time
-  on_compute_node || built_from_these_settings || warn settings_changed path="$path"
+  if on_compute_node || built_from_these_settings; then return; fi
+  if ! somebody_elses "$path"; then
+    warn settings_changed path="$path"
+    return
+  fi
+  [[ ! $LACKS ]] || differences+=("$(message environment_lacks packages="$LACKS")")
+  [[ ! $HAS ]] || differences+=("$(message environment_has packages="$HAS")")
+  [[ ! $BUILT_WITH ]] || differences+=("$(message environment_built_with words="$BUILT_WITH")")
+  ((${#differences[@]} == 0)) \
+    || warn environment_differs path="$path" owner="$(owner_of "$path")" \
+      differences="$(printf '%s; ' "${differences[@]}" | sed 's/; $//')" example="environment_path: $RULE_environment_path_example"
 }
 
 # cluster_kernel_module MODULE: prints it, for a kernel plugin, if the cluster's facts list it

@@ -18,6 +18,15 @@ state_folder() {
   fi
 }
 
+# logs_folder: prints where logs are, which only their owner can read; those of long ago go
+logs_folder() {
+  local folder words
+  folder=$(state_folder)/logs
+  words=$( (umask 077 && mkdir -p "$folder") 2>&1) || die not_written path="$folder" words="${words##*: }"
+  find "$folder" -name '*.log' -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  printf '%s\n' "$folder"
+}
+
 # find_state PATTERN...: sets FOUND to what fits in either place, for who does not know the cluster's facts. Listing a
 # folder makes network file systems look anew.
 find_state() {

@@ -15,51 +15,71 @@ one_at_a_time() {
   ((status != 0)) || LOCKED=yes
 }
 
+# as_open_as_before: of an environment for many, what is written from now on can be read by whom what is there can
+as_open_as_before() {
+  local mode
+  if ! shared_environment || [[ ! -e $path ]]; then return; fi
+  read -r mode _ < <(ls -ldL -- "$path")
+  [[ ${mode:4:3} != r?[xs] ]] || umask g+rx
+  [[ ${mode:7:3} != r?[xt] ]] || umask o+rx
+}
+
+# need_own_environment: refuses to rebuild what another folder of the same person's has built, and still needs
+need_own_environment() {
+  local folder
+  folder=$(cat "$path/passerelle.folder" 2>/dev/null) || return 0
+  if [[ $PRINT || $folder -ef $FOLDER || ! -e $folder/settings.yml ]]; then return; fi
+  misuse other_folders_environment path="$path" folder="$folder" place="$LINE_environment_path" \
+    example="environment_path: $SETTING_environment_path-$SETTING_project_name"
+}
+
 # build_environment: the wiki's steps, then the new environment takes the place of the old
 build_environment() {
   local builds=$path.builds new old="" packages carried=()
   packages=$(wanted_packages)
   new=$builds/$(date +%Y%m%d-%H%M%S)
   if [[ ! $PRINT ]]; then
+    say build_begins path="$path" log="$LOG"
     old=$(readlink "$path" || true)
-    remove_leftovers "$builds"
     if [[ $old && -x $path/bin/pip ]]; then
       # shellcheck disable=SC2207 # words
       carried=($("$path/bin/pip" list --not-required --format=freeze 2>/dev/null)) || carried=()
     fi
     mkdir -p "$builds"
     trap 'rm -rf "$NEW"' EXIT
+    # pip ends as after any other error
+    trap '[[ ! -t 1 ]] || echo; warn build_interrupted path="$path"; exit 130' INT
     NEW=$new
   fi
   make_virtual_environment "$new"
   run source "$new/bin/activate"
   : "${VIRTUAL_ENV:=$new}"
   pip_settings pip
-  pip_install --upgrade pip
+  pip_install build_pip --upgrade pip
   # shellcheck disable=SC2086 # words
-  pip_install $packages
+  pip_install build_packages $packages
   reinstall ${carried[@]+"${carried[@]}"}
   write_wrapper
   keep_history_in_memory
   set_up_plugins
   if [[ ! $PRINT ]]; then
     record_modules "$new" "$modules"
+    record_folder "$new"
     specification >"$new/passerelle.specification"
   fi
   # from here on it is the environment, and remove_leftovers knows it
-  trap - EXIT
+  trap - EXIT INT
   put_in_place "$new"
+  [[ ! -d $old ]] || mark_replaced "$old"
 }
 
 # make_virtual_environment FOLDER: by virtualenv as on the wiki page, or by Python itself where there is none
 make_virtual_environment() {
   # nothing of a virtualenv.ini of the person's own
   [[ $PRINT ]] || export VIRTUALENV_CONFIG_FILE=${VIRTUALENV_CONFIG_FILE:-/dev/null}
-  if [[ $FACT_pip_source == wheelhouse ]] || command -v virtualenv >/dev/null; then
-    run virtualenv --no-download "$1" || die no_virtual_environment path="$1"
-  else
-    run python3 -m venv "$1" || die no_virtual_environment path="$1"
-  fi
+  local command=(python3 -m venv)
+  if [[ $FACT_pip_source == wheelhouse ]] || command -v virtualenv >/dev/null; then command=(virtualenv --no-download); fi
+  watched "$(message build_virtual_environment)" run "${command[@]}" "$1" || die no_virtual_environment path="$1"
 }
 
 # pip_settings PIP...: of a person's pip.conf, where packages come from; whatever else it says would put them elsewhere.
@@ -77,23 +97,14 @@ pip_settings() {
   export PIP_CONFIG_FILE=/dev/null
 }
 
-# pip_install PACKAGE...: pip, with a clear line when it fails
+# pip_install KEY PACKAGE...: pip, with a clear line when it fails; KEY is what the step is called in lib/texts
 pip_install() {
-  local words status=0
-  if [[ $PRINT ]]; then
-    run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@"
-    return
-  fi
-  words=$(mktemp)
-  pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@" 2>&1 | tee "$words" || status=$?
-  if ((status == 0)); then
-    rm -f "$words"
-    return
-  fi
-  local full missing
-  full=$(grep -E -m 1 -o 'Disk quota exceeded|No space left on device' "$words" || true)
-  missing=$(sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p' "$words")
-  rm -f "$words"
+  local step full missing
+  step=$(message "$1")
+  shift
+  if watched "$step" run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@"; then return; fi
+  full=$(its_words | grep -E -m 1 -o 'Disk quota exceeded|No space left on device' || true)
+  missing=$(its_words | sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p')
   [[ ! $full ]] || die disk_full reason="$full" path="$path"
   [[ ! $missing ]] || die no_such_package package="$missing" source="$FACT_pip_source" place="${PACKAGES_FROM:-$LINE_packages}"
   die pip_failed
@@ -108,7 +119,8 @@ reinstall() {
   for package; do
     # not what settings.yml asked for then and no longer does
     if [[ " ${before##*packages: } " != *" ${package%%==*}"[\ =\<\>!~]* ]] && ! grep -qix "${package%%==*}==.*" <<<"$present"; then
-      pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$package" || lost+=("$package")
+      watched "$(message build_added package="$package")" pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$package" \
+        || lost+=("$package")
     fi
   done
   ((${#lost[@]} == 0)) || warn not_carried_over packages="${lost[*]}"
@@ -166,25 +178,77 @@ record_modules() {
   mv "$folder/passerelle.modules.new" "$folder/passerelle.modules"
 }
 
-# put_in_place FOLDER: environment_path is a link, replaced in one step; the build before stays for running sessions
+# record_folder BUILD: keeps which folder has built it (need_own_environment)
+record_folder() {
+  (cd -P -- "$FOLDER" && pwd) >"$1/passerelle.folder"
+}
+
+# put_in_place FOLDER: environment_path is a link, replaced in one step; the build before stays for the jobs that use it
 put_in_place() {
   run ln -sfn "$1" "$path.new"
   # mv would put the link into the old folder
   run python3 -c 'import os, sys; os.replace(*sys.argv[1:])' "$path.new" "$path"
 }
 
-# remove_leftovers BUILDS: what interrupted runs left, and older builds; not what the environment's link leads to, nor a
-# link beside it that somebody renamed
+# mark_replaced BUILD: keeps when it was replaced, in seconds since 1970; a session that begins later does not use it
+mark_replaced() {
+  [[ -e $1/passerelle.replaced ]] || date +%s >"$1/passerelle.replaced"
+}
+
+# remove_leftovers BUILDS: what interrupted runs left, and builds that were replaced before any job that runs now began;
+# not what the environment's link leads to, nor a link beside it that somebody renamed
 remove_leftovers() {
-  local build link used
+  local build link used replaced begun="" kept=0
   [[ $LOCKED ]] || return 0
   for build in "$1"/*/; do
+    [[ -d $build ]] || continue
     used=""
     for link in "$path"*; do
       if [[ -L $link && $build -ef $link ]]; then used=yes; fi
     done
-    [[ $used || ! -d $build ]] || rm -rf "$build"
+    if [[ $used ]]; then
+      rm -f "$build/passerelle.replaced"
+      continue
+    fi
+    if [[ -e $build/passerelle.specification ]]; then
+      # of one that was killed just then, nobody knows when
+      mark_replaced "$build"
+      replaced=$(cat "$build/passerelle.replaced")
+      begun=${begun:-$(oldest_session)}
+      if ((${replaced:-0} >= begun)) || runs_here "$build"; then
+        kept=$((kept + 1))
+        continue
+      fi
+    fi
+    rm -rf "$build"
   done
+  ((kept == 0)) || say builds_kept number="$kept" folder="$1"
+}
+
+# oldest_session: prints when the oldest job began that may use the environment; a job has its build from its beginning on
+oldest_session() {
+  local hours=$FACT_hours_max oldest start starts
+  oldest=$(($(date +%s) + 1))
+  [[ $FACT_scheduler == slurm ]] || {
+    printf '%s\n' "$oldest"
+    return
+  }
+  if ! shared_environment && starts=$(SLURM_TIME_FORMAT=%s timeout "$SLURM_ANSWER" squeue --me --noheader --format=%S 2>/dev/null); then
+    while read -r start; do
+      # less what the clocks of two computers may differ by
+      if [[ $start =~ ^[0-9]+$ ]] && ((start - 60 < oldest)); then oldest=$((start - 60)); fi
+    done <<<"$starts"
+  else
+    # other people's jobs cannot be known: none is older than the longest that the cluster allows
+    [[ $hours =~ ^[0-9]+$ ]] || hours=$((BUILD_DAYS * 24))
+    oldest=$((oldest - hours * 3600 - 60))
+  fi
+  printf '%s\n' "$oldest"
+}
+
+# runs_here BUILD: does something on this computer run from it?
+runs_here() {
+  [[ $(ps -A -ww -o args= 2>/dev/null) == *"${1%/}/"* ]]
 }
 
 # add_packages KERNEL PACKAGE...: "installer d'autres paquets" of the wiki, one command for each language
@@ -217,7 +281,8 @@ register_environment() {
   load_modules "$modules"
   pip_settings "$environment/bin/python" -m pip
   "$environment/bin/python" -c 'import ipykernel' 2>/dev/null \
-    || run "$environment/bin/python" -m pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ipykernel || die pip_failed
+    || watched "$(message build_packages)" run "$environment/bin/python" -m pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ipykernel \
+    || die pip_failed
   if shared_environment && [[ -O $path ]]; then where=(--prefix "$path"); fi
   run "$environment/bin/python" -m ipykernel install "${where[@]}" --name "$name" --display-name "Python ($name)"
 }

@@ -36,7 +36,7 @@ check_quota() {
   local path folders=("$HOME") folder written=""
   path=$(environment_path)
   # who only uses a shared environment need not write there
-  [[ -e $path && ! -O $path ]] || folders+=("$path.builds")
+  somebody_elses "$path" || folders+=("$path.builds")
   folder=$(submission_folder)
   [[ ! $folder ]] || folders+=("$folder")
   for folder in "${folders[@]}"; do
@@ -74,9 +74,8 @@ check_environment() {
   path=$(environment_path)
   need_environment
   built_from_these_settings || {
-    # need_environment has said that settings.yml has changed
-    [[ -O $path ]] || die not_yours path="$path"
-    exit 1
+    # need_environment has said in what it differs; nobody but its owner can do something about it
+    somebody_elses "$path" || exit 1
   }
   modules=$(recorded_modules)
   load_modules "$modules"

@@ -127,7 +127,7 @@ open_session() {
   job=$(job_called "$name") || return
   if [[ $job ]]; then
     tell found "$job"
-  elif answer=$("$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && [[ $answer =~ ^Submitted\ batch\ job\ ([0-9]+) ]]; then
+  elif answer=$(PASSERELLE_REQUEST=$NUMBER "$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && [[ $answer =~ ^Submitted\ batch\ job\ ([0-9]+) ]]; then
     tell submitted "${BASH_REMATCH[1]}"
   else
     tell failed submit_session.sh

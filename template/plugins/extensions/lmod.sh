@@ -11,5 +11,5 @@ plugin_setup() {
   version=$(pip show jupyterlab 2>/dev/null | sed -n 's/^Version: //p')
   ((${version%%.*} < 4)) || return 0
   load_modules nodejs
-  run jupyter labextension install jupyterlab-lmod
+  watched "$(message build_extension name=lmod)" run jupyter labextension install jupyterlab-lmod
 }

@@ -15,14 +15,14 @@ plugin_setup() {
   done
   plugin_add IJulia
   # the depot of a shared environment outlives its builds, and only building writes the kernel spec
-  ! shared_environment || run julia -e 'using Pkg; Pkg.build("IJulia")'
+  ! shared_environment || watched "$(message build_julia)" run julia -e 'using Pkg; Pkg.build("IJulia")'
 }
 
 plugin_add() {
   local package code="using Pkg"
   julia_depot
   for package; do code+="; Pkg.add(\"$package\")"; done
-  run julia -e "$code"
+  watched "$(message build_julia)" run julia -e "$code"
 }
 
 plugin_environment() {

@@ -6,5 +6,5 @@ plugin_packages() {
 }
 
 plugin_add() {
-  pip_install "$@"
+  pip_install build_packages "$@"
 }

@@ -10,7 +10,7 @@ plugin_setup() {
   r_library
   if shared_environment; then where="prefix = \"$VIRTUAL_ENV\"" spec=$VIRTUAL_ENV/share/jupyter; fi
   r_install crayon pbdZMQ devtools IRkernel
-  run Rscript -e "IRkernel::installspec($where)"
+  watched "$(message build_r)" run Rscript -e "IRkernel::installspec($where)"
   [[ $PRINT ]] || find_irkernel "$spec/kernels/ir/kernel.json"
 }
 
@@ -44,7 +44,7 @@ r_install() {
   # not in a project, whose .Rprofile may name another library
   [[ $PRINT ]] || cd || return 1
   printf -v names ', "%s"' "$@"
-  run Rscript -e "packages <- c(${names#, })" -e '
+  watched "$(message build_r)" run Rscript -e "packages <- c(${names#, })" -e '
     library <- Sys.getenv("R_LIBS_USER")
     dir.create(library, recursive = TRUE, showWarnings = FALSE)
     .libPaths(c(library, .libPaths()))
@@ -53,7 +53,14 @@ r_install() {
     repository <- getOption("repos")["CRAN"]
     if (is.na(repository) || repository == "@CRAN@") repository <- "https://cloud.r-project.org"
     missing <- packages[!packages %in% rownames(installed.packages())]
-    if (length(missing)) install.packages(missing, lib = library, repos = repository)
+    if (length(missing)) {
+      # for setup_env.sh, which shows how many are done
+      available <- available.packages(repos = repository)
+      needed <- tools::package_dependencies(missing, available, c("Depends", "Imports", "LinkingTo"), recursive = TRUE)
+      needed <- intersect(unique(c(missing, unlist(needed))), rownames(available))
+      cat("passerelle total ", length(setdiff(needed, rownames(installed.packages()))), "\n", sep = "")
+      install.packages(missing, lib = library, repos = repository)
+    }
     missing <- packages[!packages %in% rownames(installed.packages())]
     if (length(missing)) stop("not installed: ", paste(missing, collapse = ", "), call. = FALSE)'
 }

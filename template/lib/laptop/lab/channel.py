@@ -34,6 +34,8 @@ SHAPES = {
     "aside": [],
     "submitted": [JOB],
     "found": [f"(?:{JOB})?"],
+    # what of the environment is built; nothing when it is ready
+    "building": [TEXT],
     "withdrawn": [f"(?:{JOB})?"],
     "failed": [r"[a-z_]+\.sh"],
     "done": [],
@@ -60,7 +62,7 @@ ANSWERS = {
     "sums": ("sum", "summed"),
     "prepare": ("prepared",),
     "aside": ("aside",),
-    "open": ("folder", "submitted", "found", "failed", "trouble"),
+    "open": ("folder", "building", "submitted", "found", "failed", "trouble"),
     "find": ("found", "trouble"),
     "withdraw": ("withdrawn", "trouble"),
     "follow": ("up", "state", "trouble"),

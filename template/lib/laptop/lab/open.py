@@ -49,6 +49,8 @@ class Opening:
         self.waiting, self.login = channel.waiting, channel.connection.login
         # mine: this lab has submitted it; it cancels no other
         self.job, self.mine, self.session, self.tunnel = None, False, None, None
+        # what of the environment is being built
+        self.building = ""
         # Slurm's words: state, reason, start
         self.state, self.reason, self.start = "", "", ""
 
@@ -87,10 +89,12 @@ class Opening:
         """Return whether there is a job now; there is none where the folder there is not this one."""
         folder = self.channel.connection.folder(self.settings)
         answers = self.channel.call(
-            "open", folder, sum_of_folder(), self.name, *options,
-            show=lambda: self.waiting.show("waiting_for_submission", login=self.login), again=True,
-        )  # fmt: skip
+            "open", folder, sum_of_folder(), self.name, *options, show=self._show_submission, again=True
+        )
         for kind, word in answers:
+            if kind == "building":
+                self.building = word
+                self._show_submission()
             if kind == "folder" and word == "other":
                 raise Trouble("other_folder", folder=self.settings.project, login=self.login)
             if kind == "folder" and word != "same":
@@ -98,6 +102,13 @@ class Opening:
             if kind in ("submitted", "found"):
                 self.job, self.mine = word, kind == "submitted"
                 return True
+
+    def _show_submission(self):
+        """Show what the submission is waiting for."""
+        if self.building:
+            self.waiting.show("waiting_for_build", words=self.building)
+        else:
+            self.waiting.show("waiting_for_submission", login=self.login)
 
     def find(self):
         """Wait for the number of the job that has this name."""

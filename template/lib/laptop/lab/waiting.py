@@ -1,4 +1,4 @@
-"""What is awaited, for how long: one line at the bottom of a terminal, a line for each change where there is none."""
+"""What is awaited, for how long: one line at the bottom of a terminal, a line now and then where there is none."""
 
 import re
 import sys
@@ -10,11 +10,11 @@ from .messages import clear_bottom, message, put_at_bottom
 
 
 class Waiting:
-    """What is awaited, shown after LIMITS.WAITING_IS_SHOWN seconds: on a terminal every second, else at each change."""
+    """What is awaited, shown after LIMITS.WAITING_IS_SHOWN seconds: on a terminal every second, else at a change."""
 
     def __init__(self):
-        self.since = time.monotonic()
-        self.shown = ""
+        self.since = self.said = time.monotonic()
+        self.key = self.shown = ""
         # while somebody else asks something on the terminal
         self.quiet = False
 
@@ -26,14 +26,17 @@ class Waiting:
         what = message(key, **values, time="{time}")
         if sys.stdout.isatty():
             put_at_bottom(what.replace("{time}", clock(seconds)).replace("\n", " "))
-        elif what != self.shown:
+        elif what == self.shown or (key == self.key and time.monotonic() - self.said < LIMITS.PROGRESS_LINE):
+            return
+        else:
             print(what.replace("{time}", clock(seconds)), flush=True)
-        self.shown = what
+            self.said = time.monotonic()
+        self.key, self.shown = key, what
 
     def restart(self):
         """From now on something else is awaited."""
         self.done()
-        self.since, self.shown = time.monotonic(), ""
+        self.since, self.key, self.shown = time.monotonic(), "", ""
 
     def stand(self, key, **values):
         """Show how things stand, on a terminal only."""
