@@ -6,8 +6,8 @@ import pytest
 from life import Life
 
 
-def notebook(*cells):
-    """The text of a notebook with these cells of Python."""
+def notebook(*cells, **metadata):
+    """The text of a notebook with these cells, of Python unless the metadata say something else."""
     return json.dumps(
         {
             "cells": [
@@ -21,7 +21,8 @@ def notebook(*cells):
                 }
                 for number, cell in enumerate(cells)
             ],
-            "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+            "metadata": metadata
+            or {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
             "nbformat": 4,
             "nbformat_minor": 5,
         }
@@ -44,14 +45,16 @@ def test_a_notebook_runs_and_its_output_is_where_the_script_says(lab):
     )
     done = lab.on_login("./submit_notebook.sh 'mon été 50%.ipynb'")
     assert done.returncode == 0, done.stderr
-    submitted, output = done.stdout.splitlines()
-    job = submitted.removeprefix("Submitted batch job ")
-    assert output == f"Its output goes to /home/student/lab/mon été 50%-{job}.out"
-    assert state(lab, job) == "COMPLETED"
-    assert lab.cluster.read("login", "student", output.split(" goes to ")[1]).splitlines()[-1] in (
-        "helped node1",
-        "helped node2",
+    job = done.stdout.split()[3]
+    assert done.stdout == (
+        f"Submitted batch job {job}\n"
+        f"Its output goes to /home/student/lab/mon été 50%-{job}.out\n"
+        f"To follow it: squeue --me, and once it has ended: sacct -j {job}. To cancel it: scancel {job}\n"
+        "Its results are on the cluster, where the notebook writes them.\n"
     )
+    assert state(lab, job) == "COMPLETED"
+    output = lab.cluster.read("login", "student", f"lab/mon été 50%-{job}.out")
+    assert output.splitlines()[-1] in ("helped node1", "helped node2")
 
 
 def test_the_printed_script_runs_when_given_to_sbatch_as_it_is(lab):

@@ -69,7 +69,10 @@ ANSWER_MEGABYTES=200
 # minutes left of a session at which lab warns; fewer than the last are too few to begin anything
 LONG_WARNING_MINUTES=15
 SHORT_WARNING_MINUTES=5
-# days that a session's log is kept
+# days that a session's log is kept, and the record of a batch job
 LOG_DAYS=30
+# so many of a person's newest batch jobs are looked at, and an ended one is shown for so many days
+JOBS_SHOWN=50
+JOB_DAYS=7
 # days that what `lab sync` has replaced, or taken out of the way, is kept
 REPLACED_DAYS=30

@@ -50,6 +50,10 @@ SHAPES = {
         rf"(?:{JOB}(?:\.{JOB})?[KMGT]?)?",
         r"(?:(?:[0-9]{1,6}-)?[0-9]{1,12}(?::[0-9]{1,2}){0,2}(?:\.[0-9]{1,9})?)?",
     ],
+    # job, state, exit status and signal, end, notebook
+    "ended": [JOB, "[A-Z_]+", "[0-9]{1,3}:[0-9]{1,3}", A_TIME, r"[^\t]+"],
+    # job, notebook
+    "batch_job": [f"(?:{JOB})?", TEXT],
     "end": [],
     "stopped": [f"(?:{JOB})?"],
     "logged": [TEXT],
@@ -58,6 +62,8 @@ SHAPES = {
     "node": [TEXT],
 }  # fmt: skip
 """The kinds of answers, and what their words look like (times in seconds since 1970)."""
+# as a session, with the notebook in the place of the name
+SHAPES["batch"] = SHAPES["session"]
 _SHAPES = {kind: re.compile("\t".join([kind, *(f"({word})" for word in words)])) for kind, words in SHAPES.items()}
 ANSWERS = {
     "files": ("file", "listed"),
@@ -69,10 +75,12 @@ ANSWERS = {
     "withdraw": ("withdrawn", "trouble"),
     "follow": ("up", "state", "trouble"),
     "state": ("state", "trouble"),
-    "list": ("session", "usage", "end", "trouble"),
+    "list": ("session", "batch", "usage", "ended", "end", "trouble"),
     "stop": ("stopped", "trouble"),
     "record": ("record",),
     "log": ("logged",),
+    "batch": ("batch_job",),
+    "output": ("batch_job", "logged"),
     "submit": ("folder", "done", "failed"),
     "check": ("folder", "step"),
     "node": ("node",),
