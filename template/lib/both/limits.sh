@@ -71,8 +71,9 @@ LONG_WARNING_MINUTES=15
 SHORT_WARNING_MINUTES=5
 # days that a session's log is kept, and the record of a batch job
 LOG_DAYS=30
-# so many of a person's newest batch jobs are looked at, and an ended one is shown for so many days
-JOBS_SHOWN=50
-JOB_DAYS=7
+# so many of a person's newest batch jobs are looked at; of those that have ended in so many days, so many are shown
+JOBS_LOOKED_AT=200
+ENDED_DAYS=7
+ENDED_SHOWN=10
 # days that what `lab sync` has replaced, or taken out of the way, is kept
 REPLACED_DAYS=30

@@ -216,8 +216,8 @@ answer_list() {
     | while IFS='|' read -r -a line; do tell usage "${line[@]}"; done
   ended=${!NOTEBOOK[*]}
   [[ ! $ended ]] || slurm sacct --noheader --parsable2 --allocations --jobs="${ended// /,}" --format=JobID,State,ExitCode,End 2>/dev/null \
-    | while IFS='|' read -r job state given end; do
-      [[ ! $end =~ ^[0-9]+$ ]] || ((end > $(now) - JOB_DAYS * 86400)) || continue
+    | tail -n "$ENDED_SHOWN" | while IFS='|' read -r job state given end; do
+      [[ ! $end =~ ^[0-9]+$ ]] || ((end > $(now) - ENDED_DAYS * 86400)) || continue
       tell ended "$job" "${state%% *}" "$given" "$end" "${NOTEBOOK[$job]:-}"
     done
   tell end
@@ -236,7 +236,7 @@ find_jobs() {
     mapfile -t lines 2>/dev/null <"${FOUND[0]:-/dev/null}"
     [[ ${lines[0]:-} == "${folder:-none}" ]] || continue
     JOBS+=("$job") NOTEBOOK[$job]=${lines[1]} OUTPUT[$job]=${lines[2]}
-  done < <(printf '%s\n' "${FOUND[@]##*/}" | grep -x -E '[0-9]{1,12}' | sort -r -n -u | head -n "$JOBS_SHOWN")
+  done < <(printf '%s\n' "${FOUND[@]##*/}" | grep -x -E '[0-9]{1,12}' | sort -r -n -u | head -n "$JOBS_LOOKED_AT")
 }
 
 # answer_batch FOLDER NAME: tells the newest batch job of that notebook, or the one of that number; sets JOB_FOUND

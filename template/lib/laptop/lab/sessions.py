@@ -15,19 +15,19 @@ def show_status(settings, channel, taken):
 
     It has name, job, state, node, time left, memory and CPU in use.
     """
-    sessions, ended, usage = {}, [], {}
+    jobs, ended, usage = {}, [], {}
     for kind, *words in channel.call("list", channel.connection.folder(settings)):
         if kind == "end":
             break
         if kind in ("session", "batch") and words[2] not in ENDED:
-            sessions[words[1]] = words
+            jobs[words[1]] = kind, words
         elif kind == "ended":
             ended.append(words)
         elif kind == "usage":
             job = words[0].split(".")[0]
             memory, seconds = usage.get(job, (0, 0))
             usage[job] = memory + megabytes(words[1]), seconds + cpu_seconds(words[2])
-    rows = [*(_row(words, usage.get(job)) for job, words in sessions.items()), *map(_row_of_ended, ended)]
+    rows = [*(_row(*words, usage.get(job)) for job, words in jobs.items()), *map(_row_of_ended, ended)]
     if not rows:
         say("no_sessions")
         return
@@ -38,10 +38,11 @@ def show_status(settings, channel, taken):
         print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
-def _row(words, usage):
-    """Return the cells of one session; usage: megabytes and CPU seconds, None where Slurm has none yet."""
+def _row(kind, words, usage):
+    """Return the cells of one session or batch job; usage: megabytes and CPU seconds, None where Slurm has none yet."""
     now, job, state, reason, start, end, node, given, cores, name, *_ = words
-    name = name.removeprefix("passerelle-") if name.startswith("passerelle-") else job
+    if kind == "session":
+        name = name.removeprefix("passerelle-") if name.startswith("passerelle-") else job
     left = hours_and_minutes(int(end) - int(now)) if state == "RUNNING" and is_time(end) else ""
     if state == "PENDING":
         state += f" ({reason})"
