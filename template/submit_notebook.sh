@@ -23,7 +23,6 @@ source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
-source "$FOLDER/lib/cluster/places.sh"
 parse_options more "$@"
 load_settings
 
@@ -107,10 +106,9 @@ SCRIPT
 
 # record_job: keeps what the job is, for `lab status`, `logs` and `stop`
 record_job() {
-  local jobs words path=$directory/$name.ipynb here
+  local jobs=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
   here=$(cd -- "$FOLDER" && pwd -P)
-  jobs=$(state_folder)/jobs
-  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "$here" "${path#"$here/"}" "$output" >"$jobs/$job"; } 2>&1); then
+  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "${path#"$here/"}" "$output" >"$jobs/$job"; } 2>&1); then
     warn not_recorded job="$job" words="${words##*: }"
   fi
   find "$jobs" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
@@ -126,9 +124,16 @@ answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 # on some clusters more follows the number
 [[ $answer =~ (^|$'\n')Submitted\ batch\ job\ ([0-9]+) ]] || die no_job_number answer="${answer//$'\n'/ }"
 job=${BASH_REMATCH[2]}
+# what a cluster says before
+printf '%s' "${answer%Submitted batch job *}"
 # what becomes of --output, Slurm knows best; it leaves "%%" alone
 output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
 output=${output//%%/%}
 output=${output:-$directory/$name-$job.out}
 record_job
-say "${PASSERELLE_LAB:+lab_}submitted" job="$job" output="$output"
+# requests.sh sets this
+if [[ ${PASSERELLE_LAB:-} ]]; then
+  say lab_submitted job="$job" output="$output"
+else
+  say submitted job="$job" output="$output"
+fi

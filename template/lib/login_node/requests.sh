@@ -223,20 +223,17 @@ answer_list() {
   tell end
 }
 
-# find_jobs: sets NOTEBOOK and OUTPUT, by their numbers, of the folder's newest batch jobs that submit_notebook.sh has
-# recorded; JOBS are these numbers, the newest first
+# find_jobs: sets NOTEBOOK and OUTPUT, by their numbers, of the folder's newest batch jobs, as submit_notebook.sh has
+# recorded them; JOBS are these numbers, the newest first
 find_jobs() {
-  local job lines folder
+  local job lines
   declare -gA NOTEBOOK=() OUTPUT=()
   JOBS=()
-  folder=$(cd -P -- "$FOLDER" 2>/dev/null && pwd)
-  find_state 'jobs/*'
   while read -r job; do
-    find_state "jobs/$job"
-    mapfile -t lines 2>/dev/null <"${FOUND[0]:-/dev/null}"
-    [[ ${lines[0]:-} == "${folder:-none}" ]] || continue
-    JOBS+=("$job") NOTEBOOK[$job]=${lines[1]} OUTPUT[$job]=${lines[2]}
-  done < <(printf '%s\n' "${FOUND[@]##*/}" | grep -x -E '[0-9]{1,12}' | sort -r -n -u | head -n "$JOBS_LOOKED_AT")
+    mapfile -t lines <"$FOLDER/.lab/jobs/$job"
+    [[ ${lines[1]:-} ]] || continue
+    JOBS+=("$job") NOTEBOOK[$job]=${lines[0]} OUTPUT[$job]=${lines[1]}
+  done < <(find "$FOLDER/.lab/jobs" -type f -printf '%f\n' 2>/dev/null | grep -x -E '[0-9]{1,12}' | sort -r -n | head -n "$JOBS_LOOKED_AT")
 }
 
 # answer_batch FOLDER NAME: tells the newest batch job of that notebook, or the one of that number; sets JOB_FOUND
