@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import TEMPLATE, given, set_answer
+from conftest import TEMPLATE, french, given, set_answer
 from hypothesis import event, settings
 from hypothesis import given as given_that
 from hypothesis import strategies as st
@@ -507,6 +507,43 @@ def test_slurm_is_asked_from_a_folder_that_the_cluster_takes(
     for command in [["start_salloc.sh"], ["submit_session.sh"], ["submit_notebook.sh", notebook]]:
         done = script(folder / command[0], *command[1:], cwd=here / stands, **variables)
         assert (done.returncode, str(here / asked) in done.stdout.replace("\n", " ").split()) == (0, True), done
+
+
+def test_what_sbatch_answers_to_a_notebook_is_what_is_said(folder_with, script, here, plain_path):
+    folder = folder_with("narval", {"python_module": "none"})
+    variables = {"HOME": here / "home", "PATH": f"{here}/bin:{plain_path}"}
+    notebook = a_notebook(folder)
+
+    def said(answer):
+        (here / "bin/sbatch").write_text(f"#!/bin/sh\ncat >/dev/null\nprintf '%b' '{answer}'\n")
+        done = script(folder / "submit_notebook.sh", notebook, **variables)
+        lines = [line for line in done.stderr.splitlines() if "jupyter_py3" not in line]
+        return done.returncode, done.stdout.splitlines(), lines
+
+    set_answer(folder, language="fr")
+    status, (notice, *lines), _ = said("Be nice\\nSubmitted batch job 77 on cluster narval\\n")
+    assert (status, notice) == (0, "Be nice")
+    assert lines == [
+        "Tâche 77 soumise",
+        f"Sa sortie va dans {folder}/analysis-77.out",
+        french("Pour la suivre : squeue --me, et une fois terminée : sacct -j 77. Pour l'annuler : scancel 77"),
+        "Ses résultats sont sur la grappe, là où le notebook les écrit.",
+    ]
+    assert (folder / ".lab/jobs/77").read_text() == f"analysis.ipynb\n{folder}/analysis-77.out\n"
+    assert (folder / ".lab").stat().st_mode & 0o777 == 0o700
+    set_answer(folder, language="en")
+    (folder / ".lab").rename(folder / "moved")
+    (folder / ".lab").write_text("")
+    status, lines, (warning,) = said("Submitted batch job 78\\n")
+    assert (status, lines[0]) == (0, "Submitted batch job 78")
+    assert re.fullmatch(
+        r"submit_notebook\.sh: Job 78 was submitted, but could not be noted down for lab \((File exists|Not a directory)\): "
+        r"lab status, logs and stop do not know it\.",
+        warning,
+    )
+    for answer, words in (("", ""), ("12 34\\n", "12 34"), ("slurm 22.05\\nno job\\n", "slurm 22.05 no job")):
+        line = f"sbatch did not say the number of a job (its answer: “{words}”). See with squeue --me whether there is a new one."
+        assert said(answer) == (1, [], [f"submit_notebook.sh: {line}"])
 
 
 @pytest.mark.parametrize("scratch", ["", "/proc/nowhere"])

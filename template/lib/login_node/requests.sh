@@ -217,9 +217,9 @@ answer_list() {
   ended=${!NOTEBOOK[*]}
   [[ ! $ended ]] || slurm sacct --noheader --parsable2 --allocations --jobs="${ended// /,}" --format=JobID,State,ExitCode,End 2>/dev/null \
     | tail -n "$ENDED_SHOWN" | while IFS='|' read -r job state given end; do
-      [[ ! $end =~ ^[0-9]+$ ]] || ((end > $(now) - ENDED_DAYS * 86400)) || continue
-      tell ended "$job" "${state%% *}" "$given" "$end" "${NOTEBOOK[$job]:-}"
-    done
+    [[ ! $end =~ ^[0-9]+$ ]] || ((end > $(now) - ENDED_DAYS * 86400)) || continue
+    tell ended "$job" "${state%% *}" "$given" "$end" "${NOTEBOOK[$job]:-}"
+  done
   tell end
 }
 
