@@ -11,8 +11,9 @@
 #   ./submit_notebook.sh --help             this text
 #
 # For anything longer than a session. The job converts the notebook to a Python
-# script (nbconvert) and runs that; an error in it makes the job FAILED. Keep the
-# script that --print writes, edit it, share it: sbatch takes it as it is.
+# script (nbconvert) and runs that with IPython; an error in it makes the job
+# FAILED. Keep the script that --print writes, edit it, share it: sbatch takes it
+# as it is.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -28,6 +29,10 @@ load_settings
 notebook="" options=()
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
+    # they would make something else of it than one job, whose number sbatch says at once (getopt takes shortened names)
+    --ar* | -a* | --te* | --wr* | --wait | -W* | --pars* | --qu* | -Q* | --usa* | --he* | -h* | --vers* | -V*)
+      misuse not_for_notebooks option="$option"
+      ;;
     -*)
       option=$(directive "$option")
       options+=("$option")
@@ -42,15 +47,14 @@ done
 [[ $notebook ]] || misuse which_notebook
 [[ $notebook == *.ipynb && -f $notebook ]] || misuse no_such_notebook notebook="$notebook"
 # sbatch has no way to write these in #SBATCH --output
-[[ $(cd -- "$(dirname -- "$notebook")" && pwd -P)/$notebook != *[\"\\{}$'\n']* ]] || misuse strange_path notebook="$notebook"
-language=$(python3 -c '
-import json, sys
-notebook = json.load(open(sys.argv[1], encoding="utf-8"))
-notebook["nbformat"]
-metadata = notebook.get("metadata", {})
-print(metadata.get("language_info", {}).get("name") or metadata.get("kernelspec", {}).get("language") or "python")
-' "$notebook" 2>/dev/null) || misuse not_a_notebook notebook="$notebook"
-[[ $language == python ]] || misuse not_python notebook="$notebook" language="$language"
+[[ $notebook != *$'\n'* && $(cd -- "$(dirname -- "$notebook")" && pwd -P)/$notebook != *[\"\\]* ]] || misuse strange_path notebook="$notebook"
+environment=$(environment_path)
+language=$(python3 "$FOLDER/lib/login_node/language.py" "$notebook" "$environment") || misuse not_a_notebook notebook="$notebook"
+case $language in
+  python) ;;
+  "kernel "*) misuse unknown_language notebook="$notebook" kernel="${language#kernel }" ;;
+  *) misuse not_python notebook="$notebook" language="$language" ;;
+esac
 
 directory=$(cd -- "$(dirname -- "$notebook")" && pwd -P)
 name=$(basename -- "$notebook" .ipynb)
@@ -67,12 +71,11 @@ if [[ ! $PRINT ]]; then
   complete_environment
 fi
 modules=$(recorded_modules)
-environment=$(environment_path)
 
 batch_script() {
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
-  printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="${name//[^A-Za-z0-9._-]/_}" \
+  printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="${name//[^A-Za-z0-9._-]/_}.ipynb" \
     --output="\"${directory//%/%%}/${name//%/%%}-%j.out\"" ${options[@]+"${options[@]}"}
   echo
   if [[ $modules ]]; then
@@ -87,15 +90,28 @@ batch_script() {
   # a script of its own for each job, so that two jobs of one notebook do not meet; it stays as what was run
   printf 'name=%s\n' "$(show_command "$name")"
   cat <<'SCRIPT'
-script=./$name-$SLURM_JOB_ID
-jupyter nbconvert --to python --output "$script" "./$name.ipynb"
-# %magics and !commands of a notebook need IPython
-if grep -q get_ipython "$script.py"; then
-  ipython "$script.py"
-else
-  python "$script.py"
+script=./$name-$SLURM_JOB_ID.py
+jupyter nbconvert --to python --stdin --stdout <"./$name.ipynb" >"$script"
+# Python has no "await" outside of functions; IPython has, in a script whose name ends in .ipy
+if ! python -c 'import sys; compile(sys.stdin.buffer.read(), "", "exec")' <"$script" 2>/dev/null; then
+  mv "$script" "${script%.py}.ipy"
+  script=${script%.py}.ipy
 fi
+# what is printed is in the output at once, and not lost when the time limit ends the job
+export PYTHONUNBUFFERED=1
+# display(), %magics and !commands need IPython
+ipython --colors=NoColor "$script"
 SCRIPT
+}
+
+# record_job: keeps what the job is, for `lab status`, `logs` and `stop`
+record_job() {
+  local jobs=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
+  here=$(cd -- "$FOLDER" && pwd -P)
+  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "${path#"$here/"}" "$output" >"$jobs/$job"; } 2>&1); then
+    warn not_recorded job="$job" words="${words##*: }"
+  fi
+  find "$jobs" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
 }
 
 if [[ $PRINT ]]; then
@@ -106,10 +122,18 @@ need_environment
 [[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 # on some clusters more follows the number
-[[ $answer =~ [0-9]+ ]] || true
-if [[ $(given --output)$(given -o) ]]; then
-  # Slurm knows where that is
-  printf '%s\n' "$answer"
+[[ $answer =~ (^|$'\n')Submitted\ batch\ job\ ([0-9]+) ]] || die no_job_number answer="${answer//$'\n'/ }"
+job=${BASH_REMATCH[2]}
+# what a cluster says before
+printf '%s' "${answer%Submitted batch job *}"
+# what becomes of --output, Slurm knows best; it leaves "%%" alone
+output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
+output=${output//%%/%}
+output=${output:-$directory/$name-$job.out}
+record_job
+# requests.sh sets this
+if [[ ${PASSERELLE_LAB:-} ]]; then
+  say lab_submitted job="$job" output="$output"
 else
-  say submitted answer="$answer" output="$directory/$name-${BASH_REMATCH[0]:-}.out"
+  say submitted job="$job" output="$output"
 fi

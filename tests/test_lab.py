@@ -734,11 +734,17 @@ def test_submit_sends_the_notebook_and_its_result_comes_back_with_sync(lab):
     lab.cluster.write("laptop", "alice", "lab/my work/answer.ipynb", json.dumps(notebook))
     done = lab.run_lab("submit", "my work/answer.ipynb", "--time=10")
     assert done.returncode == 0, done.stdout + done.stderr
-    job = re.search(
-        r"Submitted batch job (\d+)\nIts output goes to /home/student/lab/my work/answer-\1.out\n", done.stdout
-    )[1]
+    *_, submitted, output, follow, results = done.stdout.splitlines()
+    job = submitted.removeprefix("Submitted batch job ")
+    assert output == f"Its output goes to /home/student/lab/my work/answer-{job}.out"
+    assert follow == f"To follow it: ./lab status. To read its output: ./lab logs {job}. To cancel it: ./lab stop {job}"
+    assert results == "Once it has ended, ./lab sync brings its results to your computer, and names them."
     lab.on_login(f"until [[ ! $(squeue --noheader --jobs={job}) ]]; do sleep 0.2; done")
-    assert lab.run_lab("sync").returncode == 0
+    assert re.search(
+        rf"^Copied from student@login.vcluster.example: .*'my work/answer-{job}.out', .*'my work/résultat 1.txt' \(",
+        lab.run_lab("sync").stdout,
+        re.MULTILINE,
+    )
     assert lab.cluster.read("laptop", "alice", "lab/my work/résultat 1.txt") == "42"
     done = lab.run_lab("submit", "nothing.ipynb")
     assert (done.returncode, done.stderr) == (

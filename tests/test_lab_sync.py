@@ -295,9 +295,12 @@ def test_five_thousand_files_come_and_go_at_once(agreed):
     agreed.on_laptop("mkdir many && cd many && for i in {1..5000}; do echo $i >$i; done")
     agreed.on_login("mkdir more && cd more && for i in {1..5000}; do echo $i >$i; done")
     done = agreed.sync()
-    names = "{0}/1, {0}/10, {0}/100, {0}/1000, {0}/1001 (+4995)"
+    some = sorted(map(str, range(1, 5001)))
+    # of what comes, more names
+    names = {"many": ", ".join(f"many/{name}" for name in some[:5]) + " (+4995)"}
+    names["more"] = ", ".join(f"more/{name}" for name in some[:20]) + " (+4980)"
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith(sent(names.format("many"), "24 kB") + brought(names.format("more"), "24 kB"))
+    assert done.stdout.endswith(sent(names["many"], "24 kB") + brought(names["more"], "24 kB"))
     agreed.both_equal()
     assert agreed.sync().stdout == SAME
     # nothing is lost with the memory
@@ -548,7 +551,7 @@ def test_modules_that_are_brought_are_never_imported_by_lab(agreed):
     names = ("copy.py", "pathlib.py", "plumbum.py", "queue.py", "shlex.py", "subprocess.py")
     for name in names:
         agreed.write_there(name, EVIL_MODULE)
-    assert agreed.sync().stdout == brought(", ".join(names[:5]) + " (+1)", "312 B")
+    assert agreed.sync().stdout == brought(", ".join(names), "312 B")
     for line in (
         "cd lab && ./lab",
         "cd lab && python3 lab",

@@ -874,16 +874,15 @@ MISUSE = {
     "a notebook that is empty": (
         ("submit_notebook.sh", ["empty.ipynb"], "least", {}),
         64,
-        "empty.ipynb is not a Jupyter notebook (it has no “nbformat”).",
-        "empty.ipynb n'est pas un notebook Jupyter (il n'a pas de « nbformat »).",
+        "empty.ipynb is not a Jupyter notebook, or it is damaged; open it in JupyterLab, and save it from there.",
+        "empty.ipynb n'est pas un notebook Jupyter, ou il est endommagé ; ouvrez-le dans JupyterLab, et enregistrez-le de là.",
     ),
     "a notebook that sbatch cannot name": (
         ("submit_notebook.sh", ['a"b.ipynb'], "least", {}),
         64,
-        'The path of a"b.ipynb contains a quote, a backslash, a brace or a newline, which sbatch and nbconvert cannot read; '
-        "rename it.",
-        'Le chemin de a"b.ipynb contient un guillemet, une barre oblique inverse, une accolade ou un saut de ligne, que '
-        "sbatch et nbconvert ne peuvent pas lire ; renommez-le.",
+        'The path of a"b.ipynb contains a double quote, a backslash or a newline, which sbatch cannot read; rename it.',
+        'Le chemin de a"b.ipynb contient un guillemet droit, une barre oblique inverse ou un saut de ligne, que sbatch ne '
+        "peut pas lire ; renommez-le.",
     ),
     "a notebook without Slurm": (
         ("submit_notebook.sh", ["analysis.ipynb"], "local", {}),

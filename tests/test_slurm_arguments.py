@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import TEMPLATE, given, set_answer
+from conftest import TEMPLATE, french, given, set_answer
 from hypothesis import event, settings
 from hypothesis import given as given_that
 from hypothesis import strategies as st
@@ -151,7 +151,7 @@ def test_a_batch_job_asks_slurm_for_the_same(folder_with, script, cluster, answe
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.split("\n")
     directives = lines[1 : lines.index("")]
-    expected = [*options.split(), "--job-name=analysis", f'--output="{folder}/analysis-%j.out"']
+    expected = [*options.split(), "--job-name=analysis.ipynb", f'--output="{folder}/analysis-%j.out"']
     assert (lines[0], directives) == ("#!/bin/bash", [f"#SBATCH {option}" for option in expected])
 
 
@@ -167,7 +167,7 @@ def test_the_batch_script_is_complete(make_folder, script, environment):
 #SBATCH --cpus-per-task=2
 #SBATCH --mem-per-cpu=1024M
 #SBATCH --account=def-yourpi
-#SBATCH --job-name=analysis
+#SBATCH --job-name=analysis.ipynb
 #SBATCH --output="{folder}/analysis-%j.out"
 
 type module &>/dev/null || source /etc/profile
@@ -176,14 +176,17 @@ source {environment["HOME"]}/jupyter_py3/bin/activate
 cd {folder}
 set -e
 name=analysis
-script=./$name-$SLURM_JOB_ID
-jupyter nbconvert --to python --output "$script" "./$name.ipynb"
-# %magics and !commands of a notebook need IPython
-if grep -q get_ipython "$script.py"; then
-  ipython "$script.py"
-else
-  python "$script.py"
+script=./$name-$SLURM_JOB_ID.py
+jupyter nbconvert --to python --stdin --stdout <"./$name.ipynb" >"$script"
+# Python has no "await" outside of functions; IPython has, in a script whose name ends in .ipy
+if ! python -c 'import sys; compile(sys.stdin.buffer.read(), "", "exec")' <"$script" 2>/dev/null; then
+  mv "$script" "${{script%.py}}.ipy"
+  script=${{script%.py}}.ipy
 fi
+# what is printed is in the output at once, and not lost when the time limit ends the job
+export PYTHONUNBUFFERED=1
+# display(), %magics and !commands need IPython
+ipython --colors=NoColor "$script"
 """
     )
 
@@ -241,36 +244,49 @@ def test_a_name_that_slurm_would_read_as_more_is_spelt_for_it(make_folder, scrip
     assert shlex.split(name) == ["name=50 % d'été"]
 
 
-@pytest.mark.parametrize("name", ["analysis", "50 % d'été", "-rf", "$(touch canary)"])
+@pytest.mark.parametrize("await_in_it", [False, True], ids=["Python", "await"])
+@pytest.mark.parametrize(
+    "name", ["analysis", "50 % d'été", "-rf", "$(touch canary)", "~", "a?", "*", "[a].ipynb", "{a}"]
+)
 def test_the_batch_script_does_to_the_notebook_what_the_wiki_page_says(
-    make_folder, script, environment, tmp_path, name
+    make_folder, script, environment, tmp_path, name, await_in_it
 ):
     folder = make_folder("least")
     set_answer(folder, python_module="none")
-    a_notebook(folder, f"{name}.ipynb")
+    code = "await a" if await_in_it else "display(1)"
+    for other in ("a", "ab", "analysis-7"):
+        a_notebook(folder, f"{other}.ipynb")
+    text = (
+        a_notebook(folder, f"{name}.ipynb")
+        .read_text()
+        .replace("[]", f"[{json.dumps({'cell_type': 'code', 'source': code})}]")
+    )
+    (folder / f"{name}.ipynb").write_text(text)
     home = tmp_path / "home"
     (home / "jupyter_py3/bin").mkdir(parents=True)
     (home / "jupyter_py3/bin/activate").write_text("PATH=$HOME/jupyter_py3/bin:$PATH\n")
-    for tool in ["jupyter", "python"]:
+    show = 'for word in "${0##*/}" "$@"; do printf "<%s>" "$word"; done; echo'
+    for tool, does in (
+        # nbconvert prints the script
+        ("jupyter", f"{{ {show}; cat; }} >&2; echo '{code}'"),
+        ("ipython", f'{show}; echo "$PYTHONUNBUFFERED"; for script; do :; done; cat -- "$script"'),
+        ("python", 'exec python3 "$@"'),
+    ):
         path = home / "jupyter_py3/bin" / tool
-        path.write_text(f'#!/bin/sh\nfor word in {tool} "$@"; do printf "<%s>" "$word"; done\necho\ntouch ./*-7.py\n')
+        path.write_text(f"#!/bin/bash\n{does}\n")
         path.chmod(0o755)
     shown = script(folder / "submit_notebook.sh", "--print", folder / f"{name}.ipynb", HOME=home)
     assert (shown.returncode, shown.stderr) == (0, "")
-    # nbconvert makes the script
-    (folder / f"{name}-7.py").touch()
     job = tmp_path / "job.sh"
     job.write_text(shown.stdout)
     ran = script(environment["PATH"] + "/bash", job, cwd=tmp_path, HOME=home, SLURM_JOB_ID=7)
-    # what begins with a dash is no option
-    given_name = f"(?:\\./)?{re.escape(name)}"
-    assert re.fullmatch(
-        rf"<jupyter><nbconvert><--to><python>(?:<--output><|<--output=){given_name}-7>(?:<-->)?<{given_name}\.ipynb>\n"
-        rf"<python>(?:<-->)?<{given_name}-7\.py>\n",
-        ran.stdout,
-    ), ran.stdout
-    assert (ran.returncode, ran.stderr) == (0, "")
+    # the notebook, and not another one; what begins with a dash is no option
+    assert ran.stderr == f"<jupyter><nbconvert><--to><python><--stdin><--stdout>\n{text}"
+    end = "ipy" if await_in_it else "py"
+    assert ran.stdout == f"<ipython><--colors=NoColor><./{name}-7.{end}>\n1\n{code}\n"
+    assert ran.returncode == 0
     assert not list(tmp_path.rglob("canary"))
+    assert [path.name for path in folder.glob("*.*py")] == [f"{name}-7.{end}"]
 
 
 # --- the same at Copier's door and in bash --------------------------------------------------------------------------
@@ -491,6 +507,43 @@ def test_slurm_is_asked_from_a_folder_that_the_cluster_takes(
     for command in [["start_salloc.sh"], ["submit_session.sh"], ["submit_notebook.sh", notebook]]:
         done = script(folder / command[0], *command[1:], cwd=here / stands, **variables)
         assert (done.returncode, str(here / asked) in done.stdout.replace("\n", " ").split()) == (0, True), done
+
+
+def test_what_sbatch_answers_to_a_notebook_is_what_is_said(folder_with, script, here, plain_path):
+    folder = folder_with("narval", {"python_module": "none"})
+    variables = {"HOME": here / "home", "PATH": f"{here}/bin:{plain_path}"}
+    notebook = a_notebook(folder)
+
+    def said(answer):
+        (here / "bin/sbatch").write_text(f"#!/bin/sh\ncat >/dev/null\nprintf '%b' '{answer}'\n")
+        done = script(folder / "submit_notebook.sh", notebook, **variables)
+        lines = [line for line in done.stderr.splitlines() if "jupyter_py3" not in line]
+        return done.returncode, done.stdout.splitlines(), lines
+
+    set_answer(folder, language="fr")
+    status, (notice, *lines), _ = said("Be nice\\nSubmitted batch job 77 on cluster narval\\n")
+    assert (status, notice) == (0, "Be nice")
+    assert lines == [
+        "Tâche 77 soumise",
+        f"Sa sortie va dans {folder}/analysis-77.out",
+        french("Pour la suivre : squeue --me, et une fois terminée : sacct -j 77. Pour l'annuler : scancel 77"),
+        "Ses résultats sont sur la grappe, là où le notebook les écrit.",
+    ]
+    assert (folder / ".lab/jobs/77").read_text() == f"analysis.ipynb\n{folder}/analysis-77.out\n"
+    assert (folder / ".lab").stat().st_mode & 0o777 == 0o700
+    set_answer(folder, language="en")
+    (folder / ".lab").rename(folder / "moved")
+    (folder / ".lab").write_text("")
+    status, lines, (warning,) = said("Submitted batch job 78\\n")
+    assert (status, lines[0]) == (0, "Submitted batch job 78")
+    assert re.fullmatch(
+        r"submit_notebook\.sh: Job 78 was submitted, but could not be noted down for lab \((File exists|Not a directory)\): "
+        r"lab status, logs and stop do not know it\.",
+        warning,
+    )
+    for answer, words in (("", ""), ("12 34\\n", "12 34"), ("slurm 22.05\\nno job\\n", "slurm 22.05 no job")):
+        line = f"sbatch did not say the number of a job (its answer: “{words}”). See with squeue --me whether there is a new one."
+        assert said(answer) == (1, [], [f"submit_notebook.sh: {line}"])
 
 
 @pytest.mark.parametrize("scratch", ["", "/proc/nowhere"])

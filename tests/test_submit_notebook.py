@@ -1,13 +1,15 @@
 """Notebooks as batch jobs: nbconvert, then sbatch, as on the wiki page."""
 
 import json
+import re
+import shlex
 
 import pytest
 from life import Life
 
 
-def notebook(*cells):
-    """The text of a notebook with these cells of Python."""
+def notebook(*cells, **metadata):
+    """The text of a notebook with these cells, of Python unless the metadata say something else."""
     return json.dumps(
         {
             "cells": [
@@ -21,7 +23,8 @@ def notebook(*cells):
                 }
                 for number, cell in enumerate(cells)
             ],
-            "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+            "metadata": metadata
+            or {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
             "nbformat": 4,
             "nbformat_minor": 5,
         }
@@ -44,14 +47,16 @@ def test_a_notebook_runs_and_its_output_is_where_the_script_says(lab):
     )
     done = lab.on_login("./submit_notebook.sh 'mon été 50%.ipynb'")
     assert done.returncode == 0, done.stderr
-    submitted, output = done.stdout.splitlines()
-    job = submitted.removeprefix("Submitted batch job ")
-    assert output == f"Its output goes to /home/student/lab/mon été 50%-{job}.out"
-    assert state(lab, job) == "COMPLETED"
-    assert lab.cluster.read("login", "student", output.split(" goes to ")[1]).splitlines()[-1] in (
-        "helped node1",
-        "helped node2",
+    job = done.stdout.split()[3]
+    assert done.stdout == (
+        f"Submitted batch job {job}\n"
+        f"Its output goes to /home/student/lab/mon été 50%-{job}.out\n"
+        f"To follow it: squeue --me, and once it has ended: sacct -j {job}. To cancel it: scancel {job}\n"
+        "Its results are on the cluster, where the notebook writes them.\n"
     )
+    assert state(lab, job) == "COMPLETED"
+    output = lab.cluster.read("login", "student", f"lab/mon été 50%-{job}.out")
+    assert output.splitlines()[-1] in ("helped node1", "helped node2")
 
 
 def test_the_printed_script_runs_when_given_to_sbatch_as_it_is(lab):
@@ -68,30 +73,173 @@ def test_the_printed_script_runs_when_given_to_sbatch_as_it_is(lab):
     assert lab.on_login(f"squeue --noheader --states=all --jobs={job} --format=%l").stdout.strip() == "10:00"
 
 
-def test_a_failing_notebook_ends_the_job_as_failed(lab):
-    lab.cluster.write("login", "student", "lab/fails.ipynb", notebook("print('before')", "1 / 0", "print('after')"))
-    job = lab.on_login("./submit_notebook.sh fails.ipynb").stdout.split()[3]
-    assert state(lab, job) == "FAILED"
-    output = lab.cluster.read("login", "student", f"lab/fails-{job}.out")
-    assert "before" in output and "ZeroDivisionError" in output and "after" not in output.splitlines()
+def submitted(lab, *names):
+    """Submit these notebooks by hand; return their jobs' numbers."""
+    jobs = []
+    for name in names:
+        done = lab.on_login(f"./submit_notebook.sh {shlex.quote(name)}")
+        assert (done.returncode, done.stderr) == (0, "")
+        jobs.append(done.stdout.split()[3])
+    return jobs
 
 
-def test_magics_and_commands_of_a_notebook_run_too(lab):
-    lab.cluster.write("login", "student", "lab/magic.ipynb", notebook("files = !echo from a command", "print(files)"))
-    job = lab.on_login("./submit_notebook.sh magic.ipynb").stdout.split()[3]
-    assert state(lab, job) == "COMPLETED"
-    assert "from a command" in lab.cluster.read("login", "student", f"lab/magic-{job}.out")
+def test_what_only_ipython_knows_runs_too_and_how_it_ends_is_how_the_job_ends(lab):
+    cells = [
+        "files = !echo from a command",
+        "print(files)",
+        "%env PASSERELLE_X=by magic",
+        "!echo $PASSERELLE_X",
+        "print?",
+    ]
+    cells += [
+        "%%bash\necho from bash",
+        "get_ipython().user_ns['later'] = 43",
+        "display(42)\ndisplay(later)",
+        "__file__",
+    ]
+    notebooks = {
+        "ipython": (notebook(*cells), "COMPLETED"),
+        "await": (notebook("import asyncio\nprint('up')", "await asyncio.sleep(0)", "display('late')"), "COMPLETED"),
+        "await fails": (notebook("import asyncio", "await asyncio.sleep(0)", "1 / 0", "print('af' 'ter')"), "FAILED"),
+        "fails": (notebook("display('be' 'fore')", "1 / 0", "print('af' 'ter')"), "FAILED"),
+        "exit": (notebook("import sys", "sys.exit(0)", "1 / 0"), "COMPLETED"),
+        "exit 3": (notebook("import sys", "sys.exit(3)"), "FAILED"),
+    }
+    for name, (text, _) in notebooks.items():
+        lab.cluster.write("login", "student", f"lab/{name}.ipynb", text)
+    jobs = {name: submitted(lab, f"{name}.ipynb")[0] for name in notebooks}
+    assert {name: state(lab, job) for name, job in jobs.items()} == {name: end for name, (_, end) in notebooks.items()}
+    said = {name: lab.cluster.read("login", "student", f"lab/{name}-{job}.out") for name, job in jobs.items()}
+    assert "['from a command']\nenv: PASSERELLE_X=by magic\nby magic\n" in said["ipython"]
+    assert said["ipython"].endswith("from bash\n42\n43\n")
+    assert said["await"].endswith("up\n'late'\n")
+    assert "\n'before'\n" in said["fails"]
+    for name in ("await fails", "fails"):
+        # without colours: a file has none
+        assert "ZeroDivisionError: division by zero" in said[name] and "\x1b" not in said[name]
+        assert "after" not in said[name].splitlines()
+    status = lab.on_login(f"sacct -nX -j {jobs['exit 3']} -o exitcode").stdout.strip()
+    assert status == "3:0"
 
 
-def test_a_notebook_in_another_language_is_refused(lab):
-    text = notebook("1").replace('"language": "python"', '"language": "R"')
-    lab.cluster.write("login", "student", "lab/other.ipynb", text)
-    done = lab.on_login("./submit_notebook.sh other.ipynb")
-    assert (done.returncode, done.stderr) == (
+def test_what_is_printed_is_there_at_once(lab):
+    lab.cluster.write("login", "student", "lab/long.ipynb", notebook("print('begun')", "import time; time.sleep(1000)"))
+    (job,) = submitted(lab, "long.ipynb")
+    # until the limit kills it, which would leave nothing of what waits in a buffer
+    lab.on_login(f"until grep -q -x begun long-{job}.out; do sleep 0.2; done")
+    assert lab.on_login(f"scancel --signal=KILL --full {job}").returncode == 0
+
+
+def test_the_named_notebook_is_run_and_no_other(lab):
+    names = ["b?", "bc", "*", "~", "-[it's] {é} $x\t\u00a0"]
+    for name in names:
+        lab.cluster.write("login", "student", f"lab/odd/{name}.ipynb", notebook(f"print('I am', {name!r})"))
+    jobs = {name: submitted(lab, f"odd/{name}.ipynb")[0] for name in names if name != "bc"}
+    for name, job in jobs.items():
+        end = state(lab, job)
+        output = lab.cluster.read("login", "student", f"lab/odd/{name}-{job}.out")
+        assert end == "COMPLETED", output
+        assert output.splitlines()[-1] == f"I am {name}"
+    assert "bc" not in lab.on_login("ls odd/*.py").stdout
+
+
+PYTHON = {"name": "python3", "display_name": "Python 3"}
+IN_R = "x.ipynb is written in R; only Python notebooks can be run as a script. Run it in JupyterLab."
+IN_JULIA = IN_R.replace("in R", "in julia")
+DAMAGED = "x.ipynb is not a Jupyter notebook, or it is damaged; open it in JupyterLab, and save it from there."
+NAMELESS = (
+    "x.ipynb names the kernel mine, but no language, and only Python notebooks can be run as a script. If it is one: "
+    "open it in JupyterLab, choose its kernel, and save it."
+)
+
+
+def old(language, cells="python"):
+    """The text of a notebook of nbformat 3."""
+    sheet = {"cells": [{"cell_type": "code", "input": ["1"], "language": cells, "metadata": {}, "outputs": []}]}
+    metadata = {"name": "", **({"language": language} if language else {})}
+    return json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": metadata, "worksheets": [sheet]})
+
+
+LANGUAGES = {
+    "the language of the kernel": (notebook("1", kernelspec={"name": "x", "language": "R"}), IN_R),
+    "what the kernel has said": (notebook("1", language_info={"name": "R"}), IN_R),
+    "a kernel that says one thing, and a name another": (
+        notebook("1", language_info={"name": "R"}, kernelspec=PYTHON),
+        IN_R,
+    ),
+    "R's kernel alone": (notebook("1", kernelspec={"name": "ir", "display_name": "R"}), IN_R),
+    "Julia's kernel alone": (notebook("1", kernelspec={"name": "julia-1.10"}), IN_JULIA),
+    "a kernel that nobody knows": (notebook("1", kernelspec={"name": "mine"}), NAMELESS),
+    "a kernel that leads elsewhere": (
+        notebook("1", kernelspec={"name": "../x/mine"}),
+        NAMELESS.replace("mine", "../x/mine"),
+    ),
+    "Julia in the old format": (old("Julia"), IN_JULIA.replace("julia", "Julia")),
+    "Julia in the old format's cells": (old("", "julia"), IN_JULIA),
+    "Python in the old format": (old(""), ""),
+    "Python's kernel alone": (notebook("1", kernelspec=PYTHON), ""),
+    "a kernel that is installed": (notebook("1", kernelspec={"name": "registered"}), ""),
+    "a capital letter": (notebook("1", kernelspec={"name": "x", "language": "Python"}), ""),
+    "nothing": (notebook("1").replace('"kernelspec"', '"x"'), ""),
+    "control characters": (notebook("1", language_info={"name": "\x1b[2JR\n"}), IN_R.replace("in R", "in [2JR")),
+    **{
+        f"not a notebook: {text[:40]}": (text, DAMAGED)
+        for text in (
+            *["", "\n", "{}", "[]", "null", "7", "nbformat", '{"nbformat": 4}', '{"nbformat": "4", "cells": []}'],
+            *['{"nbformat": true, "cells": []}', '{"nbformat": 5, "cells": []}', '{"nbformat": 3, "cells": []}'],
+            *['{"nbformat": 4, "cells": 1}', '{"nbformat": 4, "cells": [1]}', '{"nbformat": 4, "cells": [{}]}'],
+            *['{"nbformat": 4, "cells": [], "metadata": null}', '{"nbformat": 4, "cells": [], "metadata": []}'],
+            '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": "ir"}}',
+            '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": {"name": 1}}}',
+            '{"nbformat": 4, "cells": [], "metadata": {"language_info": {"name": ["R"]}}}',
+            *["[" * 100000, notebook("1")[:-20], "\ufeff" + notebook("1"), "<<<<<<< before\n" + notebook("1")],
+        )
+    },
+}
+
+
+@pytest.mark.parametrize(("text", "line"), LANGUAGES.values(), ids=LANGUAGES)
+def test_a_notebook_in_another_language_is_refused(make_folder, script, tmp_path, text, line):
+    folder = make_folder("least")
+    (folder / "x.ipynb").write_text(text, encoding="utf-8")
+    for name, language in (("ir", "R"), ("julia-1.10", "julia"), ("registered", "python")):
+        kernel = tmp_path / "home/.local/share/jupyter/kernels" / name / "kernel.json"
+        kernel.parent.mkdir(parents=True)
+        kernel.write_text(json.dumps({"language": language, "argv": []}))
+    done = script(folder / "submit_notebook.sh", "--print", "x.ipynb", HOME=tmp_path / "home")
+    if line:
+        assert (done.returncode, done.stdout, done.stderr) == (64, "", f"submit_notebook.sh: {line}\n")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--array=1-3", "--arr=1", "-a1-3", "--test-only", "--test", "--wrap=ls", "--wait", "-W", "--parsable", "--quiet"]
+    + ["-Q", "--usage", "-h", "--version", "-V"],
+)
+def test_options_that_would_make_something_else_of_the_job_are_refused(pristine_folder, script, option):
+    done = script(pristine_folder("least") / "submit_notebook.sh", option, "x.ipynb")
+    assert (done.returncode, done.stdout, done.stderr) == (
         64,
-        "submit_notebook.sh: other.ipynb is written in R; only Python notebooks can be run as a script. "
-        "Run it in JupyterLab.\n",
+        "",
+        f"submit_notebook.sh: {option} cannot be used here, where one job runs the notebook once; write the script with "
+        "--print, and give it to sbatch yourself.\n",
     )
+
+
+def test_options_that_change_where_the_output_goes_are_followed(lab):
+    lab.cluster.write("login", "student", "lab/a.ipynb", notebook("print('here')"))
+    options = "--output=out-%x-%j-50%%.txt --job-name=mine --error=err-%j.txt --hold --wait-all-nodes=0"
+    done = lab.on_login(f"./submit_notebook.sh a.ipynb {options}")
+    assert (done.returncode, done.stderr) == (0, "")
+    job = done.stdout.split()[3]
+    output = f"/home/student/lab/out-mine-{job}-50%.txt"
+    assert done.stdout.splitlines()[1] == f"Its output goes to {output}"
+    assert lab.on_login(f"scontrol release {job}").returncode == 0
+    assert state(lab, job) == "COMPLETED"
+    assert lab.cluster.read("login", "student", output).splitlines() == ["here"]
+    assert lab.run_lab("logs", job).stdout.splitlines()[-1] == "here"
 
 
 @pytest.mark.parametrize(
@@ -100,11 +248,10 @@ def test_a_notebook_in_another_language_is_refused(lab):
         ("", 64, "Name the notebook, for example: ./submit_notebook.sh analysis.ipynb"),
         ("nowhere.ipynb", 64, "There is no notebook nowhere.ipynb; give the path of a file that ends in .ipynb"),
         ("settings.yml", 64, "There is no notebook settings.yml; give the path of a file that ends in .ipynb"),
-        ("empty.ipynb", 64, "empty.ipynb is not a Jupyter notebook (it has no “nbformat”)."),
     ],
 )
 def test_what_is_no_notebook_is_refused(words, status, line, lab):
-    done = lab.on_login(f"echo >empty.ipynb; ./submit_notebook.sh {words}")
+    done = lab.on_login(f"./submit_notebook.sh {words}")
     assert (done.returncode, done.stdout, done.stderr) == (status, "", f"submit_notebook.sh: {line}\n")
     assert lab.jobs() == ""
 
@@ -143,3 +290,89 @@ def test_a_notebook_in_a_home_that_takes_no_jobs_runs_there_though_slurm_is_aske
     assert "   WorkDir=/scratch/student\n" in lab.on_login(f"scontrol show job {job}").stdout
     assert state(lab, job) == "COMPLETED"
     assert idle.read("login", "student", f"lab/plain-{job}.out").splitlines()[-1] == "/home/student/lab"
+
+
+# --- lab status, logs, stop and sync --------------------------------------------------------------------------------
+
+
+def rows(done):
+    """The table of `lab status`: a list of cells for each line."""
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("Connecting to ")]
+    return [re.split("  +", line) for line in lines]
+
+
+def test_batch_jobs_are_in_lab_status_until_a_while_after_their_end(lab):
+    lab.cluster.write("login", "student", "lab/work/fine.ipynb", notebook("open('result 1.csv', 'w').write('42')"))
+    lab.cluster.write("login", "student", "lab/fails.ipynb", notebook("print('it be' 'gins')", "1 / 0"))
+    lab.cluster.write("login", "student", "lab/long.ipynb", notebook("import time; time.sleep(1000)"))
+    fine, fails, runs = submitted(lab, "work/fine.ipynb", "fails.ipynb", "long.ipynb")
+    # a name that a session could have
+    waits = lab.on_login("./submit_notebook.sh ./long.ipynb --hold --job-name=passerelle-x").stdout.split()[3]
+    assert [state(lab, job) for job in (fine, fails)] == ["COMPLETED", "FAILED"]
+    lab.on_login(f"until [[ $(squeue -h -j {runs} -o %T) == RUNNING ]]; do sleep 0.2; done")
+    heading, *shown = rows(lab.run_lab("status"))
+    assert heading[:3] == ["NAME", "JOB", "STATE"]
+    shown = {row[1]: row for row in shown}
+    assert shown[runs][:3] == ["long.ipynb", runs, "RUNNING"]
+    assert shown[waits][:3] == ["long.ipynb", waits, "PENDING (JobHeldUser)"]
+    assert shown[fine][:3] == ["work/fine.ipynb", fine, "COMPLETED"]
+    assert shown[fails][:3] == ["fails.ipynb", fails, "FAILED (exit code 1)"]
+    assert all(re.fullmatch(r"ended: .*\d\d:\d\d", shown[job][3]) for job in (fine, fails))
+    # by its notebook, seen from where the person stands; by its number, also on the login node
+    done = lab.cluster.run("laptop", "alice", "bash", "-c", "cd lab/lib && ../lab logs ../fails.ipynb")
+    assert "it begins\n" in done.stdout and done.stdout.endswith("ZeroDivisionError: division by zero\n")
+    assert lab.run_lab("logs", waits).stderr == (
+        f"lab: The batch job {waits} (long.ipynb) has printed nothing yet, or what it printed is no longer there; "
+        "./lab status shows its state.\n"
+    )
+    for name, line in (
+        (runs, f"The batch job {runs} (long.ipynb) has been cancelled."),
+        ("long.ipynb", f"The batch job {waits} (long.ipynb) has been cancelled."),
+        (fine, f"The batch job {fine} (work/fine.ipynb) had already ended."),
+    ):
+        done = lab.run_lab("stop", name)
+        assert (done.returncode, done.stderr, done.stdout.splitlines()[-1]) == (0, "", line)
+    assert state(lab, waits).startswith("CANCELLED")
+    assert {row[1]: row[2] for row in rows(lab.run_lab("status"))}[waits] == "CANCELLED"
+    for words in ("stop nothing.ipynb", "logs 'a b/*.ipynb'"):
+        done = lab.run_lab(*shlex.split(words))
+        name = shlex.split(words)[1]
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"lab: You have no session called {name}; ./lab status lists those you have.\n",
+        )
+
+
+def test_a_word_means_what_is_there_where_the_person_stands(lab):
+    def typed(where, command):
+        return lab.cluster.run("laptop", "alice", "bash", "-c", f"cd {where} && {command}")
+
+    for name in ("notebooks/a.ipynb", "a.ipynb", "notebooks/-x.ipynb", "tab\tx.ipynb", "../a.ipynb", "../b.ipynb"):
+        lab.cluster.write("laptop", "alice", f"lab/{name}", "{}")
+    typed("lab", "ln -sfn lab ../link; ln -sfn ../notebooks lib/way; ln -sfn /tmp out; cp a.ipynb /tmp/away.ipynb")
+    damaged = "submit_notebook.sh: {} is not a Jupyter notebook, or it is damaged; open it in JupyterLab, and save it from there."
+    outside = "lab: {} is not in /home/alice/lab; give a path as lab shows it."
+    for where, words, line in (
+        ("lab/notebooks", "../lab submit a.ipynb", damaged.format("notebooks/a.ipynb")),
+        ("link/notebooks", "../lab submit a.ipynb", damaged.format("notebooks/a.ipynb")),
+        ("lab/notebooks", "../lab submit ./-x.ipynb", damaged.format("notebooks/-x.ipynb")),
+        ("lab/notebooks", "../lab submit ../a.ipynb", damaged.format("a.ipynb")),
+        ("lab/lib", "../lab submit way/a.ipynb", damaged.format("notebooks/a.ipynb")),
+        ("lab", "./lab submit ~/link/notebooks/a.ipynb", damaged.format("notebooks/a.ipynb")),
+        ("lab", "./lab submit $'tab\\tx.ipynb'", damaged.format("tab\tx.ipynb").expandtabs()),
+        ("/", "~/lab/lab submit ~/lab/notebooks/a.ipynb", damaged.format("notebooks/a.ipynb")),
+        ("/home", "~/link/lab submit alice/link/notebooks/a.ipynb", damaged.format("notebooks/a.ipynb")),
+        # nothing of that name is here
+        ("/", "~/lab/lab submit notebooks/a.ipynb", damaged.format("notebooks/a.ipynb")),
+        ("/home/alice", "lab/lab submit a.ipynb", outside.format("a.ipynb")),
+        ("lab", "./lab submit ../b.ipynb", outside.format("../b.ipynb")),
+        ("lab", "./lab submit out/away.ipynb", outside.format("out/away.ipynb")),
+        ("lab", "./lab submit /etc/a.ipynb", outside.format("/etc/a.ipynb")),
+        ("lab/lib", "../lab sync --theirs ../../b.ipynb", outside.format("../../b.ipynb")),
+        ("lab/lib", "../lab sync --mine ../../lab/nothing", "lab: There is nothing called nothing to send from here."),
+    ):
+        done = typed(where, words)
+        assert done.returncode in (1, 64), done
+        assert line in (done.stdout + done.stderr).splitlines(), (words, done)
+    assert lab.jobs() == ""

@@ -71,9 +71,13 @@ ANSWER_MEGABYTES=200
 # minutes left of a session at which lab warns; fewer than the last are too few to begin anything
 LONG_WARNING_MINUTES=15
 SHORT_WARNING_MINUTES=5
-# days that a session's log is kept
+# days that a session's log is kept, and that lab knows of a batch job
 LOG_DAYS=30
 # days that a build which was replaced is kept, where the longest job of the cluster is not known
 BUILD_DAYS=30
+# so many of a folder's newest batch jobs are looked at; of those that have ended in so many days, so many are shown
+JOBS_LOOKED_AT=200
+ENDED_DAYS=7
+ENDED_SHOWN=10
 # days that what `lab sync` has replaced, or taken out of the way, is kept
 REPLACED_DAYS=30

@@ -49,7 +49,7 @@ show_command() {
     if [[ $word =~ ^([A-Z_]+=)?([$](HOME|SCRATCH|PROJECT|SLURM_TMPDIR)[A-Za-z0-9_./-]*)$ ]]; then
       # not known on this computer, so it is left for the one where the line is pasted
       word="${BASH_REMATCH[1]}\"${BASH_REMATCH[2]}\""
-    elif [[ ! $word =~ ^[A-Za-z0-9_./:=@%+,~-]+$ ]]; then
+    elif [[ ! $word =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]]; then
       word="'${word//\'/\'\\\'\'}'"
     fi
     line+=" $word"

@@ -197,9 +197,12 @@ memory_words() {
     || grep -a -h -m 1 -i -E '^slurmstepd.*(memory limit|oom|out of memory)' "${FOUND[@]}" | head -n 1
 }
 
-# answer_list: tells every session that waits or runs: squeue once, sstat once
+# answer_list FOLDER: tells every session that waits or runs, and the folder's batch jobs, also those that ended lately:
+# squeue, sstat and sacct once each
 answer_list() {
-  local jobs line job state reason start end node given cores name running=""
+  local jobs line job state reason start end node given cores name running="" ended
+  find_folder "$1"
+  find_jobs
   jobs=$(slurm squeue --me --noheader --sort=i \
     --Format='JobID:|,State:|,Reason:|,StartTime:|,EndTime:|,NodeList:|,tres-alloc:|,NumCPUs:|,Name:' 2>&1) || {
     tell trouble "$jobs"
@@ -208,14 +211,68 @@ answer_list() {
   find_state 'sessions/*'
   # a name may have the bar in it that stands between the fields
   while IFS='|' read -r job state reason start end node given cores name; do
-    if [[ $name == "$SESSION_PREFIX"* || ($job && " ${FOUND[*]##*/} " == *" $job "*) ]]; then
+    if [[ $job && ${NOTEBOOK[$job]:-} ]]; then
+      tell batch "$(now)" "$job" "$state" "$reason" "$start" "$end" "$node" "$given" "$cores" "${NOTEBOOK[$job]}"
+      unset "NOTEBOOK[$job]"
+    elif [[ $name == "$SESSION_PREFIX"* || ($job && " ${FOUND[*]##*/} " == *" $job "*) ]]; then
       tell session "$(now)" "$job" "$state" "$reason" "$start" "$end" "$node" "$given" "$cores" "$name"
-      [[ $state != RUNNING ]] || running+=,$job
+    else
+      continue
     fi
+    [[ $state != RUNNING ]] || running+=,$job
   done <<<"$jobs"
   [[ ! $running ]] || slurm sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
     | while IFS='|' read -r -a line; do tell usage "${line[@]}"; done
+  ended=${!NOTEBOOK[*]}
+  [[ ! $ended ]] || slurm sacct --noheader --parsable2 --allocations --jobs="${ended// /,}" --format=JobID,State,ExitCode,End 2>/dev/null \
+    | tail -n "$ENDED_SHOWN" | while IFS='|' read -r job state given end; do
+    [[ ! $end =~ ^[0-9]+$ ]] || ((end > $(now) - ENDED_DAYS * 86400)) || continue
+    tell ended "$job" "${state%% *}" "$given" "$end" "${NOTEBOOK[$job]:-}"
+  done
   tell end
+}
+
+# find_jobs: sets NOTEBOOK and OUTPUT, by their numbers, of the folder's newest batch jobs, as submit_notebook.sh has
+# recorded them; JOBS are these numbers, the newest first
+find_jobs() {
+  local job lines
+  declare -gA NOTEBOOK=() OUTPUT=()
+  JOBS=()
+  while read -r job; do
+    mapfile -t lines <"$FOLDER/.lab/jobs/$job"
+    [[ ${lines[1]:-} ]] || continue
+    JOBS+=("$job") NOTEBOOK[$job]=${lines[0]} OUTPUT[$job]=${lines[1]}
+  done < <(find "$FOLDER/.lab/jobs" -type f -printf '%f\n' 2>/dev/null | grep -x -E '[0-9]{1,12}' | sort -r -n | head -n "$JOBS_LOOKED_AT")
+}
+
+# answer_batch FOLDER NAME: tells the newest batch job of that notebook, or the one of that number; sets JOB_FOUND
+answer_batch() {
+  local job name
+  JOB_FOUND=""
+  printf -v name %b "$2"
+  find_folder "$1"
+  find_jobs
+  for job in "${JOBS[@]}"; do
+    if [[ $job == "$name" || ${NOTEBOOK[$job]} == "$name" ]]; then
+      JOB_FOUND=$job
+      break
+    fi
+  done
+  tell batch_job "$JOB_FOUND" "${NOTEBOOK[${JOB_FOUND:-0}]:-}"
+}
+
+# answer_output FOLDER NAME [follow]: the same, and shows what it has printed
+answer_output() {
+  local output
+  answer_batch "$1" "$2"
+  output=${OUTPUT[${JOB_FOUND:-0}]:-}
+  if [[ -f $output && -r $output ]]; then
+    begin show_log "$output" ${3:+-f}
+    [[ ${3:-} ]] || wait "$CHILD"
+    tell logged "$JOB_FOUND"
+  else
+    tell logged ""
+  fi
 }
 
 # answer_stop JOB NAME: cancels that job, if it still is the session of that name
@@ -227,8 +284,9 @@ answer_stop() {
       tell trouble "$words"
       return
     }
+    words=""
   }
-  if [[ $'\n'$words$'\n' != *$'\n'"$SESSION_PREFIX$2"$'\n'* && $1 != "$2" ]]; then
+  if [[ ! $words || ($'\n'$words$'\n' != *$'\n'"$SESSION_PREFIX$2"$'\n'* && $1 != "$2") ]]; then
     tell stopped ""
   elif words=$(slurm scancel "$1" 2>&1); then
     tell stopped "$1"
@@ -267,7 +325,15 @@ show_log() {
 # answer_submit FOLDER SUM NOTEBOOK OPTION...: a notebook as a batch job
 answer_submit() { begin_in_folder submit_notebook "$@"; }
 submit_notebook() {
-  if cd -- "$FOLDER" && ./submit_notebook.sh "$@"; then tell "done"; else tell failed submit_notebook.sh; fi
+  local notebook
+  printf -v notebook %b "$1"
+  # no option
+  [[ $notebook != -* ]] || notebook=./$notebook
+  if cd -- "$FOLDER" && PASSERELLE_LAB=yes ./submit_notebook.sh "$notebook" "${@:2}"; then
+    tell "done"
+  else
+    tell failed submit_notebook.sh
+  fi
 }
 
 # answer_check FOLDER SUM: tells how each step of lib/login_node/check.sh went, up to the first that fails

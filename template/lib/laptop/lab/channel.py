@@ -48,6 +48,10 @@ SHAPES = {
     "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[1-9][0-9]{0,6}", r"[^\t]+"],
     # step, memory, CPU time
     "usage": [f"{JOB}[^\t]*", TEXT, TEXT],
+    # job, state, exit status and signal, end, notebook
+    "ended": [JOB, "[A-Z_]+", "[0-9]{1,3}:[0-9]{1,3}", A_TIME, r"[^\t]+"],
+    # job, notebook
+    "batch_job": [f"(?:{JOB})?", TEXT],
     "end": [],
     "stopped": [f"(?:{JOB})?"],
     "logged": [TEXT],
@@ -56,6 +60,8 @@ SHAPES = {
     "node": [TEXT],
 }  # fmt: skip
 """The kinds of answers, and what their words look like (times in seconds since 1970)."""
+# as a session, with the notebook in the place of the name
+SHAPES["batch"] = SHAPES["session"]
 _SHAPES = {kind: re.compile("\t".join([kind, *(f"({word})" for word in words)])) for kind, words in SHAPES.items()}
 ANSWERS = {
     "files": ("file", "listed"),
@@ -67,10 +73,12 @@ ANSWERS = {
     "withdraw": ("withdrawn", "trouble"),
     "follow": ("up", "state", "trouble"),
     "state": ("state", "trouble"),
-    "list": ("session", "usage", "end", "trouble"),
+    "list": ("session", "batch", "usage", "ended", "end", "trouble"),
     "stop": ("stopped", "trouble"),
     "record": ("record",),
     "log": ("logged",),
+    "batch": ("batch_job",),
+    "output": ("batch_job", "logged"),
     "submit": ("folder", "done", "failed"),
     "check": ("folder", "step"),
     "node": ("node",),

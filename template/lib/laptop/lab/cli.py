@@ -46,7 +46,7 @@ def run(arguments):
         return 0
     command = COMMANDS[name]
     taken = take(words, command)
-    session = session_name(taken)
+    session = session_name(taken, command)
     module, function = command.function.split(".")
     settings, connection = start(name, taken.get("rest", [])) if command.needs else (None, None)
     work = getattr(importlib.import_module(f".{module}", __package__), function)
@@ -69,6 +69,7 @@ class Command(NamedTuple):
     flags: its options without a value; values: those with one (--name=x or --name x)
     word: its argument, as the help calls it, in brackets where it can be left out
     more: whose further words it takes
+    batch: whether its argument may be a notebook, for the batch job of it
     logins: how often ssh logs in where it cannot share a connection: channel, tunnel, comparison, files either way
     """
 
@@ -79,14 +80,15 @@ class Command(NamedTuple):
     more: str = ""
     needs: str = "channel"
     logins: int = 1
+    batch: bool = False
 
 
 COMMANDS = {
     "open": Command("open.open_session", flags=("--no-browser",), values=("--name",), more="sbatch", logins=2),
     "status": Command("sessions.show_status"),
     "attach": Command("open.attach", flags=("--no-browser",), word="[NAME]", logins=2),
-    "stop": Command("sessions.stop", word="[NAME]"),
-    "logs": Command("sessions.show_log", flags=("--follow",), word="[NAME]"),
+    "stop": Command("sessions.stop", word="[NAME]", batch=True),
+    "logs": Command("sessions.show_log", flags=("--follow",), word="[NAME]", batch=True),
     "url": Command("sessions.print_url", word="[NAME]"),
     "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch", logins=3),
     "sync": Command("sync.sync", values=("--mine", "--theirs"), more="paths", logins=4),
@@ -213,11 +215,13 @@ def need_plumbum():
         os.execv(command[0], [*command, str(FOLDER / "lab"), *sys.argv[1:]])
 
 
-def session_name(taken):
+def session_name(taken, command):
     """Return the name of a session that somebody has typed, or None; raises Trouble for what none can be called."""
     from .settings import read_rules
 
     name = taken.get("name")
+    if command.batch and (name or "").endswith(".ipynb"):
+        return name
     if name is not None and not re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", name):
         raise Trouble("bad_session_name", MISUSE, name=name)
     return name

@@ -78,15 +78,27 @@ def is_below(path, folder):
     return folder in (".", path) or path.startswith(folder + "/")
 
 
-def inside(word):
-    """Return a path that somebody has typed, relative to the folder; raises Trouble for one that is not in it.
+def meant(word):
+    """Return the full path of what somebody has typed, seen from where they are; a link at its end stays one.
 
-    Typed relative to where the person is, or to the folder for somebody who is elsewhere.
+    Who is outside the folder, and has nothing of that name there, means the folder's.
     """
     here = Path.cwd()
-    start = here if here == FOLDER or FOLDER in here.parents else FOLDER
+    path = _full(here, word)
+    at_home = FOLDER in (here, *here.parents, path, *path.parents)
+    return path if at_home or os.path.lexists(path) else _full(FOLDER, word)
+
+
+def _full(start, word):
+    """Return a path without links, but for the last part."""
+    folder, name = os.path.split(os.path.join(start, word).rstrip("/") or "/")
+    return Path(os.path.realpath(folder), name) if name not in ("", ".", "..") else Path(os.path.realpath(start / word))
+
+
+def inside(word):
+    """Return a path that somebody has typed, relative to the folder; raises Trouble for one that is not in it."""
     try:
-        return Path(os.path.normpath(start / word)).relative_to(FOLDER).as_posix()
+        return meant(word).relative_to(FOLDER).as_posix()
     except ValueError:
         raise Trouble("sync_outside", MISUSE, path=shown(word), folder=FOLDER) from None
 
@@ -168,9 +180,9 @@ def make_state_folder():
         (STATE / ".gitignore").write_text("*\n", encoding="utf-8")
 
 
-def named(paths):
+def named(paths, most=5):
     """Return a few of the paths, and how many more there are."""
-    return ", ".join(map(shown, paths[:5])) + (f" (+{len(paths) - 5})" if len(paths) > 5 else "")
+    return ", ".join(map(shown, paths[:most])) + (f" (+{len(paths) - most})" if len(paths) > most else "")
 
 
 def amount(size):

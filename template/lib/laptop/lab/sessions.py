@@ -2,6 +2,7 @@
 
 import re
 
+from .batch import cancel, is_batch, show_output
 from .messages import Trouble, message, printable, say, warn
 from .open import ENDED
 from .session import Session, find_job, stop_job
@@ -10,33 +11,40 @@ from .waiting import clock_time, hours_and_minutes, is_time
 
 
 def show_status(settings, channel, taken):
-    """Print a line for each session that waits or runs: name, job, state, node, time left, memory and CPU in use."""
-    sessions, usage = {}, {}
-    for kind, *words in channel.call("list"):
+    """Print a line for each session and batch job that waits or runs, and for each batch job that ended lately.
+
+    It has name, job, state, node, time left, memory and CPU in use.
+    """
+    jobs, ended, usage = {}, [], {}
+    for kind, *words in channel.call("list", channel.connection.folder(settings)):
         if kind == "end":
             break
-        if kind == "session" and words[2] not in ENDED:
-            sessions[words[1]] = words
+        if kind in ("session", "batch") and words[2] not in ENDED:
+            jobs[words[1]] = kind, words
+        elif kind == "ended":
+            ended.append(words)
         elif kind == "usage":
             job = words[0].split(".")[0]
             memory, seconds = megabytes(words[1]), cpu_seconds(words[2])
             if memory is not None and seconds is not None:
                 before = usage.get(job, (0, 0))
                 usage[job] = before[0] + memory, before[1] + seconds
-    if not sessions:
+    rows = [*(_row(*words, usage.get(job)) for job, words in jobs.items()), *map(_row_of_ended, ended)]
+    if not rows:
         say("no_sessions")
         return
-    rows = [message("status_heading").split("|"), *(_row(words, usage.get(job)) for job, words in sessions.items())]
+    rows.insert(0, message("status_heading").split("|"))
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
-def _row(words, usage):
-    """Return the cells of one session; usage: megabytes and CPU seconds, None where Slurm has none yet."""
+def _row(kind, words, usage):
+    """Return the cells of one session or batch job; usage: megabytes and CPU seconds, None where Slurm has none yet."""
     now, job, state, reason, start, end, node, given, cores, name, *_ = words
-    name = name.removeprefix("passerelle-") if name.startswith("passerelle-") else job
+    if kind == "session":
+        name = name.removeprefix("passerelle-") if name.startswith("passerelle-") else job
     left = hours_and_minutes(int(end) - int(now)) if state == "RUNNING" and is_time(end) else ""
     if state == "PENDING":
         state += f" ({reason})"
@@ -48,6 +56,17 @@ def _row(words, usage):
         ran = max(1, int(now) - int(start)) * int(cores)
         cpu = message("of_cores", percent=f"{100 * usage[1] / ran:.0f}", cores=cores)
     return [name, job, state, node, left, memory, cpu]
+
+
+def _row_of_ended(words):
+    """Return the cells of a batch job that has ended."""
+    job, state, status, end, notebook = words
+    code, _, number = status.partition(":")
+    if state == "FAILED":
+        key = "failed_by_signal" if code == "0" else "failed_with_status"
+        state = message(key, state=state, number=number if code == "0" else code)
+    left = message("ended_at", end=clock_time(end)) if is_time(end) else ""
+    return [notebook, job, state, "", left, "", ""]
 
 
 def megabytes(text):
@@ -77,8 +96,10 @@ def session_of(channel, name, job):
 
 
 def stop(settings, channel, taken):
-    """Cancel the job of the session of that name, and end the tunnel to it."""
+    """Cancel the job of the session of that name, and end the tunnel to it; or cancel that batch job."""
     name = taken["name"]
+    if is_batch(name) and cancel(settings, channel, name):
+        return
     job = find_job(channel, name)
     try:
         session = session_of(channel, name, job)
@@ -104,8 +125,13 @@ def print_url(settings, channel, taken):
 
 
 def show_log(settings, channel, taken):
-    """Show what the newest session of that name has printed, without its token; raises Trouble for no log."""
+    """Show what the newest session of that name has printed, without its token, or that batch job.
+
+    Raises Trouble for no log.
+    """
     name, follow = taken["name"], "follow" in taken
+    if is_batch(name) and show_output(settings, channel, name, follow):
+        return
     for _, log in channel.call("log", name, *(["follow"] if follow else []), show=lambda: None):
         if not log:
             raise Trouble("no_log", name=name)

@@ -1,9 +1,8 @@
 """`lab submit`: a notebook as a batch job, by submit_notebook.sh on the login node."""
 
-from pathlib import Path
-
+from .batch import place_of
 from .messages import FOLDER, MISUSE, Trouble
-from .paths import inside, sum_of_folder
+from .paths import escaped, sum_of_folder
 from .sync import Sync
 
 
@@ -13,12 +12,13 @@ def submit(settings, channel, taken):
     Raises Trouble for a notebook that is not in the folder, and for one that could not be sent.
     """
     connection, notebook = channel.connection, taken["notebook"]
-    path = Path(notebook).resolve() if connection.here else inside(notebook)
+    path = place_of(connection, notebook)
     if not (FOLDER / path).is_file():
         raise Trouble("no_such_notebook", MISUSE, notebook=notebook)
     if not connection.here:
         Sync(settings, channel).send(path)
-    for kind, *words in channel.call("submit", connection.folder(settings), sum_of_folder(), path, *taken["rest"]):
+    folder = connection.folder(settings)
+    for kind, *words in channel.call("submit", folder, sum_of_folder(), escaped(path), *taken["rest"]):
         if kind == "done":
             return 0
         if kind == "folder" and words[0] != "same":

@@ -48,6 +48,8 @@ SUMS = 500
 """So many files' sums are asked for at once."""
 ATTEMPTS = 3
 """So often in a row rsync may end before it has carried anything."""
+RESULTS_NAMED = 20
+"""So many of the files that are brought are named."""
 DIFFERENCE_LINES = 60
 """So many lines of a difference are shown at the most, unless they are to be taken."""
 DIFFERENCE_SIZE = 1 << 20
@@ -170,9 +172,9 @@ class Sync:
         shutil.rmtree(INCOMING, ignore_errors=True)
         self._put_aside(plan.aside)
         sent = self._agree(plan.send, plan.aside, here)
-        for done, paths, files in (("sync_sent", sent, here), ("sync_brought", brought, there)):
+        for done, paths, files, most in (("sync_sent", sent, here, 5), ("sync_brought", brought, there, RESULTS_NAMED)):
             if paths:
-                say(done, login=self.login, names=named(paths), size=amount(size_of(paths, files)))
+                say(done, login=self.login, names=named(paths, most), size=amount(size_of(paths, files)))
         return news or sent or brought or plan.aside
 
     def _only_send(self, wanted, notebook=None):
