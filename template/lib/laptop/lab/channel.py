@@ -34,6 +34,10 @@ SHAPES = {
     "aside": [],
     "submitted": [JOB],
     "found": [f"(?:{JOB})?"],
+    # the settings that have changed since
+    "changed": ["[a-z_ ]*"],
+    # job, state, all that Slurm's accounts say of it, end, what Slurm wrote about the memory
+    "last": [f"(?:{JOB})?", "[A-Z_]*", TEXT, A_TIME, TEXT],
     "withdrawn": [f"(?:{JOB})?"],
     "failed": [r"[a-z_]+\.sh"],
     "done": [],
@@ -52,7 +56,7 @@ SHAPES = {
     ],
     "end": [],
     "stopped": [f"(?:{JOB})?"],
-    "logged": [TEXT],
+    "logged": [f"(?:{JOB})?"],
     # step, exit status, what is found or wrong
     "step": ["[a-z]+", "[0-9]{1,3}", REST],
     "node": [TEXT],
@@ -64,8 +68,9 @@ ANSWERS = {
     "sums": ("sum", "summed"),
     "prepare": ("prepared",),
     "aside": ("aside",),
-    "open": ("folder", "submitted", "found", "failed", "trouble"),
+    "open": ("folder", "changed", "submitted", "found", "failed", "trouble"),
     "find": ("found", "trouble"),
+    "last": ("last",),
     "withdraw": ("withdrawn", "trouble"),
     "follow": ("up", "state", "trouble"),
     "state": ("state", "trouble"),
@@ -73,6 +78,7 @@ ANSWERS = {
     "stop": ("stopped", "trouble"),
     "record": ("record",),
     "log": ("logged",),
+    "log_end": ("logged",),
     "submit": ("folder", "done", "failed"),
     "check": ("folder", "step"),
     "node": ("node",),
