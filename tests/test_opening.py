@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cluster.api import PipedProcess, TerminalProcess
 from conftest import PYTHON
+from test_hostile import laptop  # noqa: F401 - a fixture
 
 SLURM = {
     "squeue": """
@@ -39,9 +40,7 @@ QUEUED = (
     "Job 77 keeps its place in the queue, and starts when its turn comes. To return: ./lab open --name=lab. "
     "To cancel it: ./lab stop lab"
 )
-KEPT = (
-    "The session lab (job 77) goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab"
-)
+KEPT = "The session lab (job 77) goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab"
 PERHAPS = "Whether the session lab was submitted is not known. See with ./lab status; ./lab stop lab cancels it."
 SUBMITTED = "The session lab has been submitted (job 77)."
 LEAVE = (
@@ -206,7 +205,7 @@ def test_after_a_trouble_the_last_line_says_what_goes_on_and_how_to_stop_it(node
 
 def test_who_reads_no_more_is_told_on_standard_error(node):
     # who reads it is content with the first line
-    line = "{ \"$@\" 2>&3 | head -n 1; } 3>&1"
+    line = '{ "$@" 2>&3 | head -n 1; } 3>&1'
     command = ["bash", "-c", line, "-", PYTHON, str(node.folder / "lab"), "open", "--no-browser"]
     process = PipedProcess(command, node.environment)
     node.started.append(process)
@@ -296,7 +295,10 @@ def test_a_session_that_another_window_stops_is_said_to_have_ended_at_once(node,
     ("state", "hint"),
     [
         ("NODE_FAIL", "The node failed; start it again with: ./lab open --name=lab"),
-        ("TIMEOUT", "Its time limit was reached; raise hours in settings.yml, or: ./lab open --name=lab --time=3:00:00"),
+        (
+            "TIMEOUT",
+            "Its time limit was reached; raise hours in settings.yml, or: ./lab open --name=lab --time=3:00:00",
+        ),
         ("FAILED", "See why with: ./lab logs lab"),
     ],
 )
@@ -319,6 +321,25 @@ def test_a_job_that_ends_before_its_page_is_reached_is_not_said_to_be_silent(nod
     assert process.wait(40) == 1
     assert last_lines(process) == ["lab: Job 77 has ended: FAILED. See why with: ./lab logs lab"]
     assert "does not answer" not in process.output
+
+
+def test_slurm_is_asked_now_and_then_although_the_server_proves_itself(node):
+    node.limit(JOB_LOOK=1)
+    node.serve()
+    process = node.start("attach", "--no-browser", tty=False)
+    process.wait_for("runs on 127.0.0.1 until")
+    node.say(state="FAILED|None|1764000000|node1")
+    assert process.wait(20) == 1
+    assert last_lines(process) == ["lab: Job 77 has ended: FAILED. See why with: ./lab logs lab"]
+
+
+def test_a_request_that_comes_in_pieces_is_understood(node):
+    """A word that a time-out of bash cuts off may end with a tab."""
+    parts = " ".join(str(node.folder / "lib" / part) for part in ("both/limits.sh", "login_node/attend.sh"))
+    line = f"for part in {parts}; do source $part; done; {{ printf '1\\t'; sleep 0.3; printf 'ping\\n'; }} | attend"
+    process = PipedProcess(["bash", "-c", line], node.environment)
+    process.wait(20)
+    assert process.output == "\npasserelle\t1\talive\n"
 
 
 # --- how a session ended ----------------------------------------------------------------------------------------------
@@ -433,13 +454,15 @@ def test_settings_that_have_changed_since_the_submission_count_for_the_next_sess
     settings = node.folder / "settings.yml"
     settings.write_text(edit(settings.read_text()))
     process = node.start("open", "--no-browser", tty=False)
-    process.wait_for(r"\(.*77\)" if not names else names)
+    process.wait_for(names or r"\(.*77\)")
     process.send_signal(signal.SIGTERM)
     process.wait(20)
     if "language: fr" in settings.read_text():
         assert process.output.count("\n") == 2
         return
-    said = f"lab: settings.yml has changed since the session lab was submitted ({names}): that counts for the next one. "
+    said = (
+        f"lab: settings.yml has changed since the session lab was submitted ({names}): that counts for the next one. "
+    )
     said += "To begin it: ./lab stop lab, then ./lab open --name=lab"
     assert process.output.splitlines() == [
         "The session lab is already there (job 77).", *([said] if names else []), QUEUED,
@@ -478,3 +501,96 @@ def test_what_cannot_start_by_itself_ends_the_wait_of_who_submitted_it_and_no_ot
     process.wait_for(re.escape(LEAVE))
     node.serve()
     process.wait_for("runs on 127.0.0.1 until")
+
+
+NEVER = """
+    AccountNotAllowed AssocMaxBBMinutesPerJob AssocMaxBBPerJob AssocMaxBBPerNode AssocMaxBillingMinutesPerJob
+    AssocMaxBillingPerJob AssocMaxBillingPerNode AssocMaxCpuMinutesPerJobLimit AssocMaxCpuPerJobLimit
+    AssocMaxCpuPerNode AssocMaxEnergyMinutesPerJob AssocMaxEnergyPerJob AssocMaxEnergyPerNode
+    AssocMaxGRESMinutesPerJob AssocMaxGRESPerJob AssocMaxGRESPerNode AssocMaxLicenseMinutesPerJob
+    AssocMaxLicensePerJob AssocMaxMemMinutesPerJob AssocMaxMemPerJob AssocMaxMemPerNode AssocMaxNodeMinutesPerJob
+    AssocMaxNodePerJobLimit AssocMaxUnknownMinutesPerJob AssocMaxUnknownPerJob AssocMaxUnknownPerNode
+    AssocMaxWallDurationPerJobLimit BadConstraints DependencyNeverSatisfied InvalidAccount InvalidQOS JobHeldAdmin
+    MaxMemPerLimit PartitionTimeLimit QOSMaxBBPerJob QOSMaxBBPerNode QOSMaxBillingMinutesPerJob QOSMaxBillingPerJob
+    QOSMaxBillingPerNode QOSMaxCpuMinutesPerJobLimit QOSMaxCpuPerJobLimit QOSMaxCpuPerNode QOSMaxEnergyMinutesPerJob
+    QOSMaxEnergyPerJob QOSMaxEnergyPerNode QOSMaxGRESMinutesPerJob QOSMaxGRESPerJob QOSMaxGRESPerNode
+    QOSMaxLicenseMinutesPerJob QOSMaxLicensePerJob QOSMaxMemoryMinutesPerJob QOSMaxMemoryPerJob QOSMaxMemoryPerNode
+    QOSMaxNodeMinutesPerJob QOSMaxNodePerJobLimit QOSMaxUnknownMinutesPerJob QOSMaxUnknownPerJob
+    QOSMaxUnknownPerNode QOSMaxWallDurationPerJobLimit QOSMinBB QOSMinBilling QOSMinCpuNotSatisfied QOSMinEnergy
+    QOSMinGRES QOSMinLicense QOSMinMemory QOSMinNode QOSMinUnknown QOSNotAllowed ReservationDeleted
+    ReservationInvalid
+"""
+"""Of all the reasons of Slurm 22.05 and 24.11 those for which a job never starts by itself, each for what it says:
+
+...Max...PerJob, ...PerNode, QOSMin..., MaxMemPerLimit, PartitionTimeLimit: this job alone asks for too much or too little.
+Invalid..., ...NotAllowed: its account or QOS may not run there. BadConstraints, ReservationDeleted, ReservationInvalid:
+Slurm has put it on hold, because what it asks for is nowhere. DependencyNeverSatisfied: the other job has ended otherwise.
+JobHeldAdmin: it waits for an administrator.
+"""
+MAY_START = """
+    AccountingPolicy AssocGrpBB AssocGrpBBMinutes AssocGrpBBRunMinutes AssocGrpBilling AssocGrpBillingMinutes
+    AssocGrpBillingRunMinutes AssocGrpCPUMinutesLimit AssocGrpCPURunMinutesLimit AssocGrpCpuLimit AssocGrpEnergy
+    AssocGrpEnergyMinutes AssocGrpEnergyRunMinutes AssocGrpGRES AssocGrpGRESMinutes AssocGrpGRESRunMinutes
+    AssocGrpJobsLimit AssocGrpLicense AssocGrpLicenseMinutes AssocGrpLicenseRunMinutes AssocGrpMemLimit
+    AssocGrpMemMinutes AssocGrpMemRunMinutes AssocGrpNodeLimit AssocGrpNodeMinutes AssocGrpNodeRunMinutes
+    AssocGrpSubmitJobsLimit AssocGrpUnknown AssocGrpUnknownMinutes AssocGrpUnknownRunMinutes AssocGrpWallLimit
+    AssocMaxJobsLimit AssocMaxSubmitJobLimit AssociationJobLimit AssociationResourceLimit AssociationTimeLimit
+    BeginTime BlockFreeAction BlockMaxError BurstBufferOperation BurstBufferResources BurstBufferStageIn Cleaning
+    Constraints DeadLine Dependency FedJobLock FrontEndDown InactiveLimit JobArrayTaskLimit JobLaunchFailure
+    Licenses MaxBBPerAccount MaxBBRunMinsPerAccount MaxBBRunMinsPerUser MaxBillingPerAccount
+    MaxBillingRunMinsPerAccount MaxBillingRunMinsPerUser MaxCpuPerAccount MaxCpuRunMinsPerAccount
+    MaxCpuRunMinsPerUser MaxEnergyPerAccount MaxEnergyRunMinsPerAccount MaxEnergyRunMinsPerUser MaxGRESPerAccount
+    MaxGRESRunMinsPerAccount MaxGRESRunMinsPerUser MaxJobsPerAccount MaxLicensePerAccount
+    MaxLicenseRunMinsPerAccount MaxLicenseRunMinsPerUser MaxMemoryPerAccount MaxMemoryRunMinsPerAccount
+    MaxMemoryRunMinsPerUser MaxNodePerAccount MaxNodeRunMinsPerAccount MaxNodeRunMinsPerUser MaxPoweredUpNodes
+    MaxSubmitJobsPerAccount MaxUnknownPerAccount MaxUnknownRunMinsPerAccount MaxUnknownRunMinsPerUser MpiPortsBusy
+    NodeDown NonZeroExitCode None OutOfMemory PartitionConfig PartitionDown PartitionInactive PartitionNodeLimit
+    PowerNotAvail PowerReserved Priority Prolog QOSGrpBB QOSGrpBBMinutes QOSGrpBBRunMinutes QOSGrpBilling
+    QOSGrpBillingMinutes QOSGrpBillingRunMinutes QOSGrpCPUMinutesLimit QOSGrpCPURunMinutesLimit QOSGrpCpuLimit
+    QOSGrpEnergy QOSGrpEnergyMinutes QOSGrpEnergyRunMinutes QOSGrpGRES QOSGrpGRESMinutes QOSGrpGRESRunMinutes
+    QOSGrpJobsLimit QOSGrpLicense QOSGrpLicenseMinutes QOSGrpLicenseRunMinutes QOSGrpMemLimit QOSGrpMemoryMinutes
+    QOSGrpMemoryRunMinutes QOSGrpNodeLimit QOSGrpNodeMinutes QOSGrpNodeRunMinutes QOSGrpSubmitJobsLimit
+    QOSGrpUnknown QOSGrpUnknownMinutes QOSGrpUnknownRunMinutes QOSGrpWallLimit QOSJobLimit QOSMaxBBPerUser
+    QOSMaxBillingPerUser QOSMaxCpuPerUserLimit QOSMaxEnergyPerUser QOSMaxGRESPerUser QOSMaxJobsPerUserLimit
+    QOSMaxLicensePerUser QOSMaxMemoryPerUser QOSMaxNodePerUserLimit QOSMaxSubmitJobPerUserLimit QOSMaxUnknownPerUser
+    QOSResourceLimit QOSTimeLimit QOSUsageThreshold RaisedSignal ReqNodeNotAvail Reservation Resources SchedDefer
+    SystemFailure TimeLimit
+"""
+"""The others: nodes come back (ReqNodeNotAvail, NodeDown, PartitionNodeLimit, which can mean that, too), somebody opens a
+partition again (PartitionDown, PartitionInactive), reservations begin and end, licences are returned, other jobs end
+(...Grp..., ...PerUser, ...PerAccount, ...JobsLimit), used time is forgotten (...Minutes), or Slurm names what has failed
+without a hold. PartitionConfig stands for whatever no other reason does.
+"""
+SENTENCES = {
+    # job_scheduler.c, node_scheduler.c, partition_mgr.c, reservation.c and job_mgr.c of src/slurmctld
+    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions": None,
+    "ReqNodeNotAvail, UnavailableNodes:node[1-2]": None,
+    "ReqNodeNotAvail, Reserved for maintenance": None,
+    "Job's account not permitted to use this partition (gpu allows def-a not def-b)": "pending_in_vain",
+    "Job's QOS not known, so it can't use this partition (gpu allows normal)": "pending_in_vain",
+    "uid 1000 not in group permitted to use this partition (gpu). groups allowed: gpu": "pending_in_vain",
+    "Reservation school was deleted": "pending_in_vain",
+    "Reservation school is invalid": "pending_in_vain",
+    "launch failed requeued held": "pending_held",
+    "launch failure limit exceeded requeued held": "pending_held",
+    "job requeued in held state": "pending_held",
+    "job requeued in special exit state": "pending_held",
+}
+"""What squeue shows in place of a reason."""
+
+
+def test_each_of_slurms_reasons_ends_the_wait_only_where_the_job_never_starts_by_itself(laptop):  # noqa: F811 - a fixture
+    found = {}
+    expected = {
+        **dict.fromkeys(NEVER.split(), "pending_in_vain"), **dict.fromkeys(MAY_START.split()),
+        "JobHeldUser": "pending_held", "JobHoldMaxRequeue": "pending_held", **SENTENCES,
+    }  # fmt: skip
+    opening = object.__new__(laptop.lab.open.Opening)
+    opening.mine, opening.name, opening.job = True, "lab", "77"
+    for opening.reason in expected:
+        try:
+            found[opening.reason] = opening._look_at_reason()
+        except laptop.lab.messages.Trouble as trouble:
+            found[opening.reason] = trouble.key
+    assert found == expected
+    assert len(expected) > 200

@@ -20,8 +20,8 @@ attend() {
   local line="" more status request patience=0.1
   while true; do
     status=0
-    read -r -t "$patience" more || status=$?
-    # what a time-out cut off comes with the next reading
+    # what a time-out cut off comes with the next reading, and may end with a tab
+    IFS= read -r -t "$patience" more || status=$?
     line+=$more
     if ((status == 0)); then
       IFS=$'\t' read -r -a request <<<"$line"

@@ -250,7 +250,7 @@ class Opening:
         say("page_works_again", address=self.tunnel.address)
 
     def _look_after(self):
-        """Make the tunnel anew after two looks in vain, of a job that Slurm does not call over; where that is no help, ask."""
+        """Make the tunnel anew after two looks in vain; where that is no help, ask Slurm."""
         self.waiting.restart()
         try:
             self.tunnel.renew()

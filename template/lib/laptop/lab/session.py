@@ -23,7 +23,7 @@ def find_job(channel, name, **how):
 
 
 def no_session(name, job, state, words, end, memory):
-    """Return the Trouble of a session that neither waits nor runs; how the last one of that name ended, if there was one.
+    """Return the Trouble of a session that neither waits nor runs: how the last one of that name ended, if any did.
 
     state, words, end (seconds since 1970): as Slurm's accounts have them; memory: what Slurm wrote about it
     """
