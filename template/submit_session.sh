@@ -76,6 +76,8 @@ batch_script() {
   logs=$(state_folder)/logs
   printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="$SESSION_PREFIX$name" --output="\"${logs//%/%%}/$name-%j.log\"" \
     --no-requeue ${options[@]+"${options[@]}"}
+  # what it was submitted with, for who edits settings.yml later (lib/login_node/changed.sh)
+  session_settings | sed 's/^/# settings.yml: /'
   show_command exec "$FOLDER/jupyterlab.sh"
 }
 

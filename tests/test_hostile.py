@@ -143,8 +143,8 @@ WELL = {
     ("logs", "b.ipynb"): said("1|batch_job|70|b.ipynb") + b"one line\n" + said("1|logged|70"),
     ("stop",): said("1|found|77", f"2|record|{ADDRESS}|1764003600|1764000000", "3|stopped|77"),
     ("url",): said("1|found|77", f"2|record|{ADDRESS}|1764003600|1764000000"),
-    ("logs",): said() + b"one line\na tab\there\n" + said("1|logged|/home/alice/lab-77.log"),
-    ("logs", "--follow"): said() + b"one line\n",
+    ("logs",): said("1|found|77") + b"one line\na tab\there\n" + said("2|logged|77"),
+    ("logs", "--follow"): said("1|found|77") + b"one line\n" + said("3|" + STATE.format("TIMEOUT"), "4|logged|"),
     ("submit", "NOTEBOOK"): said("1|folder|same") + b"submitted\n" + said("1|done"),
     ("open",): said(
         *["1|folder|same", "1|submitted|77", "2|" + STATE.format("PENDING"), "2|trouble|slurm_load_jobs error"],
@@ -205,8 +205,8 @@ def test_a_fake_login_node_that_says_what_it_should_is_understood(laptop, words)
     done = laptop.run(words, WELL[words])
     is_harmless(done.out, done.error, done.status)
     assert "cannot be understood" not in done.out + done.error
-    # a job that has failed, and a log that is followed until the channel ends
-    assert done.status == (words in [("attach",), ("logs", "--follow")]), done.out + done.error
+    # of a job that has failed
+    assert done.status == (words == ("attach",)), done.out + done.error
 
 
 @pytest.mark.parametrize("words", WELL, ids=" ".join)
@@ -304,51 +304,6 @@ def test_a_session_is_stopped_whatever_its_address_is(laptop):
     done = laptop.run(("stop",), WELL[("stop",)].replace(b"token=0123abcd", b"token=a b"))
     assert (done.status, done.out) == (0, "The session lab has been stopped (job 77).\n")
     assert done.error.startswith("lab: “http://node1.int.example:8888/lab?token=...” is not the address of a session; ")
-
-
-def test_slurm_is_asked_now_and_then_although_the_server_proves_itself(laptop, monkeypatch):
-    monkeypatch.setattr(laptop.lab.open.LIMITS, "JOB_LOOK", 1)
-    answers = [line.decode() for line in WELL[("attach",)].splitlines()]
-    script = """
-        printf '%s\n' "$0" "$1"
-        while IFS=$'\t' read -r number request _; do
-            case $request in
-                find) echo "$2" ;;
-                follow) echo "$3" ;;
-                ping) printf 'passerelle\t%s\talive\n' "$number" ;;
-                state) printf 'passerelle\t%s\t%s\n' "$number" "${4#*$'\t'*$'\t'}" ;;
-            esac
-        done"""
-    done = laptop.run(("attach",), command=["bash", "-c", script, *answers])
-    assert (done.status, done.error) == (1, "lab: Job 77 has ended: FAILED. See why with: ./lab logs lab\n")
-
-
-@pytest.mark.parametrize(
-    ("reason", "in_vain"),
-    [
-        ("QOSMaxCpuPerUserLimit", False),
-        ("QOSMaxMemoryPerNode", True),
-        ("AssocMaxWallDurationPerJobLimit", True),
-        ("AssocMaxJobsLimit", False),
-        ("QOSMaxJobsPerUserLimit", False),
-        ("QOSMaxSubmitJobPerUserLimit", False),
-        ("InvalidAccount", True),
-        ("Priority", False),
-    ],
-)
-def test_a_job_that_waits_for_others_does_not_wait_in_vain(laptop, reason, in_vain):
-    opening = object.__new__(laptop.lab.open.Opening)
-    opening.reason = reason
-    assert opening._waits_in_vain() == in_vain
-
-
-def test_what_is_said_of_a_job_that_is_kept_is_what_slurm_says_of_it(laptop, capsys):
-    opening = object.__new__(laptop.lab.open.Opening)
-    opening.session, opening.name, opening.job = None, "lab", "77"
-    for state, words in (("", "queue"), ("PENDING", "queue"), ("CONFIGURING", "goes on"), ("RUNNING", "goes on")):
-        opening.state = state
-        opening._say_kept()
-        assert words in capsys.readouterr().out
 
 
 def test_what_comes_is_read_only_as_far_as_it_is_wanted(laptop):
@@ -609,7 +564,7 @@ def test_the_words_of_a_job_are_shown_as_text(hostile, student, slurm):
     process.send_signal(signal.SIGINT)
     assert process.wait() == 0
     is_harmless(process.output, "", 0)
-    assert process.output.splitlines()[-1].startswith("The job keeps its place in the queue.")
+    assert process.output.splitlines()[-1].startswith("Job 77 keeps its place in the queue, ")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -648,16 +603,14 @@ def test_a_log_is_shown_as_text_and_answers_nothing(hostile, student, how):
     copy = "mkdir -p .local/state/passerelle/logs && cp hostile/said .local/state/passerelle/logs/lab-7.log"
     hostile.cluster.run("login", "student", "bash", "-c", copy, check=True)
     process = hostile.lab("logs", *how, tty=False)
-    process.wait_for("passerelle 1    found\n")
-    if how:
-        process.send_signal(signal.SIGINT)
-    assert process.wait() == (130 if how else 0)
+    assert process.wait() == 0
     shown = process.output.replace("\n\n", "\n")
     assert shown == (
         rf"token=... {SHOWN}"
         "\n"
         r"progress        50 %\x0dprogress        100 %"
         "\npasserelle 1    logged  x\npasserelle 1    found\n"
+        "lab: This is the log of job 7: the session lab that it was has ended.\n"
     )
 
 

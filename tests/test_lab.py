@@ -288,21 +288,26 @@ def test_4_a_job_that_fails_at_its_start(lab):
         lab.on_login("mv ~/away ~/jupyter_py3")
 
 
-def test_4_a_drained_node_ends_the_wait_and_the_job_keeps_its_place(lab):
-    lab.cluster.run(
-        "login", "root", "scontrol", "update", "NodeName=node1,node2", "State=DRAIN", "Reason=test", check=True
-    )
+@pytest.mark.parametrize("state", ["DRAIN", "DOWN"])
+def test_4_nodes_that_are_out_of_service_are_awaited_and_come_back(lab, state):
+    nodes = ["scontrol", "update", "NodeName=node1,node2", "Reason=test"]
+    lab.cluster.run("login", "root", *nodes, f"State={state}", check=True)
     process = lab.lab("open", "--no-browser")
-    process.wait_for(
-        r"lab: Job \d+ cannot start: (ReqNodeNotAvail|Nodes required).*It is still queued; ./lab open --name=lab waits "
-        r"anyway, ./lab stop lab cancels it\.",
-    )
+    process.wait_for(r"Job \d+ waits in the queue\. Ctrl-C ends the waiting and leaves the job there; ")
+    process.wait_for(r"job \d+ is PENDING; expected start: .* \((ReqNodeNotAvail|Nodes required|Resources)")
+    lab.cluster.run("login", "root", *nodes, "State=RESUME", check=True)
+    process.wait_for(LOCAL)
+
+
+def test_4_a_job_on_hold_ends_the_wait_with_how_to_release_it(lab):
+    process = lab.lab("open", "--no-browser", "--hold")
+    job = process.wait_for(
+        r"lab: Job (\d+) is on hold \(JobHeldUser\) and starts only when you release it, on the login node: scontrol release "
+        r"\1\. Then wait for it with ./lab open --name=lab, or cancel it with ./lab stop lab",
+    )[1]
     assert process.wait() == 1
-    assert "PENDING" in lab.jobs()
-    # once more, and it waits
+    assert lab.on_login(f"scontrol release {job}").returncode == 0
     process = lab.lab("open", "--no-browser")
-    process.wait_for("is already there")
-    lab.cluster.run("login", "root", "scontrol", "update", "NodeName=node1,node2", "State=RESUME", check=True)
     process.wait_for(LOCAL)
 
 
@@ -328,16 +333,24 @@ def test_6_ctrl_c_keeps_the_session_unless_told_to_stop_it(lab):
     asked = process.wait_for(r"The session can run until (.*)\. \[k\]eep it \(default\), or \[s\]top it\? ")
     assert 50 <= moments.minutes_until(asked[1]) <= 60
     process.type("\r")
-    process.wait_for("The session goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab")
+    process.wait_for(
+        rf"The session lab \(job {job.split()[0]}\) goes on without this window\. To return: ./lab attach lab\. "
+        "To stop it: ./lab stop lab"
+    )
     assert process.wait() == 0
     assert lab.jobs() == job
     assert answers(lab, address) == "000"  # the tunnel is closed
+    # what is edited meanwhile, in a folder that both sides are known to have had
+    assert lab.run_lab("sync").returncode == 0
+    edit = "sed -i 's/^hours: .*/hours: 2/' settings.yml"
+    lab.cluster.run("laptop", "alice", "bash", "-c", f"cd lab && {edit}", check=True)
     process, again = lab.open_session()
     assert again == address
+    assert "\nlab: settings.yml has changed since the session lab was submitted (hours): " in process.output
     assert f"The session lab is already there (job {job.split()[0]})." in process.output
     process.type("\x03")
     # this lab has not submitted it, so it does not even ask
-    process.wait_for("The session goes on without this window")
+    process.wait_for("goes on without this window")
     assert process.wait() == 0
     assert lab.jobs() == job
 
@@ -365,7 +378,9 @@ def test_6_ctrl_c_while_pending_withdraws_the_job_or_leaves_it_in_the_queue(lab)
         r"The job has not started yet\. \[k\]eep it in the queue \(default\), or \[s\]top waiting and cancel it\? "
     )
     process.type("\x03")  # once more is no answer
-    process.wait_for("The job keeps its place in the queue. To return: ./lab open --name=lab")
+    process.wait_for(
+        r"Job \d+ keeps its place in the queue, and starts when its turn comes\. To return: ./lab open --name=lab"
+    )
     assert process.wait() == 0
     assert "PENDING" in lab.jobs()
     job = lab.jobs().split()[0]
@@ -421,9 +436,11 @@ def test_7_two_sessions_with_two_names_on_two_laptops(lab):
     assert answers(lab, address) == "200"
     assert len(lab.jobs().splitlines()) == 2
     done = lab.run_lab("stop", "second")
-    assert (done.returncode, done.stderr) == (
-        1,
-        "lab: You have no session called second; ./lab status lists those you have.\n",
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"lab: No session second is waiting or running\. The last one \(job \d+, {moments.SAID}\) has ended: CANCELLED by "
+        r"\d+\. It was cancelled; start it again with: ./lab open --name=second\n",
+        done.stderr,
     )
 
 
@@ -595,7 +612,7 @@ def test_a_lab_that_is_killed_in_any_phase_leaves_what_the_next_one_can_go_on_wi
         if states:
             assert "has been stopped (job" in done.stdout
         else:
-            assert done.stderr == "lab: You have no session called lab; ./lab status lists those you have.\n"
+            assert re.match("lab: (You have no session called lab; |No session lab is waiting or running)", done.stderr)
     login_side_has_gone(lab)
     assert lab.jobs() == ""
 

@@ -51,8 +51,9 @@ def fails(step, words):
 
 
 def lines_of(done):
-    """Return the lines, without those that say that a step takes its time."""
-    return [line for line in done.stdout.splitlines() if not re.match(r"\d+:\d\d ", line)]
+    """Return the lines, without those that say that a step takes its time, and how a session of an earlier test ended."""
+    lines = [line for line in done.stdout.splitlines() if not re.match(r"\d+:\d\d ", line)]
+    return [NO_SESSION if line.startswith("--     session      No session lab is waiting") else line for line in lines]
 
 
 def on_both_sides(life, command):
@@ -111,7 +112,7 @@ def test_11_all_is_well_and_a_code_is_typed_once(idle, other_folder, built):
     process.wait_for(r"option \(1-1\): ")
     process.type(idle.totp() + "\r")
     process.wait_for(r"^ok     connection   logged in to student@mfa\.vcluster\.example$")
-    process.wait_for(f"{NO_SESSION}$")
+    process.wait_for("^--     session      (none is called lab|No session lab is waiting)")
     assert process.wait() == 0
     assert idle.auth_count("student") - before == 1
     again = life.run_lab("check")
@@ -473,6 +474,14 @@ def test_11_a_session_that_waits_is_no_failure(lab):
     done = lab.run_lab("check")
     waits = f"--     session      lab (job {job}) is PENDING: JobHeldUser; expected start: unknown"
     assert (done.returncode, lines_of(done)) == (0, [*well_until("session"), waits])
+    lab.on_login(f"scancel {job}")
+    done = lab.run_lab("check")
+    assert re.fullmatch(
+        rf"--     session      No session lab is waiting or running\. The last one \(job {job}, {moments.SAID}\) has ended: "
+        r"CANCELLED by \d+\. It was cancelled; start it again with: ./lab open --name=lab",
+        done.stdout.splitlines()[-1],
+    )
+    assert done.returncode == 0
 
 
 def submitted(lab, *options):

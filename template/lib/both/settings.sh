@@ -29,6 +29,14 @@ load_settings() {
   check_settings
 }
 
+# session_settings: prints as "name: value" what of settings.yml a session depends on
+session_settings() {
+  local name
+  for name in "${!SETTING_@}"; do
+    [[ " $RULE_personal language project_name " == *" ${name#SETTING_} "* ]] || printf '%s: %s\n' "${name#SETTING_}" "${!name}"
+  done
+}
+
 # need_settings: every name that has a rule is set, but for what is personal and what the cluster's facts already say
 need_settings() {
   local name answer fact

@@ -5,7 +5,7 @@
 exec 2>&1 8>&1
 # for this bash alone: a comma in LANG's numbers is none of "read -t"
 LC_ALL=C
-CHILD="" JOB="" UP="" NUMBER=0
+CHILD="" JOB="" UP="" STOPPED="" NUMBER=0
 
 # tell KIND WORD...: answers the request that is being served; what Slurm says may have a tab or a new line in it. Whatever
 # has printed before may have left its line open.
@@ -20,8 +20,8 @@ attend() {
   local line="" more status request patience=0.1
   while true; do
     status=0
-    read -r -t "$patience" more || status=$?
-    # what a time-out cut off comes with the next reading
+    # what a time-out cut off comes with the next reading, and may end with a tab
+    IFS= read -r -t "$patience" more || status=$?
     line+=$more
     if ((status == 0)); then
       IFS=$'\t' read -r -a request <<<"$line"
@@ -46,7 +46,7 @@ serve() {
   NUMBER=$1
   case $2 in
     # Slurm may take its time, and the sign of life must not wait for it
-    find | list | node | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
+    find | last | list | node | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
     *) "answer_$2" "${@:3}" ;;
   esac
 }
@@ -64,22 +64,27 @@ answer_ping() { tell alive; }
 # look: one look at the job that is followed; ten times a second at first, so without another process
 look() {
   local NUMBER=$FOLLOW
-  record_of "$JOB"
-  if [[ $RECORD ]]; then
-    [[ $UP ]] || answer_record "$JOB" up
-    UP=yes
-  elif [[ $UP ]] || ((SECONDS >= NEXT)); then
-    # ever more seldom, and no more once the server is up: that is seen from the session's own record
-    answer_state "$JOB" </dev/null &
-    PAUSE=$((PAUSE * 2 > LONGEST_PAUSE ? LONGEST_PAUSE : PAUSE * 2))
-    [[ ! $UP ]] || PAUSE=$FIRST_QUERY
-    UP="" NEXT=$((SECONDS + PAUSE))
+  if [[ ! $STOPPED && -e $HOME/$STATE_IN_HOME/stopped/$JOB ]]; then
+    # another lab has cancelled it: Slurm says soon how it has ended
+    STOPPED=yes PAUSE=1 NEXT=$SECONDS
   fi
+  record_of "$JOB"
+  if [[ $RECORD && ! $UP ]]; then
+    answer_record "$JOB" up
+    UP=yes NEXT=$((SECONDS + JOB_LOOK))
+  elif [[ $UP && ! $RECORD ]]; then
+    UP="" PAUSE=1 NEXT=$SECONDS
+  fi
+  ((SECONDS >= NEXT)) || return 0
+  answer_state "$JOB" </dev/null &
+  # ever more seldom, and hardly any more once the server is up: that is seen from the session's own record
+  PAUSE=$((PAUSE * 2 > LONGEST_PAUSE ? LONGEST_PAUSE : PAUSE * 2))
+  [[ $UP && ! $STOPPED ]] && NEXT=$((SECONDS + JOB_LOOK)) || NEXT=$((SECONDS + PAUSE))
 }
 
 # answer_follow JOB: from now on tells when the server is up, and what Slurm says until then
 answer_follow() {
-  JOB=$1 UP="" SINCE=$SECONDS FOLLOW=$NUMBER PAUSE=$FIRST_QUERY
+  JOB=$1 UP="" STOPPED="" SINCE=$SECONDS FOLLOW=$NUMBER PAUSE=$FIRST_QUERY
   NEXT=$((SECONDS + PAUSE))
   look
 }

@@ -126,6 +126,8 @@ open_session() {
   ! command -v flock >/dev/null || flock --wait "$SUBMISSION" 7
   job=$(job_called "$name") || return
   if [[ $job ]]; then
+    # a word for the user alone: where it cannot be had, there is none
+    tell changed "$(timeout --kill-after="$SSH_ANSWER" "$SLURM_ANSWER" "$BASH" -p "$FOLDER/lib/login_node/changed.sh" "$job" 2>/dev/null)"
     tell found "$job"
   elif answer=$(PASSERELLE_REQUEST=$NUMBER "$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && [[ $answer =~ ^Submitted\ batch\ job\ ([0-9]+) ]]; then
     tell submitted "${BASH_REMATCH[1]}"
@@ -174,18 +176,37 @@ record_of() {
 
 # answer_state JOB: one query; tells state, reason, (expected) start, node, and what Slurm wrote about its memory
 answer_state() {
-  local answer state reason start node
+  local answer state reason start node ended
   answer=$(slurm squeue --noheader --jobs="$1" --states=all --format='%T|%r|%S|%N' 2>&1)
   if [[ $answer == *"Invalid job id"* || ! $answer ]]; then
     # it ended longer ago than squeue remembers; just after submission this is empty, too, which means nothing
-    state=$(slurm sacct --noheader --parsable2 --allocations --jobs="$1" --format=State)
+    state=$(accounted_state "$1")
     [[ ! $state ]] || tell state "${state%% *}" "$state" "" "" ""
   elif [[ $answer == *"|"*"|"* ]]; then
     IFS='|' read -r state reason start node <<<"$answer"
+    if [[ $state == COMPLETING ]]; then
+      # it is over, and how is known already, though its processes may take half a minute to end
+      ended=$(accounted_state "$1")
+      [[ ! $ended || $ended == RUNNING ]] || state=${ended%% *}
+      [[ $reason != None || $state == COMPLETING ]] || reason=$ended
+    fi
     tell state "$state" "$reason" "$start" "$node" "$(memory_words "$1" "$state")"
   else
     tell trouble "$answer"
   fi
+}
+
+# accounted_state JOB: prints its state as Slurm's accounts have it, which may be "CANCELLED by 1001"
+accounted_state() { slurm sacct --noheader --parsable2 --allocations --jobs="$1" --format=State 2>/dev/null; }
+
+# answer_last NAME: tells the session of that name that ended last, as Slurm's accounts have it: its job, state, all that
+# they say of it, its end, and what Slurm wrote about its memory; a number is the job of one that was started by hand
+answer_last() {
+  local job state end select=--name=$SESSION_PREFIX$1
+  [[ ! $1 =~ ^[0-9]+$ ]] || select=--jobs=$1
+  IFS='|' read -r job state end <<<"$(slurm sacct --noheader --parsable2 --allocations "$select" --starttime="now-${LOG_DAYS}days" \
+    --format=JobID,State,End 2>/dev/null | tail -n 1)"
+  tell last "$job" "${state%% *}" "$state" "$end" "$([[ ! $job ]] || memory_words "$job" "${state%% *}")"
 }
 
 # memory_words JOB STATE: prints what Slurm wrote into a killed job's log about its memory; not every cluster has a state
@@ -289,6 +310,8 @@ answer_stop() {
   if [[ ! $words || ($'\n'$words$'\n' != *$'\n'"$SESSION_PREFIX$2"$'\n'* && $1 != "$2") ]]; then
     tell stopped ""
   elif words=$(slurm scancel "$1" 2>&1); then
+    # other labs ask Slurm now, and not only when it is time to (look in attend.sh)
+    (umask 077 && mkdir -p "$HOME/$STATE_IN_HOME/stopped" && cd "$HOME/$STATE_IN_HOME/stopped" && : >"$1" && find . -type f -mtime +1 -delete)
     tell stopped "$1"
   else
     tell trouble "$words"
@@ -304,22 +327,59 @@ answer_record() {
   tell "${2:-record}" "${lines[0]:-}" "${lines[1]:-}" "$(now)"
 }
 
-# answer_log NAME [follow]: shows what the newest session of that name has printed, without its token
+# answer_log NAME JOB [follow]: shows what that job has printed, without its token; JOB is empty for the newest log of that
+# name. What is followed may have to begin, and goes on until lab asks for its end.
 answer_log() {
   local log newest=""
-  find_state "logs/$1-*.log"
-  for log in "${FOUND[@]}"; do
-    if [[ ${log##*/} =~ ^"$1"-[0-9]+[.]log$ && (! $newest || $log -nt $newest) ]]; then newest=$log; fi
-  done
-  if [[ $newest ]]; then
-    begin show_log "$newest" ${2:+-f}
-    [[ ${2:-} ]] || wait "$CHILD"
+  if [[ $2 ]]; then
+    find_log "$2"
+    newest=$LOG
+  else
+    find_state "logs/$1-*.log" "logs/*-$1.log"
+    for log in "${FOUND[@]}"; do
+      if [[ ${log##*/} =~ ^("$1"-[0-9]+|[^/]*-"$1")[.]log$ && (! $newest || $log -nt $newest) ]]; then newest=$log; fi
+    done
   fi
-  tell logged "$newest"
+  if [[ ${3:-} ]]; then
+    # tail goes on for as long as this process lives, and shows the rest after that
+    sleep infinity >/dev/null 2>&1 8>&- &
+    FOLLOWED=$!
+    begin follow_log "$2"
+    return
+  fi
+  if [[ $newest ]]; then
+    begin show_log "$newest"
+    wait "$CHILD"
+  fi
+  log=${newest##*-}
+  tell logged "${log%.log}"
+}
+follow_log() {
+  until
+    find_log "$1"
+    [[ $LOG ]]
+  do
+    kill -0 "$FOLLOWED" 2>/dev/null || return 0
+    sleep 1
+  done
+  show_log "$LOG" -f --pid="$FOLLOWED"
 }
 show_log() {
   # nor is anything in it an answer
   tail -n +1 "${@:2}" "$1" | sed -u 's/token=[A-Za-z0-9._-]*/token=.../g; s/^passerelle\t/passerelle /'
+}
+
+# answer_log_end: shows the rest of the log that is followed
+answer_log_end() {
+  kill "$FOLLOWED" 2>/dev/null
+  wait "$CHILD"
+  tell logged ""
+}
+
+# find_log JOB: sets LOG to the path of what it has printed
+find_log() {
+  find_state "logs/*-$1.log"
+  LOG=${FOUND[0]:-}
 }
 
 # answer_submit FOLDER SUM NOTEBOOK OPTION...: a notebook as a batch job

@@ -36,6 +36,10 @@ SHAPES = {
     "found": [f"(?:{JOB})?"],
     # what of the environment is built; nothing when it is ready
     "building": [TEXT],
+    # the settings that have changed since
+    "changed": ["[a-z_ ]*"],
+    # job, state, all that Slurm's accounts say of it, end, what Slurm wrote about the memory
+    "last": [f"(?:{JOB})?", "[A-Z_]*", TEXT, A_TIME, TEXT],
     "withdrawn": [f"(?:{JOB})?"],
     "failed": [r"[a-z_]+\.sh"],
     "done": [],
@@ -54,7 +58,7 @@ SHAPES = {
     "batch_job": [f"(?:{JOB})?", TEXT],
     "end": [],
     "stopped": [f"(?:{JOB})?"],
-    "logged": [TEXT],
+    "logged": [f"(?:{JOB})?"],
     # step, exit status, what is found or wrong
     "step": ["[a-z]+", "[0-9]{1,3}", REST],
     "node": [TEXT],
@@ -68,8 +72,9 @@ ANSWERS = {
     "sums": ("sum", "summed"),
     "prepare": ("prepared",),
     "aside": ("aside",),
-    "open": ("folder", "building", "submitted", "found", "failed", "trouble"),
+    "open": ("folder", "changed", "building", "submitted", "found", "failed", "trouble"),
     "find": ("found", "trouble"),
+    "last": ("last",),
     "withdraw": ("withdrawn", "trouble"),
     "follow": ("up", "state", "trouble"),
     "state": ("state", "trouble"),
@@ -79,6 +84,7 @@ ANSWERS = {
     "log": ("logged",),
     "batch": ("batch_job",),
     "output": ("batch_job", "logged"),
+    "log_end": ("logged",),
     "submit": ("folder", "done", "failed"),
     "check": ("folder", "step"),
     "node": ("node",),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from .messages import FOLDER, MISUSE, Trouble, message, say, show_help
+from .messages import FOLDER, MISUSE, Trouble, report, say, show_help
 
 
 def main(arguments):
@@ -18,19 +18,8 @@ def main(arguments):
             stream.reconfigure(errors="replace")
     try:
         return run(arguments)
-    except Trouble as trouble:
-        print(f"lab: {trouble}", file=sys.stderr)
-        return trouble.status
-    except BrokenPipeError:
-        # whoever read what is printed has gone (lab logs | head); Python is not to complain at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        print(f"lab: {message('os_error', words=error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print()
-        return 130
+    except (Trouble, OSError, KeyboardInterrupt) as error:
+        return report(error)
 
 
 def run(arguments):

@@ -99,6 +99,22 @@ def warn(key, **values):
     print(f"lab: {message(key, **values)}", file=sys.stderr, flush=True)
 
 
+def report(error):
+    """Say in one line what ends a command: a Trouble, an OSError or a Ctrl-C; return the exit status."""
+    clear_bottom()
+    # the terminal may have been closed
+    with contextlib.suppress(OSError):
+        if isinstance(error, BrokenPipeError):
+            # whoever read what is printed has gone (lab logs | head); Python is not to complain at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        elif isinstance(error, KeyboardInterrupt):
+            print(flush=True)
+        else:
+            words = error if isinstance(error, Trouble) else message("os_error", words=error)
+            print(f"lab: {words}", file=sys.stderr, flush=True)
+    return 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "status", 1)
+
+
 def answered(key, word, **values):
     """Ask a question at the terminal; return whether the answer is that word, or how it begins.
 

@@ -7,26 +7,31 @@ import time
 from . import browser
 from .channel import Interrupted, Lost
 from .limits import LIMITS
-from .messages import Trouble, answered, message, say, warn
+from .messages import Trouble, answered, message, report, say, warn
 from .paths import sum_of_folder
-from .session import Session, find_job, stop_job
+from .session import ENDED, Session, find_job, how_it_ended, stop_job
 from .sync import Sync
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes
 
-ENDED = (
-    "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
-    "REVOKED",
-)  # fmt: skip
-"""Slurm's states of a job that is over (https://slurm.schedmd.com/squeue.html, job state codes)."""
-HOPELESS = (
-    "ReqNodeNotAvail", "Nodes required", "Partition", "BadConstraints", "InvalidAccount", "InvalidQOS",
-    "AccountNotAllowed", "QOSNotAllowed", "DependencyNeverSatisfied", "JobHeld", "launch failed",
-)  # fmt: skip
-"""How the reasons begin for which a pending job waits in vain, or nobody knows how long
-(https://slurm.schedmd.com/job_reason_codes.html)."""
-TOO_MUCH = re.compile("(QOS|Assoc)Max.*Per(Job|Node)")
-"""Limits that this job alone exceeds; all others wait for other jobs to end."""
+IN_VAIN = re.compile(
+    # this job asks for more than one job may have, or for less: other limits wait for other jobs to end
+    "(QOS|Assoc)Max.*Per(Job|Node)|QOSMin|MaxMemPerLimit|PartitionTimeLimit"
+    # its account or QOS may not run it
+    "|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|Job's (account|QOS) not|uid [0-9]+ not in group"
+    # what it needs is gone, or never was
+    "|BadConstraints|DependencyNeverSatisfied|Reservation(Deleted|Invalid)|Reservation .* (was deleted|is invalid)"
+    # an administrator keeps it back
+    "|JobHeldAdmin"
+)
+"""How the reasons begin for which a pending job never starts unless somebody changes it, or what its account may do.
+
+With all others it may start by itself: nodes come back, reservations end, licences are returned, partitions are opened
+(https://slurm.schedmd.com/job_reason_codes.html; where squeue shows a sentence in place of a code, that is from
+src/slurmctld of Slurm 22.05 to 24.11).
+"""
+HELD = re.compile("JobHeldUser|JobHoldMaxRequeue|(launch|job) .*requeued (held|in .*)")
+"""The same where the user alone can let it go."""
 
 
 def open_session(settings, channel, taken):
@@ -41,6 +46,10 @@ def attach(settings, channel, taken):
     return opening.run(opening.find, "no-browser" not in taken)
 
 
+SAY_WHAT_BECOMES_OF_IT = ("job_ended", "pending_in_vain", "pending_held", "perhaps_running")
+"""The troubles after which nothing more is to be said of the job."""
+
+
 class Opening:
     """One session that is opened, or attached to, and then watched."""
 
@@ -51,23 +60,30 @@ class Opening:
         self.job, self.mine, self.session, self.tunnel = None, False, None, None
         # what of the environment is being built
         self.building = ""
+        # whether the login node may have submitted it without saying so
+        self.begun = False
+        # the settings that were others when the job that was found was submitted
+        self.changed = ""
         # Slurm's words: state, reason, start
         self.state, self.reason, self.start = "", "", ""
 
     def run(self, find, browse):
         """Find the job, lead a local port to its server, open the browser, stay; return the exit status."""
         try:
-            find()
-            self._wait_for_server()
-            self._reach(browse)
-            return self._stay()
-        except Interrupted:
-            return self._keep_or_stop()
-        except Trouble as trouble:
-            # what was submitted goes on; these say so themselves, or that it does not
-            if self.job and trouble.key not in ("job_ended", "pending_in_vain"):
-                self._say_kept()
-            raise
+            try:
+                find()
+                self._wait_for_server()
+                self._reach(browse)
+                return self._stay()
+            except Interrupted:
+                return self._keep_or_stop()
+        except (Trouble, OSError, KeyboardInterrupt) as trouble:
+            if getattr(trouble, "key", "") in SAY_WHAT_BECOMES_OF_IT or not (self.job or self.begun):
+                raise
+            status = report(trouble)
+            # what was submitted goes on, and that is said last
+            self._say_what_is_left(warn if isinstance(trouble, BrokenPipeError) else say)
+            return status
         finally:
             self.waiting.done()
             browser.forget()
@@ -84,6 +100,8 @@ class Opening:
         say("session_submitted" if self.mine else "session_found", name=self.name, job=self.job)
         if options and not self.mine:
             warn("options_not_used", options=" ".join(options), name=self.name)
+        if self.changed:
+            warn("settings_for_the_next", names=self.changed.replace(" ", ", "), name=self.name)
 
     def _ask_for_job(self, options):
         """Return whether there is a job now; there is none where the folder there is not this one."""
@@ -91,17 +109,28 @@ class Opening:
         answers = self.channel.call(
             "open", folder, sum_of_folder(), self.name, *options, show=self._show_submission, again=True
         )
-        for kind, word in answers:
-            if kind == "building":
-                self.building = word
-                self._show_submission()
-            if kind == "folder" and word == "other":
-                raise Trouble("other_folder", folder=self.settings.project, login=self.login)
-            if kind == "folder" and word != "same":
-                return False
-            if kind in ("submitted", "found"):
-                self.job, self.mine = word, kind == "submitted"
-                return True
+        self.begun, same = True, False
+        try:
+            for kind, word in answers:
+                if kind == "folder" and word == "other":
+                    raise Trouble("other_folder", folder=self.settings.project, login=self.login)
+                if kind == "folder" and word != "same":
+                    self.begun = False
+                    return False
+                if kind == "folder":
+                    same = True
+                elif kind == "changed":
+                    self.changed = word
+                elif kind == "building":
+                    self.building = word
+                    self._show_submission()
+                else:
+                    self.job, self.mine = word, kind == "submitted"
+                    return True
+        except Trouble as trouble:
+            # nothing is submitted before that, nor where Slurm was not reached or has refused
+            self.begun = same and trouble.key not in ("slurm_says", "script_failed")
+            raise
 
     def _show_submission(self):
         """Show what the submission is waiting for."""
@@ -118,22 +147,28 @@ class Opening:
         """Wait until the session's record is there; raises Trouble as soon as Slurm says that it will not be."""
         for kind, *words in self.channel.call("follow", self.job, show=self._show_state, again=True, warns=True):
             if kind == "up":
+                self.state = "RUNNING"
                 self.session = Session(self.job, self.name, *words)
                 return
             if kind == "state":
+                pending = self.state == "PENDING"
                 self._hear(words)
-                if self.state == "PENDING" and self._waits_in_vain() and self.mine:
-                    raise Trouble("pending_in_vain", job=self.job, reason=self.reason, name=self.name)
+                if self.state == "PENDING":
+                    self._look_at_reason()
+                    if not pending:
+                        say("waiting_can_be_left", job=self.job, name=self.name)
 
-    def _waits_in_vain(self):
-        """Return whether what Slurm says of the job means that it will not start."""
-        return self.reason.startswith(HOPELESS) or bool(TOO_MUCH.match(self.reason))
+    def _look_at_reason(self):
+        """Raise Trouble where the job that this lab has submitted will not start by itself."""
+        if self.mine and (HELD.match(self.reason) or IN_VAIN.match(self.reason)):
+            key = "pending_held" if HELD.match(self.reason) else "pending_in_vain"
+            raise Trouble(key, job=self.job, reason=self.reason, name=self.name)
 
     def _hear(self, words):
         """Keep what Slurm says of the job; raises Trouble when it is over."""
         self.state, self.reason, self.start, _, memory = words
         if self.state in ENDED:
-            raise Ended(self.job, self.name, self.state, memory or self.reason, memory)
+            raise Ended(self.job, self.name, self.state, self.reason, memory)
 
     def _show_state(self):
         """Show what is awaited and what Slurm says of it."""
@@ -151,7 +186,11 @@ class Opening:
         """Open the tunnel, prove it, open the browser."""
         self.waiting.restart()
         self.tunnel = tunnel_to(self.session, self.channel, self.settings)
-        self.tunnel.lead()
+        try:
+            self.tunnel.lead()
+        except Trouble:
+            self._ask_slurm()
+            raise
         end, node = self.session.end, self.session.node
         if self.channel.connection.here:
             say("session_here", name=self.name, node=node, end=end)
@@ -166,31 +205,30 @@ class Opening:
         left = self.session.left
         warnings = (LIMITS.LONG_WARNING_MINUTES, LIMITS.SHORT_WARNING_MINUTES)
         to_come = [minutes for minutes in warnings if left is not None and left > minutes * 60]
-        look, failures = time.monotonic() + LIMITS.PAGE_LOOK, 0
-        ask = time.monotonic() + LIMITS.JOB_LOOK
+        look, failures, heard = time.monotonic() + LIMITS.PAGE_LOOK, 0, True
         while True:
             try:
                 kind, *words = self.channel.next() or [None]
+                heard = heard or kind in ("state", "trouble")
                 if kind == "state":
                     self._hear(words)
                 elif kind == "up":
                     self.session.limit(*words[1:])
-                # whatever the server proves, Slurm knows whether its job is over
-                if time.monotonic() >= ask:
-                    ask = time.monotonic() + LIMITS.JOB_LOOK
-                    self.channel.request("state", self.job)
                 # not while the connection is silent: that is another trouble
                 if time.monotonic() >= look and not self.channel.silence:
                     failures = 0 if self.tunnel.proved() else failures + 1
                     if failures == 1:
                         # the second look comes when that is answered
                         self.channel.ask_for_life()
-                    elif failures > 1:
+                        self.channel.request("state", self.job)
+                        heard = False
+                    elif failures > 1 and heard:
                         self._look_after()
                     # a second look at once; where nothing helps, Slurm is asked ever less often
                     pause = LIMITS.PAGE_LOOK if not failures else 1 if failures == 1 else 5 * 2 ** min(failures - 2, 4)
                     look = time.monotonic() + min(pause, LIMITS.LONGEST_PAUSE)
             except Lost:
+                heard = True
                 self._come_back()
             except Ended as ended:
                 self.tunnel.close()
@@ -224,11 +262,20 @@ class Opening:
 
     def _look_after(self):
         """Make the tunnel anew after two looks in vain; where that is no help, ask Slurm."""
+        self.waiting.restart()
         try:
             self.tunnel.renew()
         except Trouble as trouble:
             warn(trouble.key, **trouble.values)
             self.channel.request("state", self.job)
+
+    def _ask_slurm(self):
+        """Raise Ended where Slurm says that the job is over: that is why there is no server."""
+        try:
+            words = self.channel.ask("state", "state", self.job, limit=LIMITS.SLURM_ANSWER)
+        except Trouble:
+            return
+        self._hear(words)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -240,12 +287,7 @@ class Opening:
         channel.interrupted = ""
         if not self.job:
             # a submission that is under way is ended; a job that there is nevertheless is not cancelled
-            try:
-                (self.job,) = channel.ask("withdrawn", "withdraw", self.name)
-            except Trouble as trouble:
-                if trouble.key != "slurm_says":
-                    raise
-                raise Trouble("perhaps_submitted", **trouble.values, name=self.name) from None
+            (self.job,) = channel.ask("withdrawn", "withdraw", self.name)
             if not self.job:
                 say("nothing_submitted")
                 return 130
@@ -255,17 +297,18 @@ class Opening:
         if stop:
             stop_job(channel, self.job, self.name, again=True)
         else:
-            self._say_kept()
+            self._say_what_is_left()
         return 0
 
-    def _say_kept(self):
-        """Say that the job goes on, and how to come back to it."""
-        say("kept" if self.has_started else "kept_in_queue", name=self.name, job=self.job)
+    def _say_what_is_left(self, speak=say):
+        """Say that the job goes on, and how to come back to it or to stop it."""
+        key = "kept" if self.has_started else "kept_in_queue" if self.job else "perhaps_submitted"
+        speak(key, name=self.name, job=self.job)
 
     @property
     def has_started(self):
         """Return whether Slurm has started the job, as far as is known."""
-        return self.session is not None or self.state not in ("", "PENDING")
+        return self.state not in ("", "PENDING")
 
     def _wants_to_stop(self):
         """Ask; no answer, and a second Ctrl-C, mean to keep it."""
@@ -285,8 +328,5 @@ class Ended(Trouble):
 
     def __init__(self, job, name, state, reason, memory):
         """memory: what Slurm wrote about the job's memory, if that was it."""
-        hint = message("hint_out_of_memory" if memory else f"hint_{state.lower()}", name=name)
-        # "CANCELLED by 1001" has the state in it; "None" says nothing
-        words = reason if reason.startswith(state) else f"{state} ({reason})" if reason not in ("", "None") else state
-        super().__init__("job_ended", job=job, words=words, hint=hint)
+        super().__init__("job_ended", job=job, **how_it_ended(name, state, reason, memory))
         self.state = "OUT_OF_MEMORY" if memory else state

@@ -3,27 +3,54 @@
 import re
 import time
 
-from .messages import Trouble, say
+from .messages import Trouble, message, report, say
 from .settings import read_rules
 from .waiting import clock_time
+
+ENDED = (
+    "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
+    "REVOKED",
+)  # fmt: skip
+"""Slurm's states of a job that is over (https://slurm.schedmd.com/squeue.html, job state codes)."""
 
 
 def find_job(channel, name, **how):
     """Return the job of the session of that name; raises Trouble when there is none. how: as call takes it."""
     (job,) = channel.ask("found", "find", name, **how)
     if not job:
-        raise Trouble("no_session_called", name=name)
+        raise no_session(name, *channel.ask("last", "last", name, **how))
     return job
 
 
+def no_session(name, job, state, words, end, memory):
+    """Return the Trouble of a session that neither waits nor runs: how the last one of that name ended, if any did.
+
+    state, words, end (seconds since 1970): as Slurm's accounts have them; memory: what Slurm wrote about it
+    """
+    if state not in ENDED:
+        return Trouble("no_session_called", name=name)
+    when = clock_time(end) or message("unknown")
+    return Trouble("session_ended", name=name, job=job, when=when, **how_it_ended(name, state, words, memory))
+
+
+def how_it_ended(name, state, reason, memory):
+    """Return for a message about a job that is over Slurm's words about it, and a hint what to do.
+
+    memory: what Slurm wrote about the job's memory, if that was it
+    """
+    hint = message("hint_out_of_memory" if memory else f"hint_{state.lower()}", name=name)
+    reason = memory or reason
+    # "CANCELLED by 1001" has the state in it; "None" says nothing
+    words = reason if reason.startswith(state) else f"{state} ({reason})" if reason not in ("", "None") else state
+    return {"words": words, "hint": hint}
+
+
 def stop_job(channel, job, name, **how):
-    """Cancel that job of the session, and say what became of it; raises Trouble where Slurm does not say."""
+    """Cancel that job of the session, and say what became of it; raises Trouble where nobody says that it is over."""
     try:
         (stopped,) = channel.ask("stopped", "stop", job, name, **how)
-    except Trouble as trouble:
-        if trouble.key != "slurm_says":
-            raise
-        raise Trouble("perhaps_running", **trouble.values, name=name, job=job) from None
+    except (Trouble, KeyboardInterrupt) as trouble:
+        raise Trouble("perhaps_running", report(trouble), name=name, job=job) from None
     say("session_stopped" if stopped else "session_was_over", name=name, job=job)
 
 

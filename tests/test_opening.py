@@ -1,0 +1,596 @@
+"""What `lab` says of a session from its submission to its end, on a login node whose Slurm is a few files of the test."""
+
+import hmac
+import http.server
+import re
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from cluster.api import PipedProcess, TerminalProcess
+from conftest import PYTHON
+from test_hostile import laptop  # noqa: F401 - a fixture
+
+SLURM = {
+    "squeue": """
+        [[ ! -e hangs ]] || exec sleep 1000
+        if [[ -e refuses ]]; then cat refuses >&2; exit 1; fi
+        case $*/$(<state) in
+            *%T*/nothing) echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1 ;;
+            *%T*) cat state ;;
+            */PENDING* | */RUNNING*) [[ $* == *%j* ]] && echo passerelle-lab || echo 77 ;;
+        esac""",
+    "sacct": """case $* in *JobID*) cat last ;; *) cut -d '|' -f 2 last ;; esac""",
+    "scancel": """
+        [[ ! -e hangs ]] || exec sleep 1000
+        echo '77|CANCELLED by 1000|1764000000' >last
+        echo 'CANCELLED|None|N/A|' >state""",
+    "scontrol": "cat script",
+    "sbatch": "exit 1",
+    "submit_session.sh": """
+        while [[ -e held ]]; do sleep 0.05; done
+        echo 'PENDING|Priority|N/A|' >state
+        echo 'Submitted batch job 77'""",
+}
+"""Slurm's commands: the job 77 is what the file "state" says of it, and was what "last" says."""
+QUEUED = (
+    "Job 77 keeps its place in the queue, and starts when its turn comes. To return: ./lab open --name=lab. "
+    "To cancel it: ./lab stop lab"
+)
+KEPT = "The session lab (job 77) goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab"
+PERHAPS = "Whether the session lab was submitted is not known. See with ./lab status; ./lab stop lab cancels it."
+SUBMITTED = "The session lab has been submitted (job 77)."
+LEAVE = (
+    "Job 77 waits in the queue. Ctrl-C ends the waiting and leaves the job there; ./lab open --name=lab returns to it."
+)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A session's server, as far as lab asks it."""
+
+    token = "0123abcd"
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            nonce = self.path.rpartition("/")[2]
+            proof = hmac.new(self.server.token.encode(), f"passerelle {nonce}".encode(), "sha256").hexdigest()
+            self.wfile.write(f"HTTP/1.0 200 OK\r\n\r\n{proof}".encode())
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.thread = threading.Thread(target=self.serve_forever, args=[0.05], daemon=True)
+        self.thread.start()
+
+    def end(self):
+        self.shutdown()
+        self.server_close()
+
+
+class Node:
+    """A login node: a folder, a home, a Slurm of files in `slurm`, and a server if one is started."""
+
+    def __init__(self, folder, path, environment):
+        self.folder, self.path, self.server, self.started = folder, path, None, []
+        self.slurm, self.home = path / "slurm", path / "home"
+        for where in (self.slurm, self.home, path / "bin"):
+            where.mkdir()
+        for name, text in SLURM.items():
+            script = folder / name if name.endswith(".sh") else path / "bin" / name
+            script.unlink(missing_ok=True)
+            script.write_text(f"#!/bin/bash\ncd {self.slurm}\n{text}\n")
+            script.chmod(0o755)
+        self.say(state="nothing", last="", script="")
+        # so that nobody has to wait for it
+        self.limit(FIRST_QUERY=1, PAGE_LOOK=2)
+        self.environment = {
+            **environment, "HOME": str(self.home), "SSH_CONNECTION": "somebody came by ssh",
+            # /etc/profile does not put the machine's own Slurm in front then
+            "LOADEDMODULES": "x", "PATH": f"{path / 'bin'}:{environment['PATH']}",
+        }  # fmt: skip
+
+    def limit(self, **limits):
+        """Change some of lib/both/limits.sh."""
+        for name, seconds in limits.items():
+            path = self.folder / "lib/both/limits.sh"
+            path.write_text(re.sub(rf"(?m)^{name}=.*", f"{name}={seconds}", path.read_text()))
+
+    def say(self, **files):
+        for name, text in files.items():
+            # in one step, as Slurm does
+            (self.slurm / f".{name}").write_text(f"{text}\n" if text else "")
+            (self.slurm / f".{name}").rename(self.slurm / name)
+
+    def state(self, name):
+        """The path of a record or a log."""
+        path = self.home / ".local/state/passerelle" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def run(self, *words):
+        """Run a command of lab to its end; return the status and all that it says."""
+        process = self.start(*words, tty=False)
+        return process.wait(60), process.output
+
+    def start(self, *words, tty=True):
+        kind = TerminalProcess if tty else PipedProcess
+        process = kind([PYTHON, str(self.folder / "lab"), *words], self.environment)
+        self.started.append(process)
+        return process
+
+    def serve(self, address=None):
+        """The job runs, and its server answers; `address`: what the record says instead."""
+        self.say(state="RUNNING|None|1764000000|node1")
+        self.server = self.server or Server()
+        address = address or f"http://127.0.0.1:{self.server.server_address[1]}/lab?token={Server.token}"
+        end = int(time.time()) + 3600
+        self.state("sessions/.77").write_text(f"{address}\n{end}\n")
+        self.state("sessions/.77").rename(self.state("sessions/77"))
+
+    def end(self, state, record=False):
+        """The job is over, and its server with it; the record stays when it was killed."""
+        if self.server:
+            self.server.end()
+            self.server = None
+        if not record:
+            self.state("sessions/77").unlink(missing_ok=True)
+        self.say(state=f"{state}|None|1764000000|node1", last=f"77|{state}|1764000000")
+
+
+@pytest.fixture
+def node(pristine_folder, environment, tmp_path):
+    folder = Path(shutil.copytree(pristine_folder("vcluster", name="lab"), tmp_path / "lab", symlinks=True))
+    node = Node(folder, tmp_path, environment)
+    yield node
+    for process in node.started:
+        process.stop()
+    if node.server:
+        node.server.end()
+
+
+def last_lines(process, count=1):
+    return process.output.rstrip().splitlines()[-count:]
+
+
+# --- every way out ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("phase", ["queue", "starting", "page"])
+def test_whatever_ends_lab_the_last_line_says_what_goes_on_and_how_to_stop_it(node, phase, name):
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for("has been submitted")
+    if phase == "queue":
+        process.wait_for("waits in the queue")
+    elif phase == "starting":
+        node.say(state="RUNNING|None|1764000000|node1")
+        process.wait_for("job 77 is RUNNING")
+    else:
+        node.serve()
+        process.wait_for("runs on 127.0.0.1 until")
+    process.send_signal(getattr(signal, name))
+    assert process.wait(20) == 0
+    assert last_lines(process) == [QUEUED if phase == "queue" else KEPT]
+
+
+@pytest.mark.parametrize(
+    ("happens", "trouble"),
+    [
+        ("an address that is none", r"lab: “http://a b:1/lab\?token=\.\.\.” is not the address of a session; "),
+        ("another server", r"lab: The server on 127.0.0.1:\d+ does not answer."),
+        ("a garbled answer", "lab: What .* answered cannot be understood: "),
+    ],
+)
+def test_after_a_trouble_the_last_line_says_what_goes_on_and_how_to_stop_it(node, happens, trouble):
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for("has been submitted")
+    if happens == "an address that is none":
+        node.serve("http://a b:1/lab?token=a")
+    elif happens == "another server":
+        node.serve()
+        text = node.state("sessions/77").read_text().replace(Server.token, "ffff")
+        node.state("sessions/77").write_text(text)
+    else:
+        node.say(state="no state|None|N/A|")
+    assert process.wait(30) == 1
+    said, last = last_lines(process, 2)
+    assert re.match(trouble, said), process.output
+    assert last == (QUEUED if happens == "a garbled answer" else KEPT)
+
+
+def test_who_reads_no_more_is_told_on_standard_error(node):
+    # who reads it is content with the first line
+    line = '{ "$@" 2>&3 | head -n 1; } 3>&1'
+    command = ["bash", "-c", line, "-", PYTHON, str(node.folder / "lab"), "open", "--no-browser"]
+    process = PipedProcess(command, node.environment)
+    node.started.append(process)
+    process.wait(30)
+    assert last_lines(process) == [f"lab: {QUEUED}"]
+
+
+def test_a_second_ctrl_c_keeps_the_job_at_the_question_and_while_it_is_being_stopped_says_what_is_not_known(node):
+    process = node.start("open", "--no-browser")
+    process.wait_for("waits in the queue")
+    process.type("\x03")
+    process.wait_for("cancel it")
+    process.type("\x03")
+    assert process.wait(20) == 0
+    assert last_lines(process) == [QUEUED]
+    node.say(state="nothing")
+    process = node.start("open", "--no-browser")
+    process.wait_for("waits in the queue")
+    node.say(hangs="")
+    process.type("\x03")
+    process.wait_for("cancel it")
+    process.type("s\r")
+    process.wait_for("waiting for ")
+    process.type("\x03")
+    assert process.wait(20) == 130
+    assert last_lines(process) == [
+        "lab: Job 77 of the session lab may still be waiting or running. See with ./lab status, and stop it with ./lab "
+        "stop lab"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("slurm", "status", "said"),
+    [
+        ({}, 130, ["Nothing was submitted."]),
+        ({"state": "PENDING|Priority|N/A|"}, 0, [QUEUED]),
+        ({"refuses": "slurm_load_jobs error: Socket timed out"}, 1,
+         ["lab: Slurm says: slurm_load_jobs error: Socket timed out", PERHAPS]),
+    ],
+    ids=["is withdrawn", "was there already", "nobody knows"],
+)  # fmt: skip
+def test_a_submission_under_way_that_is_interrupted(node, slurm, status, said):
+    node.say(held="")
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for("waiting for .* to submit the job")
+    node.say(**slurm)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == status
+    assert last_lines(process, len(said)) == said
+
+
+def test_where_slurm_was_not_reached_nothing_was_submitted_and_nothing_more_is_said(node):
+    node.say(refuses="slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    said = "lab: Slurm says: slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n"
+    assert node.run("open", "--no-browser") == (1, said)
+
+
+# --- an end from elsewhere --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["queue", "starting", "page"])
+def test_a_session_that_another_window_stops_is_said_to_have_ended_at_once(node, phase):
+    # Slurm is asked because of that, and not because it is time to
+    node.limit(FIRST_QUERY=300, PAGE_LOOK=300)
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for("has been submitted.*\n")
+    if phase == "starting":
+        node.say(state="RUNNING|None|1764000000|node1")
+    elif phase == "page":
+        node.serve()
+        process.wait_for("runs on 127.0.0.1 until.*\n")
+    begun = len(process.output)
+    status, said = node.run("stop")
+    assert (status, said) == (0, "The session lab has been stopped (job 77).\n")
+    if node.server:
+        # the page is gone before Slurm has done with the job
+        node.end("CANCELLED by 1000")
+        node.say(state="COMPLETING|None|1764000000|node1")
+    process.wait(20)
+    ended = "lab: Job 77 has ended: CANCELLED. It was cancelled; start it again with: ./lab open --name=lab\n"
+    if phase == "page":
+        ended = "The session lab has ended (CANCELLED).\n"
+    assert process.output[begun:] == ended
+
+
+@pytest.mark.parametrize(
+    ("state", "hint"),
+    [
+        ("NODE_FAIL", "The node failed; start it again with: ./lab open --name=lab"),
+        (
+            "TIMEOUT",
+            "Its time limit was reached; raise hours in settings.yml, or: ./lab open --name=lab --time=3:00:00",
+        ),
+        ("FAILED", "See why with: ./lab logs lab"),
+    ],
+)
+def test_a_page_that_is_gone_with_its_job_is_not_said_to_be_silent(node, state, hint):
+    node.serve()
+    process = node.start("attach", "--no-browser", tty=False)
+    process.wait_for("runs on 127.0.0.1 until")
+    begun = len(process.output)
+    # killed: the record stays, and nothing tells lab
+    node.end(state, record=True)
+    assert process.wait(40) == 1
+    assert process.output[begun:] == f"lab: Job 77 has ended: {state}. {hint}\n"
+
+
+def test_a_job_that_ends_before_its_page_is_reached_is_not_said_to_be_silent(node):
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for("has been submitted")
+    node.serve()
+    node.end("FAILED", record=True)
+    assert process.wait(40) == 1
+    assert last_lines(process) == ["lab: Job 77 has ended: FAILED. See why with: ./lab logs lab"]
+    assert "does not answer" not in process.output
+
+
+def test_slurm_is_asked_now_and_then_although_the_server_proves_itself(node):
+    node.limit(JOB_LOOK=1)
+    node.serve()
+    process = node.start("attach", "--no-browser", tty=False)
+    process.wait_for("runs on 127.0.0.1 until")
+    node.say(state="FAILED|None|1764000000|node1")
+    assert process.wait(20) == 1
+    assert last_lines(process) == ["lab: Job 77 has ended: FAILED. See why with: ./lab logs lab"]
+
+
+def test_a_request_that_comes_in_pieces_is_understood(node):
+    """A word that a time-out of bash cuts off may end with a tab."""
+    parts = " ".join(str(node.folder / "lib" / part) for part in ("both/limits.sh", "login_node/attend.sh"))
+    line = f"for part in {parts}; do source $part; done; {{ printf '1\\t'; sleep 0.3; printf 'ping\\n'; }} | attend"
+    process = PipedProcess(["bash", "-c", line], node.environment)
+    process.wait(20)
+    assert process.output == "\npasserelle\t1\talive\n"
+
+
+# --- how a session ended ----------------------------------------------------------------------------------------------
+
+ENDED = "No session lab is waiting or running. The last one (job 77, 2025-11-24 16:00) has ended: {}"
+"""At 1764000000, in UTC."""
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ("77|FAILED", "FAILED. See why with: ./lab logs lab"),
+        ("77|CANCELLED by 1000", "CANCELLED by 1000. It was cancelled; start it again with: ./lab open --name=lab"),
+        ("76|COMPLETED|1763000000\n77|NODE_FAIL", "NODE_FAIL. The node failed; start it again with: ./lab open --name=lab"),
+        ("77|OUT_OF_MEMORY", "OUT_OF_MEMORY (slurmstepd: error: Detected 1 oom_kill event). It ran out of memory; raise "
+         "memory_per_core_mb in settings.yml, or: ./lab open --name=lab --mem-per-cpu=4096M"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["attach", "url", "logs"])
+def test_where_there_is_no_session_how_the_last_one_ended_is_said(node, last, words, command):
+    node.environment["TZ"] = "UTC"
+    node.say(last=f"{last}|1764000000")
+    printed = "slurmstepd: error: Detected 1 oom_kill event\n" if "OUT_OF" in last else "it was I\n"
+    if command == "logs" or "OUT_OF" in last:
+        node.state("logs/lab-77.log").write_text(printed)
+        node.state("logs/lab-78.txt").write_text("another\n")
+    status, said = node.run(command)
+    shown = printed if command == "logs" else ""
+    assert (status, said) == (int(command != "logs"), f"{shown}lab: {ENDED.format(words)}\n")
+
+
+def test_where_slurm_has_no_accounts_the_log_alone_is_left(node):
+    assert node.run("logs") == (1, "lab: There is no log of a session called lab; logs are kept for a month.\n")
+    node.state("logs/lab-76.log").write_text("older\n")
+    said = "older\nlab: This is the log of job 76: the session lab that it was has ended.\n"
+    assert node.run("logs") == node.run("logs", "--follow") == (0, said)
+    assert node.run("attach") == (1, "lab: You have no session called lab; ./lab status lists those you have.\n")
+
+
+# --- the log of this job ----------------------------------------------------------------------------------------------
+
+
+def test_the_log_of_a_job_is_its_own_and_not_that_of_the_session_before(node):
+    node.state("logs/lab-76.log").write_text("The session has ended.\n")
+    node.say(state="PENDING|Resources|N/A|")
+    said = (
+        "lab: Job 77 of the session lab has printed nothing yet (PENDING: Resources); ./lab logs --follow lab waits for "
+        "it.\n"
+    )
+    assert node.run("logs") == (1, said)
+    node.say(state="RUNNING|None|1764000000|node1")
+    node.state("logs/lab-77.log").write_text("begun, token=0123\n")
+    # touched later
+    node.state("logs/lab-76.log").touch()
+    assert node.run("logs") == (0, "begun, token=...\n")
+
+
+def test_a_log_that_is_followed_is_awaited_and_ends_with_its_job(node):
+    node.say(state="PENDING|Resources|N/A|")
+    process = node.start("logs", "--follow", tty=False)
+    process.wait_for(r"job 77 is PENDING; expected start: unknown \(Resources\)\n")
+    node.serve()
+    node.state("logs/lab-77.log").write_text("begun\n")
+    process.wait_for("begun\n")
+    with node.state("logs/lab-77.log").open("a") as log:
+        log.write("all is well\n")
+    process.wait_for("all is well\n")
+    begun = len(process.output)
+    with node.state("logs/lab-77.log").open("a") as log:
+        log.write("the last word\n")
+    node.end("TIMEOUT")
+    assert process.wait(20) == 0
+    assert process.output[begun:] == (
+        "the last word\nlab: Job 77 has ended: TIMEOUT. Its time limit was reached; raise hours in settings.yml, or: "
+        "./lab open --name=lab --time=3:00:00\n"
+    )
+
+
+def test_a_log_that_is_followed_and_never_begins_ends_too(node):
+    node.say(state="PENDING|Resources|N/A|")
+    process = node.start("logs", "--follow", tty=False)
+    process.wait_for("job 77 is PENDING")
+    assert node.run("stop")[0] == 0
+    assert process.wait(20) == 0
+    said = "lab: Job 77 has ended: CANCELLED. It was cancelled; start it again with: ./lab open --name=lab"
+    assert last_lines(process) == [said]
+
+
+# --- settings that have changed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("edit", "names"),
+    [
+        (lambda text: text, None),
+        (lambda text: text.replace("hours: 1", "hours: 1   # an hour").replace("kernels: [python, r]", "kernels: [ python,r ]"), None),
+        (lambda text: text.replace("project_name: lab", "project_name: lab # mine").replace("language: en", "language: fr"), None),
+        (lambda text: text.replace("hours: 1", "hours: 2"), "hours"),
+        (lambda text: text.replace("packages: []", "packages: [numpy]").replace("cores: 2", "cores: 3"), "cores, packages"),
+    ],
+    ids=["nothing", "blanks and comments", "what no session depends on", "one", "two"],
+)  # fmt: skip
+def test_settings_that_have_changed_since_the_submission_count_for_the_next_session_and_that_is_said(
+    node, pristine_folder, edit, names
+):
+    node.limit(FIRST_QUERY=300)
+    # as the real one prints it
+    shutil.copy(pristine_folder("vcluster", name="lab") / "submit_session.sh", node.folder)
+    printed = PipedProcess([str(node.folder / "submit_session.sh"), "--print"], node.environment)
+    assert printed.wait() == 0
+    node.say(script=printed.output, state="PENDING|Priority|N/A|")
+    settings = node.folder / "settings.yml"
+    settings.write_text(edit(settings.read_text()))
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for(names or r"\(.*77\)")
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+    if "language: fr" in settings.read_text():
+        assert process.output.count("\n") == 2
+        return
+    said = (
+        f"lab: settings.yml has changed since the session lab was submitted ({names}): that counts for the next one. "
+    )
+    said += "To begin it: ./lab stop lab, then ./lab open --name=lab"
+    assert process.output.splitlines() == [
+        "The session lab is already there (job 77).", *([said] if names else []), QUEUED,
+    ]  # fmt: skip
+
+
+def test_of_a_session_whose_script_does_not_say_what_it_was_submitted_with_nothing_is_said(node):
+    node.say(script="#!/bin/bash", state="PENDING|Priority|N/A|")
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for(LEAVE)
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+    assert "settings.yml" not in process.output
+
+
+# --- what never starts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("JobHeldUser", "lab: Job 77 is on hold (JobHeldUser) and starts only when you release it, on the login node: "
+         "scontrol release 77. Then wait for it with ./lab open --name=lab, or cancel it with ./lab stop lab"),
+        ("BadConstraints", "lab: Job 77 cannot start unless something is changed: BadConstraints. It is still queued; "
+         "./lab open --name=lab waits anyway, ./lab stop lab cancels it."),
+    ],
+)  # fmt: skip
+def test_what_cannot_start_by_itself_ends_the_wait_of_who_submitted_it_and_no_other(node, reason, said):
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for("has been submitted")
+    node.say(state=f"PENDING|{reason}|N/A|")
+    assert process.wait(20) == 1
+    assert last_lines(process) == [said]
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for(rf"job 77 is PENDING; expected start: unknown \({reason}\)")
+    process.wait_for(re.escape(LEAVE))
+    node.serve()
+    process.wait_for("runs on 127.0.0.1 until")
+
+
+NEVER = """
+    AccountNotAllowed AssocMaxBBMinutesPerJob AssocMaxBBPerJob AssocMaxBBPerNode AssocMaxBillingMinutesPerJob
+    AssocMaxBillingPerJob AssocMaxBillingPerNode AssocMaxCpuMinutesPerJobLimit AssocMaxCpuPerJobLimit
+    AssocMaxCpuPerNode AssocMaxEnergyMinutesPerJob AssocMaxEnergyPerJob AssocMaxEnergyPerNode
+    AssocMaxGRESMinutesPerJob AssocMaxGRESPerJob AssocMaxGRESPerNode AssocMaxLicenseMinutesPerJob
+    AssocMaxLicensePerJob AssocMaxMemMinutesPerJob AssocMaxMemPerJob AssocMaxMemPerNode AssocMaxNodeMinutesPerJob
+    AssocMaxNodePerJobLimit AssocMaxUnknownMinutesPerJob AssocMaxUnknownPerJob AssocMaxUnknownPerNode
+    AssocMaxWallDurationPerJobLimit BadConstraints DependencyNeverSatisfied InvalidAccount InvalidQOS JobHeldAdmin
+    MaxMemPerLimit PartitionTimeLimit QOSMaxBBPerJob QOSMaxBBPerNode QOSMaxBillingMinutesPerJob QOSMaxBillingPerJob
+    QOSMaxBillingPerNode QOSMaxCpuMinutesPerJobLimit QOSMaxCpuPerJobLimit QOSMaxCpuPerNode QOSMaxEnergyMinutesPerJob
+    QOSMaxEnergyPerJob QOSMaxEnergyPerNode QOSMaxGRESMinutesPerJob QOSMaxGRESPerJob QOSMaxGRESPerNode
+    QOSMaxLicenseMinutesPerJob QOSMaxLicensePerJob QOSMaxMemoryMinutesPerJob QOSMaxMemoryPerJob QOSMaxMemoryPerNode
+    QOSMaxNodeMinutesPerJob QOSMaxNodePerJobLimit QOSMaxUnknownMinutesPerJob QOSMaxUnknownPerJob
+    QOSMaxUnknownPerNode QOSMaxWallDurationPerJobLimit QOSMinBB QOSMinBilling QOSMinCpuNotSatisfied QOSMinEnergy
+    QOSMinGRES QOSMinLicense QOSMinMemory QOSMinNode QOSMinUnknown QOSNotAllowed ReservationDeleted
+    ReservationInvalid
+"""
+"""Of all the reasons of Slurm 22.05 and 24.11 those for which a job never starts by itself, each for what it says:
+
+...Max...PerJob, ...PerNode, QOSMin..., MaxMemPerLimit, PartitionTimeLimit: this job alone asks for too much or too little.
+Invalid..., ...NotAllowed: its account or QOS may not run there. BadConstraints, ReservationDeleted, ReservationInvalid:
+Slurm has put it on hold, because what it asks for is nowhere. DependencyNeverSatisfied: the other job has ended otherwise.
+JobHeldAdmin: it waits for an administrator.
+"""
+MAY_START = """
+    AccountingPolicy AssocGrpBB AssocGrpBBMinutes AssocGrpBBRunMinutes AssocGrpBilling AssocGrpBillingMinutes
+    AssocGrpBillingRunMinutes AssocGrpCPUMinutesLimit AssocGrpCPURunMinutesLimit AssocGrpCpuLimit AssocGrpEnergy
+    AssocGrpEnergyMinutes AssocGrpEnergyRunMinutes AssocGrpGRES AssocGrpGRESMinutes AssocGrpGRESRunMinutes
+    AssocGrpJobsLimit AssocGrpLicense AssocGrpLicenseMinutes AssocGrpLicenseRunMinutes AssocGrpMemLimit
+    AssocGrpMemMinutes AssocGrpMemRunMinutes AssocGrpNodeLimit AssocGrpNodeMinutes AssocGrpNodeRunMinutes
+    AssocGrpSubmitJobsLimit AssocGrpUnknown AssocGrpUnknownMinutes AssocGrpUnknownRunMinutes AssocGrpWallLimit
+    AssocMaxJobsLimit AssocMaxSubmitJobLimit AssociationJobLimit AssociationResourceLimit AssociationTimeLimit
+    BeginTime BlockFreeAction BlockMaxError BurstBufferOperation BurstBufferResources BurstBufferStageIn Cleaning
+    Constraints DeadLine Dependency FedJobLock FrontEndDown InactiveLimit JobArrayTaskLimit JobLaunchFailure
+    Licenses MaxBBPerAccount MaxBBRunMinsPerAccount MaxBBRunMinsPerUser MaxBillingPerAccount
+    MaxBillingRunMinsPerAccount MaxBillingRunMinsPerUser MaxCpuPerAccount MaxCpuRunMinsPerAccount
+    MaxCpuRunMinsPerUser MaxEnergyPerAccount MaxEnergyRunMinsPerAccount MaxEnergyRunMinsPerUser MaxGRESPerAccount
+    MaxGRESRunMinsPerAccount MaxGRESRunMinsPerUser MaxJobsPerAccount MaxLicensePerAccount
+    MaxLicenseRunMinsPerAccount MaxLicenseRunMinsPerUser MaxMemoryPerAccount MaxMemoryRunMinsPerAccount
+    MaxMemoryRunMinsPerUser MaxNodePerAccount MaxNodeRunMinsPerAccount MaxNodeRunMinsPerUser MaxPoweredUpNodes
+    MaxSubmitJobsPerAccount MaxUnknownPerAccount MaxUnknownRunMinsPerAccount MaxUnknownRunMinsPerUser MpiPortsBusy
+    NodeDown NonZeroExitCode None OutOfMemory PartitionConfig PartitionDown PartitionInactive PartitionNodeLimit
+    PowerNotAvail PowerReserved Priority Prolog QOSGrpBB QOSGrpBBMinutes QOSGrpBBRunMinutes QOSGrpBilling
+    QOSGrpBillingMinutes QOSGrpBillingRunMinutes QOSGrpCPUMinutesLimit QOSGrpCPURunMinutesLimit QOSGrpCpuLimit
+    QOSGrpEnergy QOSGrpEnergyMinutes QOSGrpEnergyRunMinutes QOSGrpGRES QOSGrpGRESMinutes QOSGrpGRESRunMinutes
+    QOSGrpJobsLimit QOSGrpLicense QOSGrpLicenseMinutes QOSGrpLicenseRunMinutes QOSGrpMemLimit QOSGrpMemoryMinutes
+    QOSGrpMemoryRunMinutes QOSGrpNodeLimit QOSGrpNodeMinutes QOSGrpNodeRunMinutes QOSGrpSubmitJobsLimit
+    QOSGrpUnknown QOSGrpUnknownMinutes QOSGrpUnknownRunMinutes QOSGrpWallLimit QOSJobLimit QOSMaxBBPerUser
+    QOSMaxBillingPerUser QOSMaxCpuPerUserLimit QOSMaxEnergyPerUser QOSMaxGRESPerUser QOSMaxJobsPerUserLimit
+    QOSMaxLicensePerUser QOSMaxMemoryPerUser QOSMaxNodePerUserLimit QOSMaxSubmitJobPerUserLimit QOSMaxUnknownPerUser
+    QOSResourceLimit QOSTimeLimit QOSUsageThreshold RaisedSignal ReqNodeNotAvail Reservation Resources SchedDefer
+    SystemFailure TimeLimit
+"""
+"""The others: nodes come back (ReqNodeNotAvail, NodeDown, PartitionNodeLimit, which can mean that, too), somebody opens a
+partition again (PartitionDown, PartitionInactive), reservations begin and end, licences are returned, other jobs end
+(...Grp..., ...PerUser, ...PerAccount, ...JobsLimit), used time is forgotten (...Minutes), or Slurm names what has failed
+without a hold. PartitionConfig stands for whatever no other reason does.
+"""
+SENTENCES = {
+    # job_scheduler.c, node_scheduler.c, partition_mgr.c, reservation.c and job_mgr.c of src/slurmctld
+    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions": None,
+    "ReqNodeNotAvail, UnavailableNodes:node[1-2]": None,
+    "ReqNodeNotAvail, Reserved for maintenance": None,
+    "Job's account not permitted to use this partition (gpu allows def-a not def-b)": "pending_in_vain",
+    "Job's QOS not known, so it can't use this partition (gpu allows normal)": "pending_in_vain",
+    "uid 1000 not in group permitted to use this partition (gpu). groups allowed: gpu": "pending_in_vain",
+    "Reservation school was deleted": "pending_in_vain",
+    "Reservation school is invalid": "pending_in_vain",
+    "launch failed requeued held": "pending_held",
+    "launch failure limit exceeded requeued held": "pending_held",
+    "job requeued in held state": "pending_held",
+    "job requeued in special exit state": "pending_held",
+}
+"""What squeue shows in place of a reason."""
+
+
+def test_each_of_slurms_reasons_ends_the_wait_only_where_the_job_never_starts_by_itself(laptop):  # noqa: F811 - a fixture
+    found = {}
+    expected = {
+        **dict.fromkeys(NEVER.split(), "pending_in_vain"), **dict.fromkeys(MAY_START.split()),
+        "JobHeldUser": "pending_held", "JobHoldMaxRequeue": "pending_held", **SENTENCES,
+    }  # fmt: skip
+    opening = object.__new__(laptop.lab.open.Opening)
+    opening.mine, opening.name, opening.job = True, "lab", "77"
+    for opening.reason in expected:
+        try:
+            found[opening.reason] = opening._look_at_reason()
+        except laptop.lab.messages.Trouble as trouble:
+            found[opening.reason] = trouble.key
+    assert found == expected
+    assert len(expected) > 200
