@@ -40,7 +40,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
       option=$(directive "$option")
       options+=("$option")
       ;;
-    *) misuse unknown_option option="$option" ;;
+    *) not_understood "$option" ;;
   esac
 done
 [[ $FACT_scheduler == slurm ]] || misuse no_session_job cluster="$CLUSTER_NAME" place="$LINE_cluster"
@@ -51,9 +51,12 @@ if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
   not_elsewhere
   command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
+  # where Slurm does not say, sbatch will
+  job=$(job_of "$name") || job=""
+  [[ ! $job ]] || die session_there name="$name" job="$job"
   complete_environment
   # standard output is for sbatch's answer
-  [[ ! $set_up ]] || built_from_these_settings || "$FOLDER/setup_env.sh" >&2
+  [[ ! $set_up ]] || built_from_these_settings || PASSERELLE_GOES_ON=yes "$FOLDER/setup_env.sh" >&2
   need_environment
   # the job inherits them, so that the node need not load them
   modules=$(recorded_modules)
@@ -81,4 +84,7 @@ if [[ $PRINT ]]; then
 fi
 folder=$(submission_folder)
 [[ ! $folder ]] || cd "$folder"
-run_in_slurm sbatch <<<"$(batch_script)"
+answer=$(run_in_slurm sbatch <<<"$(batch_script)")
+printf '%s\n' "$answer"
+# on some clusters more follows the number
+if [[ $answer =~ [0-9]+ ]]; then say session_waits name="$name" job="${BASH_REMATCH[0]}"; fi

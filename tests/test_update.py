@@ -208,7 +208,7 @@ def test_lab_update_needs_git_and_says_so(project, lab_update):
     folder = project("least", language="fr")
     shutil.rmtree(folder / ".git")
     done = lab_update(folder, "--defaults")
-    said = "lab: Une mise à jour a besoin de git, et le dossier n'y est pas\u00a0; exécutez-y\u00a0: "
+    said = "lab\u00a0: Une mise à jour a besoin de git, et le dossier n'y est pas\u00a0; exécutez-y\u00a0: "
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == said + "git init && git add --all && git commit -m debut\n"
 

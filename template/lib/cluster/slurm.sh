@@ -90,6 +90,11 @@ run_in_slurm() {
 place_of() {
   local places options="" option typed=""
   case $1 in
+    # a limit of the account's, or of the partition's
+    *policy* | *"partition configuration"*)
+      options="--time -t --cpus-per-task -c --ntasks -n --nodes -N --mem --gres --gpus -G --partition -p --qos -q"
+      places="$LINE_hours, $LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
+      ;;
     *account* | *partition*) options="--account -A --partition -p" places="$LINE_account" ;;
     *[Tt]ime*) options="--time -t" places="$LINE_hours" ;;
     *processors*) options="--cpus-per-task -c --ntasks -n --nodes -N" places="$LINE_cores" ;;
