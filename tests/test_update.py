@@ -337,13 +337,13 @@ WRONG_EDITS = [
     (
         "least",
         {"account": "alice"},
-        "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
+        "account: Write for example def-yourpi; accounts of this cluster begin with def-, rrg-, rpp-, ctb-",
     ),
     ("least", {"kernels": "[python, cobol]"}, "kernels: “cobol” is not one of the choices."),
     (
         "class",
         {"environment_path": "/project/../mine"},
-        "environment_path: « /project/../mine » n'est pas possible ; par exemple : $HOME/jupyter_py3",
+        "environment_path: Écrivez par exemple $HOME/jupyter_py3 ; « /project/../mine » n'est pas possible.",
     ),
 ]
 
