@@ -13,9 +13,10 @@
 #                                         submitting it
 #   ./submit_session.sh --help            this text
 #
-# The session waits and runs as a batch job. Run this on a login node;
-# `./lab open` on your computer does it for you. Without lab, ./tunnel_ssh.sh
-# finds the session as soon as it runs; `scancel JOB` ends it.
+# The session waits and runs as a batch job; one of that name that is there
+# already is not made twice. Run this on a login node; `./lab open` on your
+# computer does it for you. Without lab, ./tunnel_ssh.sh finds the session as soon
+# as it runs; `scancel JOB` ends it.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

@@ -10,13 +10,14 @@ from pathlib import Path
 import pexpect
 import pytest
 import yaml
-from conftest import LANGUAGES, PYTHON, TEMPLATE, set_answer
+from conftest import LANGUAGES, PYTHON, REPOSITORY, TEMPLATE, set_answer
 
 sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
 messages = importlib.import_module("lab.messages")
 waiting = importlib.import_module("lab.waiting")
 RULES = importlib.import_module("lab.settings").read_rules()
 
+COPIER = (REPOSITORY / "copier.yml").read_text(encoding="utf-8")
 CATALOGUES = {
     language: yaml.safe_load((TEMPLATE / f"lib/texts/{language}/messages.yml").read_text(encoding="utf-8"))
     for language in LANGUAGES
@@ -112,6 +113,28 @@ def test_what_is_awaited_is_said_to_its_end_in_one_row(monkeypatch, key, languag
         assert part in row
     # and all of theirs, where there is room
     assert waiting.in_one_row(key, 1000, **values) == re.sub(r"\{(\w+)\}", lambda name: values[name[1]], catalogue[key])
+
+
+QUESTIONS = {
+    language: yaml.safe_load((REPOSITORY / f"questions/{language}.yml").read_text(encoding="utf-8"))
+    for language in LANGUAGES
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_question_fits_a_row_and_a_refusal_begins_with_a_right_answer(language):
+    """Copier cuts both at the terminal's width, and puts up to four columns in front of them."""
+    asked = re.findall(r"texts\.(\w+)", "".join(re.findall("(?m)help: .*$", COPIER)))
+    assert len(asked) > 10
+    assert [QUESTIONS[language][key] for key in asked if len(QUESTIONS[language][key]) > 76] == []
+    for key, text in QUESTIONS[language].items():
+        if "{example}" in text and not key.startswith("needed"):
+            row = (
+                text.replace("{example}", "login.example.org")
+                .replace("{value}", 80 * "x")
+                .replace("{prefixes}", 80 * "y")
+            )
+            assert "login.example.org" in row[:76], key
 
 
 # --- what follows the advice ------------------------------------------------------------------------------------------

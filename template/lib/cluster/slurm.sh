@@ -104,6 +104,7 @@ place_of() {
       options="--cpus-per-task -c --ntasks -n --nodes -N --mem --gres --gpus -G --constraint -C --partition -p"
       places="$LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
       ;;
+    *qos* | *feature*) options="--qos -q --constraint -C" places=settings.yml ;;
     *) places=settings.yml ;;
   esac
   for option in $options; do
