@@ -52,13 +52,14 @@ show() {
   local width="" line
   [[ ! -t $1 ]] || width=$(stty size <&"$1" 2>/dev/null) || true
   width=${width#* }
-  if ((${width:-0} == 0)); then
+  if ((${width:-0} > 0)); then
+    while IFS= read -r line; do
+      if [[ $line == " "* ]] || ((${#line} <= width)); then printf '%s\n' "$line"; else fold_line "$width" "$line"; fi
+    done < <(printf '%s\n' "$2") >&"$1"
+  else
+    # a bare "return" here would have the status of before the trap in which somebody says something
     printf '%s\n' "$2" >&"$1"
-    return
   fi
-  while IFS= read -r line; do
-    if [[ $line == " "* ]] || ((${#line} <= width)); then printf '%s\n' "$line"; else fold_line "$width" "$line"; fi
-  done < <(printf '%s\n' "$2") >&"$1"
 }
 
 # fold_line WIDTH LINE: prints it in rows of whole words. What may be there to be copied stays in one row, if it fits: from
