@@ -1,6 +1,6 @@
 """Fill in, while MkDocs builds, what the template itself says; so no page can go stale.
 
-MkDocs calls on_page_markdown and on_page_content for each page (mkdocs.yml, hooks). In a page,
+MkDocs calls the functions on_... (mkdocs.yml, hooks). In a page,
 
     {{ settings }}  {{ personal }}          every setting, from copier.yml, questions/ and template/lib/both/rules.yml
     {{ commands }}                          every script's --help
@@ -17,6 +17,7 @@ when a fact has no word of explanation, when an example is cut at its right, and
 
 import ast
 import html
+import json
 import logging
 import os
 import re
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import jinja2
 import yaml
+from mkdocs.plugins import event_priority
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "template"
@@ -389,3 +391,41 @@ def on_page_content(content, page, **_):
             # the scripts' helps are looked at where they are
             if len(line) > COLUMNS and "reference/commands" not in page.file.src_uri:
                 log.warning("%s: more than %s columns: %s", page.file.src_uri, COLUMNS, line)
+
+
+# --- the search box finds the pages of its own language ---------------------------------------------------------------
+
+
+def on_post_page(output, page, config):
+    """MkDocs' hook: have a page of another language than the first look for the index in its language's folder."""
+    if page.file.locale == config.plugins["i18n"].default_language:
+        return output
+    return re.sub(r'(<script id="__config"[^>]*>[^<]*?"base": ")\.\./?([^"]*")', r"\1./\2", output)
+
+
+# after the plugin i18n, which writes one index for all
+@event_priority(-100)
+def on_post_build(config):
+    """MkDocs' hook: give each language an index of its own."""
+    site = Path(config.site_dir)
+    whole = json.loads((site / "search/search_index.json").read_text(encoding="utf-8"))
+    rest = whole["docs"]
+    for language in config.plugins["i18n"].build_languages:
+        start = f"{language}/"
+        if language != config.plugins["i18n"].default_language:
+            own = [
+                {**entry, "location": entry["location"].removeprefix(start)}
+                for entry in rest
+                if entry["location"].startswith(start)
+            ]
+            rest = [entry for entry in rest if not entry["location"].startswith(start)]
+            write_index(site / language, whole, language, own)
+    write_index(site, whole, config.plugins["i18n"].default_language, rest)
+
+
+def write_index(folder, whole, language, entries):
+    """Write the index of one language below its folder of the site."""
+    path = folder / "search/search_index.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    index = {**whole, "config": {**whole["config"], "lang": [language]}, "docs": entries}
+    path.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")

@@ -97,3 +97,5 @@ if [[ $PRINT ]]; then exit; fi
 pip freeze | grep '^jupyter'
 [[ ! $FAILED ]] || die plugins_failed names="${FAILED# }"
 say environment_ready path="$path"
+# a script that goes on from here says what comes next
+[[ ${PASSERELLE_GOES_ON:-} ]] || say environment_next

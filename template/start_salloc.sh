@@ -30,7 +30,7 @@ if [[ $FACT_scheduler == none ]]; then
 fi
 
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
-  [[ $option == -* ]] || misuse unknown_option option="$option"
+  [[ $option == -* ]] || not_understood "$option"
 done
 at_most hours "$FACT_interactive_hours_max"
 slurm_options

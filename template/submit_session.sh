@@ -13,9 +13,10 @@
 #                                         submitting it
 #   ./submit_session.sh --help            this text
 #
-# The session waits and runs as a batch job. Run this on a login node;
-# `./lab open` on your computer does it for you. Without lab, ./tunnel_ssh.sh
-# finds the session as soon as it runs; `scancel JOB` ends it.
+# The session waits and runs as a batch job; one of that name that is there
+# already is not made twice. Run this on a login node; `./lab open` on your
+# computer does it for you. Without lab, ./tunnel_ssh.sh finds the session as soon
+# as it runs; `scancel JOB` ends it.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -40,7 +41,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
       option=$(directive "$option")
       options+=("$option")
       ;;
-    *) misuse unknown_option option="$option" ;;
+    *) not_understood "$option" ;;
   esac
 done
 [[ $FACT_scheduler == slurm ]] || misuse no_session_job cluster="$CLUSTER_NAME" place="$LINE_cluster"
@@ -51,10 +52,13 @@ if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
   not_elsewhere
   command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
+  # where Slurm does not say, sbatch will
+  job=$(job_of "$name") || job=""
+  [[ ! $job ]] || die session_there name="$name" job="$job"
   complete_environment
   # standard output is for sbatch's answer
   if [[ $set_up ]] && ! built_from_these_settings && ! somebody_elses "$(environment_path)"; then
-    "$FOLDER/setup_env.sh" >&2
+    PASSERELLE_GOES_ON=yes "$FOLDER/setup_env.sh" >&2
     # lab shows what else it waits for
     [[ ! ${PASSERELLE_REQUEST:-} ]] || printf '\npasserelle\t%s\tbuilding\t\n' "$PASSERELLE_REQUEST" >&2
   fi
@@ -87,4 +91,7 @@ if [[ $PRINT ]]; then
 fi
 folder=$(submission_folder)
 [[ ! $folder ]] || cd "$folder"
-run_in_slurm sbatch <<<"$(batch_script)"
+answer=$(run_in_slurm sbatch <<<"$(batch_script)")
+printf '%s\n' "$answer"
+# on some clusters more follows the number
+if [[ $answer =~ [0-9]+ ]]; then say session_waits name="$name" job="${BASH_REMATCH[0]}"; fi

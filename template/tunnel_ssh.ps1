@@ -44,7 +44,7 @@ function Read-Shared([string] $Name, [string] $Start) {
 
 # Stop-Here: one line of trouble, and the status, which is that of misuse unless told otherwise
 function Stop-Here([string] $Key, [hashtable] $Names = @{}, [int] $Status = 64) {
-    [Console]::Error.WriteLine('tunnel_ssh.ps1: ' + (Get-Message $Key $Names))
+    [Console]::Error.WriteLine('tunnel_ssh.ps1' + (Get-Message 'colon') + (Get-Message $Key $Names))
     exit $Status
 }
 

@@ -67,7 +67,7 @@ class Life:
         """The same, until the server's address has come; return the process and the address."""
         session = self.start(command)
         address = session.wait_for(rf"answers at\s+({ADDRESS})")[1]
-        session.wait_for("to end it sooner")
+        session.wait_for("To end it sooner")
         return session, address
 
     def tunnel(self, *words: str, script: str = "tunnel_ssh.sh") -> tuple[Process, str]:

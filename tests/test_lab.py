@@ -642,6 +642,7 @@ def test_the_first_open_sends_the_folder_and_builds_the_environment_with_one_pro
     assert not re.search("Processing|Collecting|Installing collected", process.output[: ready.end()])
     address = process.wait_for(rf"^ +({LOCAL})\s")[1]
     assert answers(life, address) == "200"
+    assert "./start_salloc.sh" not in process.output
     assert idle.auth_count("student") - before == 1
     keep(process)
     # what is edited here takes effect with the next session

@@ -16,7 +16,7 @@ WELL = {
     "connection": f"logged in to {LOGIN}",
     "folder": "lab is identical on both sides",
     "account": "Slurm accepts the job, and could start it now",
-    "quota": "there is room in /home/student /home/student/jupyter_py3.builds",
+    "quota": "there is room in /home/student, /home/student/jupyter_py3.builds",
     "modules": "rstudio-server/4.1 python/{version} r/4.1",
     "environment": "/home/student/jupyter_py3 has JupyterLab {version}",
     "session": "lab is job {job}",

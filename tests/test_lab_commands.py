@@ -58,10 +58,14 @@ def test_each_command_has_help_in_the_users_language(make_folder, lab, language,
     [
         (["start"], "“start” is not a command of lab; available: " + " ".join(COMMANDS)),
         (["open", "--name"], "--name needs a value, for example --name=my-project"),
-        (["open", "notebook.ipynb"], "“notebook.ipynb” is not understood; see --help"),
+        (["open", "essay"], "“essay” is not understood; for a session of that name: ./lab open --name=essay"),
+        (["open", "my session"], "“my session” is not understood; see --help"),
+        (["open", "--time", "3:00:00"], "“3:00:00” stands apart from its option; write --time=3:00:00"),
+        (["open", "--exclusive", "-t", "90"], "“90” stands apart from its option; write -t90"),
+        (["submit", "--time", "9:00:00", "a.ipynb"], "“9:00:00” stands apart from its option; write --time=9:00:00"),
         (["status", "all"], "“all” is not understood; see --help"),
         (["attach", "one", "two"], "“two” is not understood; see --help"),
-        (["submit"], "An argument is missing; see --help"),
+        (["submit"], "NOTEBOOK is missing: ./lab submit NOTEBOOK"),
         (["stop", "--all"], "“--all” is not understood; see --help"),
         (["status"], "Your user name on narval is not known; write it into personal.yml, for example: user: alice"),
     ],
@@ -98,7 +102,7 @@ def test_what_is_set_wrongly_is_one_line_with_its_place(make_folder, lab, answer
 def test_it_is_said_in_french_too(make_folder, lab):
     folder = make_folder("least", language="fr")
     said = french(
-        "lab: Votre nom d'utilisateur sur narval n'est pas connu ; écrivez-le dans personal.yml, par exemple : user: alice\n"
+        "lab : Votre nom d'utilisateur sur narval n'est pas connu ; écrivez-le dans personal.yml, par exemple : user: alice\n"
     )
     assert lab(folder, "open") == (64, "", said)
 

@@ -68,9 +68,12 @@ def test_where_there_is_no_browser_lab_says_how_to_get_the_address(lab):
     line = "cd lab && BROWSER=/bin/false exec ./lab open"
     process = lab.cluster.spawn("laptop", "alice", "bash", "-c", line, tty=True)
     address = process.wait_for(rf"^ +({LOCAL})\s")[1]
-    process.wait_for("^No browser could be opened; ./lab url prints the address with its token.$")
+    process.wait_for(
+        "^No browser could be opened. In another terminal, in this folder, ./lab url lab prints the address with its "
+        "token.$"
+    )
     assert answers(lab, address) == "200"
-    assert lab.run_lab("url").stdout.startswith(address + "?token=")
+    assert lab.run_lab("url", "lab").stdout.startswith(address + "?token=")
     keep(process)
     # the page that was to be opened has the token
     assert lab.cluster.run("laptop", "alice", "ls", "lab/.lab/open.html").returncode == 2

@@ -304,28 +304,28 @@ NARVAL_GPUS = "a100:1-4, a100_1g.5gb:1, a100_2g.10gb:1, a100_3g.20gb:1, a100_4g.
 WRONG = {
     "a person instead of an account": (
         {"account": "alice"},
-        "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
-        "account: Les comptes de cette grappe commencent par def-, rrg-, rpp-, ctb- ; par exemple : def-yourpi",
+        "account: Write for example def-yourpi; accounts of this cluster begin with def-, rrg-, rpp-, ctb-",
+        "account: Écrivez par exemple def-yourpi ; ici, les comptes commencent par def-, rrg-, rpp-, ctb-",
     ),
     "no account": (
         {"account": ""},
-        "account: “” is not possible; for example: def-yourpi",
-        "account: «  » n'est pas possible ; par exemple : def-yourpi",
+        "account: Write for example def-yourpi; “” is not possible.",
+        "account: Écrivez par exemple def-yourpi ; «  » n'est pas possible.",
     ),
     "an account with a space": (
         {"account": "def-your pi"},
-        "account: “def-your pi” is not possible; for example: def-yourpi",
-        "account: « def-your pi » n'est pas possible ; par exemple : def-yourpi",
+        "account: Write for example def-yourpi; “def-your pi” is not possible.",
+        "account: Écrivez par exemple def-yourpi ; « def-your pi » n'est pas possible.",
     ),
     "an account with a newline": (
         {"account": "def-yourpi\nhours: 9"},
-        "account: “def-yourpi\nhours: 9” is not possible; for example: def-yourpi",
-        "account: « def-yourpi\nhours: 9 » n'est pas possible ; par exemple : def-yourpi",
+        "account: Write for example def-yourpi; “def-yourpi\nhours: 9” is not possible.",
+        "account: Écrivez par exemple def-yourpi ; « def-yourpi\nhours: 9 » n'est pas possible.",
     ),
     "an account that is a command": (
         {"account": "$(id)"},
-        "account: “$(id)” is not possible; for example: def-yourpi",
-        "account: « $(id) » n'est pas possible ; par exemple : def-yourpi",
+        "account: Write for example def-yourpi; “$(id)” is not possible.",
+        "account: Écrivez par exemple def-yourpi ; « $(id) » n'est pas possible.",
     ),
     "a language that is none": (
         {"language": "xx"},
@@ -334,8 +334,8 @@ WRONG = {
     ),
     "a project name that YAML takes for false": (
         {"project_name": "No"},
-        "project_name: “No” is not possible; for example: my-project",
-        "project_name: « No » n'est pas possible ; par exemple : my-project",
+        "project_name: Write for example my-project; “No” is not possible.",
+        "project_name: Écrivez par exemple my-project ; « No » n'est pas possible.",
     ),
     "a cluster that is none": (
         {"cluster": "atlantis"},
@@ -344,8 +344,8 @@ WRONG = {
     ),
     "a path instead of a cluster": (
         {"cluster": "../clusters/narval"},
-        "cluster: “../clusters/narval” is not possible; for example: narval",
-        "cluster: « ../clusters/narval » n'est pas possible ; par exemple : narval",
+        "cluster: Write for example narval; “../clusters/narval” is not possible.",
+        "cluster: Écrivez par exemple narval ; « ../clusters/narval » n'est pas possible.",
     ),
     "more hours than a session may last": (
         {"hours": "9"},
@@ -354,8 +354,8 @@ WRONG = {
     ),
     "hours with minutes": (
         {"hours": "1:30"},
-        "hours: “1:30” is not possible; for example: 1",
-        "hours: « 1:30 » n'est pas possible ; par exemple : 1",
+        "hours: Write for example 1; “1:30” is not possible.",
+        "hours: Écrivez par exemple 1 ; « 1:30 » n'est pas possible.",
     ),
     "more cores than a node has": (
         {"cores": "65"},
@@ -369,8 +369,8 @@ WRONG = {
     ),
     "memory with a unit": (
         {"memory_per_core_mb": "4G"},
-        "memory_per_core_mb: “4G” is not possible; for example: 1024",
-        "memory_per_core_mb: « 4G » n'est pas possible ; par exemple : 1024",
+        "memory_per_core_mb: Write for example 1024; “4G” is not possible.",
+        "memory_per_core_mb: Écrivez par exemple 1024 ; « 4G » n'est pas possible.",
     ),
     "a GPU that this cluster lacks": (
         {"gpus": "1", "gpu_model": "h100"},
@@ -399,8 +399,8 @@ WRONG = {
     ),
     "a job without a GPU where there is none": (
         {"cluster": "killarney", "account": "aip-yourpi", "gpus": "0"},
-        "gpus: Jobs here need 1 GPU or more; for example: 1",
-        "gpus: Une tâche demande ici au moins 1 GPU ; par exemple : 1",
+        "gpus: Write for example 1; jobs here need 1 GPU or more.",
+        "gpus: Écrivez par exemple 1 ; une tâche demande ici au moins 1 GPU.",
     ),
     "a kernel that is none": (
         {"kernels": ["python", "cobol"]},
@@ -424,28 +424,28 @@ WRONG = {
     ),
     "an environment that is a command": (
         {"environment_path": "$(touch canary)"},
-        "environment_path: “$(touch canary)” is not possible; for example: $HOME/jupyter_py3",
-        "environment_path: « $(touch canary) » n'est pas possible ; par exemple : $HOME/jupyter_py3",
+        "environment_path: Write for example $HOME/jupyter_py3; “$(touch canary)” is not possible.",
+        "environment_path: Écrivez par exemple $HOME/jupyter_py3 ; « $(touch canary) » n'est pas possible.",
     ),
     "an environment elsewhere": (
         {"environment_path": "$HOME/../alice/env"},
-        "environment_path: “$HOME/../alice/env” is not possible; for example: $HOME/jupyter_py3",
-        "environment_path: « $HOME/../alice/env » n'est pas possible ; par exemple : $HOME/jupyter_py3",
+        "environment_path: Write for example $HOME/jupyter_py3; “$HOME/../alice/env” is not possible.",
+        "environment_path: Écrivez par exemple $HOME/jupyter_py3 ; « $HOME/../alice/env » n'est pas possible.",
     ),
     "an option instead of a package": (
         {"packages": ["numpy", "--index-url=http://x"]},
-        "packages: “--index-url=http://x” is not possible; for example: [numpy, pandas>=2]",
-        "packages: « --index-url=http://x » n'est pas possible ; par exemple : [numpy, pandas>=2]",
+        "packages: Write for example [numpy, pandas>=2]; “--index-url=http://x” is not possible.",
+        "packages: Écrivez par exemple [numpy, pandas>=2] ; « --index-url=http://x » n'est pas possible.",
     ),
     "a list without its end": (
         {"packages": "[numpy, pandas"},
-        "packages: “[numpy, pandas” is not possible; for example: [numpy, pandas>=2]",
-        "packages: « [numpy, pandas » n'est pas possible ; par exemple : [numpy, pandas>=2]",
+        "packages: Write for example [numpy, pandas>=2]; “[numpy, pandas” is not possible.",
+        "packages: Écrivez par exemple [numpy, pandas>=2] ; « [numpy, pandas » n'est pas possible.",
     ),
     "a list that YAML cannot read": (
         {"packages": "`id`"},
-        "packages: “`id`” is not possible; for example: [numpy, pandas>=2]",
-        "packages: « `id` » n'est pas possible ; par exemple : [numpy, pandas>=2]",
+        "packages: Write for example [numpy, pandas>=2]; “`id`” is not possible.",
+        "packages: Écrivez par exemple [numpy, pandas>=2] ; « `id` » n'est pas possible.",
     ),
 }
 
@@ -640,24 +640,24 @@ ASKED = {
     "en": [
         "What should the project be called?",
         "Which cluster do you work on?",
-        "Which account (allocation) are your sessions charged to, such as def-yourpi?",
+        "Which account are your sessions charged to, such as def-yourpi?",
         "How many hours may a session last (at most 8)?",
         "How many GPUs do you need?",
         "How many CPU cores do you need?",
         "How much memory do you need per core, in MB?",
-        "Which Python module, such as python or python/3.11 (none: the system's own)?",
+        "Which Python module (python, python/3.11; none: the system's own)?",
         "Which notebook languages do you need?",
         "Which extensions do you want?",
     ],
     "fr": [
         "Comment le projet doit-il s'appeler ?",
         "Sur quelle grappe travaillez-vous ?",
-        "À quel compte (allocation) vos sessions sont-elles imputées, par exemple def-yourpi ?",
+        "À quel compte imputer vos sessions, par exemple def-yourpi ?",
         "Combien d'heures une session peut-elle durer (au plus 8) ?",
         "De combien de GPU avez-vous besoin ?",
         "De combien de cœurs CPU avez-vous besoin ?",
         "De combien de mémoire par cœur avez-vous besoin, en Mo ?",
-        "Quel module Python, par exemple python ou python/3.11 (none : celui du système) ?",
+        "Quel module Python (python, python/3.11 ; none : celui du système) ?",
         "De quels langages avez-vous besoin dans vos notebooks ?",
         "Quels modules d'extension voulez-vous ?",
     ],
@@ -689,7 +689,7 @@ def test_a_wrong_account_is_answered_at_once_and_the_right_one_taken(pristine_te
     conversation = Conversation(pristine_template, tmp_path / "p")
     conversation.to("account")
     conversation.answer("alice")
-    conversation.wait_for("Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi")
+    conversation.wait_for("Write for example def-yourpi; accounts of this cluster begin with def-, rrg-, rpp-, ctb-")
     conversation.answer(LINE_BEGIN_ERASED + "def-yourpi")
     assert conversation.finish("") == 0, conversation.seen
     assert "\naccount: def-yourpi\n" in (tmp_path / "p/settings.yml").read_text()
@@ -723,7 +723,7 @@ def test_who_works_on_another_cluster_is_asked_what_no_file_knows(pristine_templ
     conversation.to("modules_first")
     assert conversation.field() == "[]"
     conversation.answer("StdEnv/2023; gcc")
-    conversation.wait_for("“StdEnv/2023;” is not possible; for example: [StdEnv/2023]")
+    conversation.wait_for("Write for example [StdEnv/2023]; “StdEnv/2023;” is not possible.")
     conversation.answer(LINE_BEGIN_ERASED + typed)
     assert conversation.finish("physics") == 0, conversation.seen
     assert TEXTS["en"]["hours_unlimited"] in conversation.asked

@@ -359,7 +359,7 @@ def test_it_is_refused_in_french_too(make_folder, script, address):
     folder = make_folder("least", language="fr")
     done = script(folder / "tunnel_ssh.sh", "--print", address)
     words = (
-        f"tunnel_ssh.sh: « {address} » n'est pas l'adresse d'une session ; copiez toute la ligne affichée par "
+        f"tunnel_ssh.sh : « {address} » n'est pas l'adresse d'une session ; copiez toute la ligne affichée par "
         "start_salloc.sh, entre apostrophes : 'http://noeud:8888/lab?token=...'\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (64, "", french(words))
@@ -376,8 +376,8 @@ def test_it_is_refused_in_french_too(make_folder, script, address):
 def test_on_this_computer_itself_no_tunnel_is_needed(make_folder, script, name, language, words):
     folder = make_folder("local", language=language)
     done = script(folder / name, URL)
-    expected = f"{name}: {place_of(folder, 'cluster')}{' ' if language == 'fr' else ''}: {words}\n"
-    expected = french(expected) if language == "fr" else expected
+    place = place_of(folder, "cluster")
+    expected = f"{name}: {place}: {words}\n" if language == "en" else french(f"{name} : {place} : {words}\n")
     assert (done.returncode, done.stdout, done.stderr) == (64, "", expected)
 
 
@@ -535,8 +535,8 @@ def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command,
 def test_a_tunnel_does_not_begin_on_the_cluster(make_folder, script, command, name, language, words):
     folder = with_a_user(make_folder("least", language=language))
     done = script(folder / name, URL, **command("sbatch"), CC_CLUSTER="narval")
-    expected = french(words) if language == "fr" else words
-    assert (done.returncode, done.stdout, done.stderr) == (64, "", f"{name}: {expected}\n")
+    expected = french(f"{name} : {words}\n") if language == "fr" else f"{name}: {words}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", expected)
 
 
 ON_THE_CLUSTER = "You are on the cluster; run this on your computer, in your copy of this folder."
@@ -922,12 +922,13 @@ def test_what_cannot_be_is_said_in_one_line_before_anything_is_done(make_folder,
     a_notebook(folder)
     a_notebook(folder, 'a"b.ipynb')
     (folder / "empty.ipynb").write_text("{}")
-    words = (english if language == "en" else french(in_french)).replace("{home}", environment["HOME"])
+    words = f"{name}: {english}" if language == "en" else french(f"{name} : {in_french}")
+    words = words.replace("{home}", environment["HOME"])
     for setting in ["cluster", "environment_path"]:
         words = words.replace(f"{{{setting}}}", place_of(folder, setting))
     before = everything_in(folder)
     done = script(folder / name, *arguments, **variables)
-    assert (done.returncode, done.stdout, done.stderr) == (status, "", f"{name}: {words}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", f"{words}\n")
     assert everything_in(folder) == before
 
 
@@ -1009,7 +1010,7 @@ def test_the_locale_changes_nothing(make_folder, script, locale):
     assert right.stdout == script(folder / "start_salloc.sh", "--print").stdout
     set_answer(folder, hours="huit")
     wrong = script(folder / "start_salloc.sh", "--print", LC_ALL=locale)
-    words = "start_salloc.sh: {} : « huit » n'est pas possible ici ; écrivez par exemple hours: 1\n"
+    words = "start_salloc.sh : {} : « huit » n'est pas possible ici ; écrivez par exemple hours: 1\n"
     assert (wrong.returncode, wrong.stderr) == (64, french(words.format(place_of(folder, "hours"))))
 
 

@@ -1,5 +1,7 @@
 """A session's life and its troubles, on the cluster."""
 
+import re
+
 import pytest
 from cluster.api import LIMIT
 from life import ADDRESS, Life, press_ctrl_c_twice
@@ -51,6 +53,32 @@ def test_an_account_that_slurm_does_not_know_is_traced_to_settings(lab):
         "start_salloc.sh: Slurm refused the job: Invalid account or account/partition combination specified "
         f"(look at settings.yml:{line})\n"
     )
+
+
+def test_a_session_that_is_submitted_by_hand_says_what_comes_next_and_is_not_made_twice(lab):
+    done = lab.on_login("./submit_session.sh --begin=now+1hour")
+    job = re.match(r"Submitted batch job (\d+)\n", done.stdout)[1]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.removeprefix(f"Submitted batch job {job}\n") == (
+        "The session lab needs no open window. On your computer, in your copy of this folder:\n\n"
+        "    ./lab attach lab\n\n"
+        "or, without lab, once it runs (squeue --me shows whether it does):\n\n"
+        "    ./tunnel_ssh.sh\n\n"
+        f"To end it, here: scancel {job}\n"
+    )
+    again = lab.on_login("./submit_session.sh --set-up --time=2:00:00")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == (
+        f"submit_session.sh: The session lab is already there (job {job}). On your computer, ./lab attach lab or "
+        f"./tunnel_ssh.sh leads to it; here, scancel {job} ends it. For one more at the same time: "
+        "./submit_session.sh --name=lab-2\n"
+    )
+    # as they stand
+    second = lab.on_login(again.stderr.split(": ")[-1].strip() + " --begin=now+1hour")
+    assert second.returncode == 0
+    assert lab.jobs().count("PENDING") == 2
+    assert lab.on_login(done.stdout.split(": ")[-1].strip()).returncode == 0
+    assert lab.on_login("./submit_session.sh --begin=now+1hour").returncode == 0
 
 
 def test_a_pending_job_says_so_and_ctrl_c_withdraws_it(lab):

@@ -326,6 +326,16 @@ def test_a_line_that_is_nearly_right_is_shown_with_its_own_name(bash_reader, lin
     assert str(raised.value) == expected
 
 
+@pytest.mark.parametrize("line", ["hour : 2", "hour: two hours", "- nodes: 1", "GPU-type: h100 or a100"])
+def test_a_line_with_another_name_is_not_answered_with_the_accounts(bash_reader, line):
+    status, _, words = bash_reader.ask("read", f"cluster: narval\n{line}\n".encode())
+    with pytest.raises(python_reader.SettingsError) as raised:
+        python_reader.read_flat(bash_reader.folder / "settings.yml", RULES)
+    name = re.search(r"[\w-]+", line.lstrip("- "))[0]
+    expected = f"settings.yml:2: no setting is called “{name}”; the names are in lib/both/rules.yml"
+    assert (status, words.decode().strip(), str(raised.value)) == (64, f"driver.sh: {expected}", expected)
+
+
 # what is wrong: the line (or none) that settings.yml has instead, in a folder for Narval, and what people are told;
 # "{at}" is the place of that line
 REFUSALS = {
@@ -466,23 +476,23 @@ REFUSALS = {
     "more GPUs than a node has": (
         {"gpu_model": "a100", "gpus": "5"},
         "{at}: narval does not offer “a100:5”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1 a100_4g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1. Write for example gpu_model: a100 and gpus: 1",
         "{at} : narval n'offre pas « a100:5 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1 a100_4g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1. Écrivez par exemple gpu_model: a100 et gpus: 1",
     ),
     "a GPU of another cluster": (
         {"gpu_model": "h100", "gpus": "1"},
         "{at}: narval does not offer “h100:1”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1 a100_4g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1. Write for example gpu_model: a100 and gpus: 1",
         "{at} : narval n'offre pas « h100:1 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1 a100_4g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1. Écrivez par exemple gpu_model: a100 et gpus: 1",
     ),
     "a GPU without a model": (
         {"gpus": "1"},
         "{at}: narval does not offer “none:1”; gpu_model:gpus can be: a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1 a100_4g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1. Write for example gpu_model: a100 and gpus: 1",
         "{at} : narval n'offre pas « none:1 » ; gpu_model:gpus peut être : a100:1-4 a100_1g.5gb:1 a100_2g.10gb:1 "
-        "a100_3g.20gb:1 a100_4g.20gb:1",
+        "a100_3g.20gb:1 a100_4g.20gb:1. Écrivez par exemple gpu_model: a100 et gpus: 1",
     ),
     "more cores than a node with the GPU has": (
         {"gpu_model": "a100", "gpus": "1", "cores": "65"},
@@ -511,8 +521,8 @@ def test_what_is_wrong_is_said_in_one_line_in_both_languages(make_folder, bash_r
     folder = make_folder("least", language=language)
     set_answer(folder, **answers)
     status, _, words = bash_reader.ask("load", (folder / "settings.yml").read_bytes())
-    expected = (english if language == "en" else french(in_french)).replace("{at}", place_of(folder, list(answers)[-1]))
-    assert words.decode("utf-8") == f"driver.sh: {expected}\n"
+    expected = (f"driver.sh: {english}" if language == "en" else french(f"driver.sh : {in_french}")) + "\n"
+    assert words.decode("utf-8") == expected.replace("{at}", place_of(folder, list(answers)[-1]))
     assert status == 64
     assert not (bash_reader.where / "canary").exists()
 
@@ -604,10 +614,10 @@ def test_personal_yml_cannot_change_what_the_project_has_set(make_folder, script
     (folder / "personal.yml").write_text("account: def-somebodyelse\n")
     done = script(folder / "start_salloc.sh", "--print")
     words = {
-        "en": "personal.yml:1: account belongs in settings.yml.",
-        "fr": french("personal.yml:1 : account doit se trouver dans settings.yml."),
+        "en": "start_salloc.sh: personal.yml:1: account belongs in settings.yml.\n",
+        "fr": french("start_salloc.sh : personal.yml:1 : account doit se trouver dans settings.yml.\n"),
     }
-    assert (done.returncode, done.stdout, done.stderr) == (64, "", f"start_salloc.sh: {words[language]}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", words[language])
 
 
 @pytest.mark.parametrize("line", ["user: alice", "ssh_host: narval", "port: 8890", "connection: shared"])

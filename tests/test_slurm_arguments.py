@@ -582,6 +582,9 @@ def test_an_account_that_begins_as_no_other_is_taken_with_a_warning(folder_with,
     assert script(folder / "tunnel_sshuttle.sh", "--print").stderr == ""
 
 
+POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+
+
 @pytest.mark.parametrize(
     ("refusal", "typed", "place"),
     [
@@ -594,6 +597,12 @@ def test_an_account_that_begins_as_no_other_is_taken_with_a_warning(folder_with,
         ("Invalid account or account/partition combination specified", "--partition=x", "--partition=x"),
         ("Invalid account or account/partition combination specified", "--time=1", "account"),
         ("Invalid generic resource (gres) specification", "", "gpus"),
+        ("Requested partition configuration not available now", "--time=1:00", "--time=1:00"),
+        ("Requested partition configuration not available now", "", "hours, cores, memory, gpus"),
+        (POLICY, "--gres=gpu:4 -qx", "--gres=gpu:4, -qx"),
+        (POLICY, "--account=def-x", "hours, cores, memory, gpus"),
+        ("Invalid qos specification", "--qos=x", "--qos=x"),
+        ("Invalid feature specification", "-Cx", "-Cx"),
         ("Something new", "--time=1", "settings.yml"),
     ],
 )

@@ -208,7 +208,7 @@ def test_lab_update_needs_git_and_says_so(project, lab_update):
     folder = project("least", language="fr")
     shutil.rmtree(folder / ".git")
     done = lab_update(folder, "--defaults")
-    said = "lab: Une mise à jour a besoin de git, et le dossier n'y est pas\u00a0; exécutez-y\u00a0: "
+    said = "lab\u00a0: Une mise à jour a besoin de git, et le dossier n'y est pas\u00a0; exécutez-y\u00a0: "
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == said + "git init && git add --all && git commit -m debut\n"
 
@@ -356,13 +356,13 @@ WRONG_EDITS = [
     (
         "least",
         {"account": "alice"},
-        "account: Accounts of this cluster begin with def-, rrg-, rpp-, ctb-; for example: def-yourpi",
+        "account: Write for example def-yourpi; accounts of this cluster begin with def-, rrg-, rpp-, ctb-",
     ),
     ("least", {"kernels": "[python, cobol]"}, "kernels: “cobol” is not one of the choices."),
     (
         "class",
         {"environment_path": "/project/../mine"},
-        "environment_path: « /project/../mine » n'est pas possible ; par exemple : $HOME/jupyter_py3",
+        "environment_path: Écrivez par exemple $HOME/jupyter_py3 ; « /project/../mine » n'est pas possible.",
     ),
 ]
 

@@ -402,7 +402,9 @@ class TerminalProcess(Process):
 
     def __init__(self, argv: list[str], env: dict[str, str]):
         super().__init__(argv)
-        self._terminal = pexpect.spawn(argv[0], argv[1:], env={**env, "TERM": "xterm"}, dimensions=(40, 200), echo=True)
+        # so wide that no message is folded
+        size = (40, 1000)
+        self._terminal = pexpect.spawn(argv[0], argv[1:], env={**env, "TERM": "xterm"}, dimensions=size, echo=True)
         self._terminal.delaybeforesend = None
         self._lock = threading.Lock()
         self.pid = self._terminal.pid

@@ -38,19 +38,19 @@ at_most() {
 
 # check_node: does the session fit on one node, with its GPUs?
 check_node() {
-  local cores=$FACT_node_cores memory=$FACT_node_memory_mb entry range known=""
+  local cores=$FACT_node_cores memory=$FACT_node_memory_mb entry range known="" example=${FACT_gpu_requests%% *}
   ((SETTING_gpus >= ${FACT_gpus_min:-0})) \
     || misuse gpus_needed place="$LINE_gpus" cluster="$CLUSTER_NAME" least="$FACT_gpus_min" model="${FACT_gpu_requests%%:*}"
   if ((SETTING_gpus > 0)); then
     for entry in $FACT_gpu_requests; do
-      known+=" ${entry%:*}"
-      range=${entry##*:}
-      [[ ${entry%:*} != "$SETTING_gpu_model" ]] \
-        || ((SETTING_gpus < ${range%-*} || SETTING_gpus > ${range#*-})) || known=ok
-      [[ $known != ok ]] || break
+      [[ ${entry%:*} == "$SETTING_gpu_model" ]] || continue
+      example=$entry range=${entry##*:}
+      ((SETTING_gpus < ${range%-*} || SETTING_gpus > ${range#*-})) || known=yes
     done
-    [[ $known == ok || -z $FACT_gpu_requests ]] \
-      || misuse bad_gpu place="$LINE_gpus" request="$SETTING_gpu_model:$SETTING_gpus" cluster="$CLUSTER_NAME" known="$FACT_gpu_requests"
+    range=${example##*:}
+    [[ $known || -z $FACT_gpu_requests ]] \
+      || misuse bad_gpu place="$LINE_gpus" request="$SETTING_gpu_model:$SETTING_gpus" cluster="$CLUSTER_NAME" \
+        known="$FACT_gpu_requests" model="${example%:*}" least="${range%-*}"
     cores=$(of_model "$FACT_gpu_node_cores" "$cores")
     memory=$(of_model "$FACT_gpu_node_memory_mb" "$memory")
   fi

@@ -36,12 +36,65 @@ message() {
 
 # say KEY [NAME=VALUE...]: news, on standard output
 say() {
-  message "$@"
+  local text
+  # which would lose the new lines at its end
+  text=$(message "$@" && echo .)
+  show 1 "${text%$'\n'.}"
 }
 
 # warn KEY [NAME=VALUE...]: trouble, on standard error, behind the script's name
 warn() {
-  printf '%s: %s\n' "${0##*/}" "$(message "$@")" >&2
+  show 2 "${0##*/}$(message colon)$(message "$@")"
+}
+
+# show STREAM TEXT: prints it; on a terminal, in rows of whole words
+show() {
+  local width="" line
+  [[ ! -t $1 ]] || width=$(stty size <&"$1" 2>/dev/null) || true
+  width=${width#* }
+  if ((${width:-0} > 0)); then
+    while IFS= read -r line; do
+      if [[ $line == " "* ]] || ((${#line} <= width)); then printf '%s\n' "$line"; else fold_line "$width" "$line"; fi
+    done < <(printf '%s\n' "$2") >&"$1"
+  else
+    # a bare "return" here would have the status of before the trap in which somebody says something
+    printf '%s\n' "$2" >&"$1"
+  fi
+}
+
+# fold_line WIDTH LINE: prints it in rows of whole words. What may be there to be copied stays in one row, if it fits: from
+# a word with a colon, "./" or "(" up to the next punctuation (messages.py does the same for lab).
+fold_line() {
+  local width=$1 words word number=0 kept="" part="" row=""
+  IFS=' ' read -r -a words <<<"$2"
+  for word in "${words[@]}"; do
+    number=$((number + 1))
+    [[ $word != "("* ]] || add_to_row
+    [[ $word != "("* && $word != ./* ]] || kept=yes
+    # the script's name and a line's number have one, too
+    [[ $word != *[!0-9]: || $number == 1 ]] || kept=yes
+    part+=${part:+ }$word
+    [[ $word != *[.\;,\)?] ]] || kept=""
+    [[ $kept ]] || add_to_row
+  done
+  add_to_row
+  printf '%s\n' "$row"
+}
+
+# add_to_row: the part, in a new row where it does not fit; one that is longer than a row word by word
+add_to_row() {
+  local word words=()
+  [[ $part ]] || return 0
+  words=("$part")
+  ((${#part} <= width)) || IFS=' ' read -r -a words <<<"$part"
+  for word in "${words[@]}"; do
+    if [[ $row ]] && ((${#row} + 1 + ${#word} > width)); then
+      printf '%s\n' "$row"
+      row=""
+    fi
+    row+=${row:+ }$word
+  done
+  part=""
 }
 
 # die KEY [NAME=VALUE...]: trouble that ends the script

@@ -23,6 +23,20 @@ parse_options() {
   done
 }
 
+# not_understood WORD: refuses one of OPTIONS; the value of an option that stands behind it is shown with it
+not_understood() {
+  local option before="" name="^${RULE_project_name:-}$"
+  for option in "${OPTIONS[@]}"; do
+    if [[ $option == "$1" && $1 != -* && $before == -* && $before != *=* ]]; then
+      [[ $before == --* ]] && before+="="
+      misuse value_apart value="$1" option="$before$1"
+    fi
+    before=$option
+  done
+  [[ ${0##*/} != submit_session.sh || ! $1 =~ $name ]] || misuse name_apart name="$1" command="./submit_session.sh"
+  misuse unknown_option option="$1"
+}
+
 # show_help: the script's own header, which is the help in English, or its translation in lib/texts
 show_help() {
   local translation=$FOLDER/lib/texts/$TEXTS/help/${0##*/}.txt

@@ -83,9 +83,10 @@ read_flat() {
     elif [[ ! $line =~ $one ]]; then
       # what is meant, in spite of a space, a dash or a capital letter
       name=""
-      [[ ! $line =~ ^[\ -]*([A-Za-z][A-Za-z0-9_]*) ]] || name=$(tr '[:upper:]' '[:lower:]' <<<"${BASH_REMATCH[1]}")
+      [[ ! $line =~ ^[\ -]*([A-Za-z][A-Za-z0-9_-]*)(\ *:)? ]] || name=$(tr '[:upper:]-' '[:lower:]_' <<<"${BASH_REMATCH[1]}")
       example="RULE_${name}_example"
       [[ $name && ${!example+set} ]] || {
+        [[ ! $check || ! ${BASH_REMATCH[2]:-} ]] || misuse no_such_setting place="$file:$number" name="${BASH_REMATCH[1]}"
         name=account
         [[ $file != personal.yml ]] || name=user
         example="RULE_${name}_example"

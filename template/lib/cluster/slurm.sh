@@ -90,6 +90,11 @@ run_in_slurm() {
 place_of() {
   local places options="" name option typed=""
   case $1 in
+    # a limit of the account's, or of the partition's
+    *policy* | *"partition configuration"*)
+      options="--time -t --cpus-per-task -c --ntasks -n --nodes -N --mem --gres --gpus -G --partition -p --qos -q"
+      places="$LINE_hours, $LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
+      ;;
     *account* | *partition*) options="--account -A --partition -p" places="$LINE_account" ;;
     *[Tt]ime*) options="--time -t" places="$LINE_hours" ;;
     *processors*) options="--cpus-per-task -c --ntasks -n --nodes -N" places="$LINE_cores" ;;
@@ -99,6 +104,7 @@ place_of() {
       options="--cpus-per-task -c --ntasks -n --nodes -N --mem --gres --gpus -G --constraint -C --partition -p"
       places="$LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
       ;;
+    *qos* | *feature*) options="--qos -q --constraint -C" places=settings.yml ;;
     *) places=settings.yml ;;
   esac
   for name in $options; do

@@ -41,11 +41,11 @@ check_quota() {
   [[ ! $folder ]] || folders+=("$folder")
   for folder in "${folders[@]}"; do
     until [[ -d $folder ]]; do folder=$(dirname "$folder"); done
-    [[ "$written " != *" $folder "* ]] || continue
+    [[ "$written, " != *", $folder, "* ]] || continue
     write_into "$folder"
-    written+=" $folder"
+    written+=", $folder"
   done
-  printf 'folders=%s\n' "${written# }"
+  printf 'folders=%s\n' "${written#, }"
 }
 
 # write_into FOLDER: one megabyte that cannot be compressed, to the disk and not only to memory, and away with it

@@ -7,14 +7,6 @@ export SLURM_TIME_FORMAT=%s
 # now: prints the seconds since 1970 (bash 4.4 has no EPOCHSECONDS)
 now() { printf '%(%s)T\n' -1; }
 
-# slurm COMMAND...: one of its queries; what gives no answer is given up
-slurm() {
-  local status=0
-  timeout --kill-after="$SSH_ANSWER" "$SLURM_ANSWER" "$@" 8>&- || status=$?
-  ((status != 124)) || echo "$1: no answer within $SLURM_ANSWER s" >&2
-  return "$status"
-}
-
 # --- the folder -------------------------------------------------------------------------------------------------------
 
 # find_folder NAME: sets FOLDER (NAME is a path, when lab runs here itself), and STATE: there, missing, or other where
@@ -147,16 +139,15 @@ answer_withdraw() {
   { job=$(job_called "$1") && tell withdrawn "$job"; } </dev/null &
 }
 
-# job_called NAME: prints the number of the user's oldest job of that name that has not ended; false when Slurm does not
-# say, which is told
+# job_called NAME: prints the number of the job of that session, if there is one; false when Slurm does not say, which is
+# told
 job_called() {
-  local jobs
-  jobs=$(slurm squeue --me --noheader --name="$SESSION_PREFIX$1" --states=PENDING,CONFIGURING,RUNNING,SUSPENDED \
-    --sort=i --format=%i 2>&1) || {
-    tell trouble "$jobs" >&8
+  local job
+  job=$(job_of "$1") || {
+    tell trouble "$job" >&8
     return 1
   }
-  grep -E -m 1 -x '[0-9]+' <<<"$jobs" || true
+  printf '%s\n' "$job"
 }
 
 # answer_find NAME: tells the job of the session of that name; a session that was started by hand has its number
@@ -406,7 +397,7 @@ check_steps() {
     # a command's own words may stand above ours
     [[ $status == 0 || $words != *$'\n'* ]] || printf '%s\n' "${words%$'\n'*}"
     words=${words##*$'\n'}
-    IFS=$'\t' read -r -a words <<<"${words#check.sh: }"
+    IFS=$'\t' read -r -a words <<<"${words#check.sh*: }"
     # at least one word, also of a step that said nothing before its time was up
     tell step "$step" "$status" "${words[@]:-}"
     ((status == 0)) || break

@@ -16,7 +16,7 @@ import threading
 import time
 
 from .limits import LIMITS
-from .messages import FOLDER, Trouble, printable, say, warn
+from .messages import FOLDER, Trouble, printable, put, say, warn
 from .paths import LEFT_OUT
 from .rsh import DOOR
 from .waiting import Waiting, clock
@@ -306,7 +306,7 @@ class Channel:
             # before an answer an empty line only ends another one (tell in attend.sh)
             text, self._empty = f"{self._empty}{printable(text.expandtabs())}", ""
             if text.strip("\n"):
-                print(text, flush=True)
+                put(text)
             else:
                 self._empty = f"{text}\n"
         elif not (found := line.endswith("\n") and kind in _SHAPES and _SHAPES[kind].fullmatch(answer)):

@@ -6,7 +6,7 @@ import time
 
 from .channel import Channel
 from .limits import LIMITS
-from .messages import Trouble, message, say
+from .messages import Trouble, message, put, say
 from .paths import sum_of_folder
 from .session import Session, no_session
 from .ssh_words import log_in, meaning, offered_keys, ssh_settings
@@ -55,7 +55,7 @@ class Check:
         """Print how the step went."""
         marks = len(message("check_fails"))
         steps = max(len(message(step)) for step in STEPS)
-        print(f"{mark:<{marks}}  {message(self.step):<{steps}}  {text}", flush=True)
+        put(f"{mark:<{marks}}  {message(self.step):<{steps}}  {text}")
 
     def _ok(self, key, **values):
         """The step went well."""

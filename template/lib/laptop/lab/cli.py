@@ -34,7 +34,7 @@ def run(arguments):
         show_help(f"lab-{name}")
         return 0
     command = COMMANDS[name]
-    taken = take(words, command)
+    taken = take(name, words)
     session = session_name(taken, command)
     module, function = command.function.split(".")
     settings, connection = start(name, taken.get("rest", [])) if command.needs else (None, None)
@@ -90,33 +90,46 @@ COMMANDS = {
 # --- a command line ---------------------------------------------------------------------------------------------------
 
 
-def take(words, command):
-    """Take a command line apart: {"no-browser": True, "name": "x", "rest": [...]}.
+def take(name, words):
+    """Take a command line of that command apart: {"no-browser": True, "name": "x", "rest": [...]}.
 
     Raises Trouble for what the command does not take.
     """
+    command = COMMANDS[name]
     if command.more == "copier":
         return {"rest": words}
     if command.more == "paths":
         return {"choices": take_choices(words)}
     taken, argument, others = {"rest": []}, command.word.strip("[]").lower(), iter(words)
     for word in others:
-        name, given, value = word.partition("=")
+        option, given, value = word.partition("=")
         if word in command.flags:
             taken[word[2:]] = True
-        elif name in command.values:
-            taken[name[2:]] = value if given else next(others, None)
-            if taken[name[2:]] is None:
-                raise Trouble("value_missing", MISUSE, option=name)
+        elif option in command.values:
+            taken[option[2:]] = value if given else next(others, None)
+            if taken[option[2:]] is None:
+                raise Trouble("value_missing", MISUSE, option=option)
         elif command.more and word.startswith("-") and not {"\t", "\n"} & set(word):
             taken["rest"].append(word)
         elif not word.startswith("-") and command.word and argument not in taken:
             taken[argument] = word
         else:
-            raise Trouble("unknown_option", MISUSE, option=word)
+            raise not_understood(name, word, words, taken["rest"])
     if argument == command.word.lower() != "" and argument not in taken:
-        raise Trouble("word_missing", MISUSE)
+        raise Trouble("word_missing", MISUSE, word=command.word, command=name)
     return taken
+
+
+def not_understood(command, word, words, options):
+    """Return what there is to say about a word; options: those that Slurm is to understand."""
+    for number, option in enumerate(words[:-1]):
+        value = words[number + 1]
+        if option in options and "=" not in option and not value.startswith("-"):
+            joined = f"{option}={value}" if option.startswith("--") else option + value
+            return Trouble("value_apart", MISUSE, value=value, option=joined)
+    if "--name" in COMMANDS[command].values and is_session_name(word):
+        return Trouble("name_apart", MISUSE, name=word, command=f"./lab {command}")
+    return Trouble("unknown_option", MISUSE, option=word)
 
 
 def take_choices(words):
@@ -206,11 +219,16 @@ def need_plumbum():
 
 def session_name(taken, command):
     """Return the name of a session that somebody has typed, or None; raises Trouble for what none can be called."""
-    from .settings import read_rules
-
     name = taken.get("name")
     if command.batch and (name or "").endswith(".ipynb"):
         return name
-    if name is not None and not re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", name):
+    if name is not None and not is_session_name(name):
         raise Trouble("bad_session_name", MISUSE, name=name)
     return name
+
+
+def is_session_name(word):
+    """Return whether a session can be called so: after the project, or by the number of its job."""
+    from .settings import read_rules
+
+    return bool(re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", word))

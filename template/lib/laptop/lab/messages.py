@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import unicodedata
 from pathlib import Path
 
@@ -64,6 +65,36 @@ def spelt_out(letter):
     return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
 
 
+# what may be there to be copied: from a word with a colon (not lab's name, nor a line's number), "./" or "(" up to the
+# next punctuation
+_KEPT = re.compile(
+    r"(?:(?<= )(?=[^ ]*[^\d ]: )|(?<![^ ])(?=\./|\())"
+    r"(?:(?! \().)*?(?:[.;,)?](?= |$)|(?= \()|$)"
+)
+
+
+def put(text, stream=None, end="\n"):
+    """Print a text; on a terminal, in rows of whole words, as lib/both/messages.sh does."""
+    stream = stream or sys.stdout
+    if stream.isatty():
+        text = "\n".join(row for line in text.split("\n") for row in _rows(line, columns(stream)))
+    print(text, end=end, file=stream, flush=True)
+
+
+def columns(stream):
+    """Return how wide the terminal behind a stream is; one that does not say has 80 columns."""
+    return os.get_terminal_size(stream.fileno()).columns or 80
+
+
+def _rows(line, width):
+    """Return a line in rows; what may be there to be copied stays in one, if it fits, and a word always does."""
+    if len(line) <= width or line.startswith(" "):
+        return [line]
+    kept = _KEPT.sub(lambda part: part[0].replace(" ", "\0") if len(part[0]) <= width else part[0], line)
+    rows = textwrap.wrap(kept, width, break_long_words=False, break_on_hyphens=False)
+    return [row.replace("\0", " ") for row in rows]
+
+
 _at_bottom = ""
 
 
@@ -71,7 +102,7 @@ def put_at_bottom(line):
     """Put a line at the terminal's bottom, in the place of the last one, until something else is said."""
     global _at_bottom
     # cut where the terminal ends, because a second line would stay
-    line = line[: (os.get_terminal_size(sys.stdout.fileno()).columns or 80) - 1]
+    line = line[: columns(sys.stdout) - 1]
     if line != _at_bottom:
         print(f"\r\x1b[K{line}", end="", flush=True)
         _at_bottom = line
@@ -90,13 +121,18 @@ def clear_bottom():
 def say(key, **values):
     """Print news, on standard output."""
     clear_bottom()
-    print(message(key, **values), flush=True)
+    put(message(key, **values))
 
 
 def warn(key, **values):
     """Print trouble that ends nothing, on standard error."""
     clear_bottom()
-    print(f"lab: {message(key, **values)}", file=sys.stderr, flush=True)
+    complain(message(key, **values))
+
+
+def complain(words):
+    """Print trouble in words, on standard error."""
+    put(f"lab{message('colon')}{words}", sys.stderr)
 
 
 def report(error):
@@ -110,8 +146,7 @@ def report(error):
         elif isinstance(error, KeyboardInterrupt):
             print(flush=True)
         else:
-            words = error if isinstance(error, Trouble) else message("os_error", words=error)
-            print(f"lab: {words}", file=sys.stderr, flush=True)
+            complain(error if isinstance(error, Trouble) else message("os_error", words=error))
     return 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "status", 1)
 
 
@@ -122,7 +157,7 @@ def answered(key, word, **values):
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        print(message(key, **values), end=" ", flush=True)
+        put(message(key, **values), end=" ")
         answer = sys.stdin.readline().strip().lower()
     finally:
         signal.signal(signal.SIGINT, before)

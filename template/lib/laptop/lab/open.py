@@ -198,7 +198,7 @@ class Opening:
         key = "session_ready" if self.mine else "session_attached"
         say(key, address=self.tunnel.address, node=node, end=end, name=self.name)
         if browse:
-            browser.open_browser(self.tunnel.address_with_token)
+            browser.open_browser(self.tunnel.address_with_token, self.name)
 
     def _stay(self):
         """Keep tunnel and page alive until the session ends; return the exit status."""

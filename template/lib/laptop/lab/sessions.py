@@ -125,7 +125,7 @@ def print_url(settings, channel, taken):
 
 
 def show_log(settings, channel, taken):
-    """Show what the session of that name, or the last one that has ended, has printed, without its token, or that batch job.
+    """Show what the session of that name has printed, or the last one that has ended, or that batch job; no token.
 
     Raises Trouble for no log.
     """

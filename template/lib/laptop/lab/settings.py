@@ -56,7 +56,7 @@ def read_flat(path, rules=None):
         elif match := _ONE.fullmatch(line):
             name, value = match[1], match[2]
         else:
-            raise SettingsError("unreadable_line", place=place, text=line, example=_example(path.name, line, rules))
+            raise _unreadable(place, line, rules)
         if name in values:
             raise SettingsError("set_twice", place=place, name=name)
         if rules is not None:
@@ -65,15 +65,17 @@ def read_flat(path, rules=None):
     return values
 
 
-def _example(file, line, rules):
-    """Return a right line to write instead of one that cannot be read."""
-    rules = rules or read_rules()
+def _unreadable(place, line, rules):
+    """Return what there is to say about a line that cannot be read, with a right one to write instead."""
+    known = rules or read_rules()
     # what is meant, in spite of a space, a dash or a capital letter
-    found = re.match(r"[ -]*([A-Za-z][A-Za-z0-9_]*)", line)
-    name = found[1].lower() if found else ""
-    if f"{name}_example" not in rules:
-        name = "user" if file == "personal.yml" else "account"
-    return f"{name}: {rules[f'{name}_example']}"
+    found = re.match(r"[ -]*([A-Za-z][A-Za-z0-9_-]*)( *:)?", line)
+    name = found[1].lower().replace("-", "_") if found else ""
+    if f"{name}_example" not in known:
+        if rules and found and found[2]:
+            return SettingsError("no_such_setting", place=place, name=found[1])
+        name = "user" if place.startswith("personal.yml") else "account"
+    return SettingsError("unreadable_line", place=place, text=line, example=f"{name}: {known[f'{name}_example']}")
 
 
 def _check(place, name, value, rules):

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 
 from .limits import LIMITS
-from .messages import clear_bottom, message, put_at_bottom
+from .messages import clear_bottom, columns, message, put_at_bottom
 
 
 class Waiting:
@@ -25,7 +25,7 @@ class Waiting:
             return
         what = message(key, **values, time="{time}")
         if sys.stdout.isatty():
-            put_at_bottom(what.replace("{time}", clock(seconds)).replace("\n", " "))
+            put_at_bottom(in_one_row(key, columns(sys.stdout) - 1, time=clock(seconds), **values))
         elif what == self.shown or (key == self.key and time.monotonic() - self.said < LIMITS.PROGRESS_LINE):
             return
         else:
@@ -41,11 +41,23 @@ class Waiting:
     def stand(self, key, **values):
         """Show how things stand, on a terminal only."""
         if sys.stdout.isatty():
-            put_at_bottom(message(key, **values))
+            put_at_bottom(in_one_row(key, columns(sys.stdout) - 1, **values))
 
     def done(self):
         """Nothing is awaited any more; say and warn need not be told."""
         clear_bottom()
+
+
+def in_one_row(key, width, **values):
+    """Return a text that is no wider, if that can be: what others have named or said gives way, and no time does."""
+    text = message(key, **values).replace("\n", " ")
+    names = [name for name in values if name not in ("time", "start", "left")]
+    if len(text) > width and names:
+        name = max(names, key=lambda name: len(str(values[name])))
+        length = len(str(values[name])) - (len(text) - width) - 1
+        values[name] = f"{str(values[name])[: max(length, 1)]}…"
+        text = message(key, **values).replace("\n", " ")
+    return text
 
 
 def clock(seconds):
@@ -63,7 +75,8 @@ def clock_time(seconds):
         # no number, or later than this computer can count
         return ""
     key = "clock" if then.date() == datetime.now().date() else "clock_on_day"
-    return message(key, day=then.date().isoformat(), hour=f"{then:%H}", minute=f"{then:%M}")
+    day, month = message("days").split()[then.day - 1], message("months").split()[then.month - 1]
+    return message(key, year=then.year, month=month, day=day, hour=f"{then:%H}", minute=f"{then:%M}")
 
 
 def is_time(text):

@@ -1,0 +1,64 @@
+"""Which page lab gives to which browser. The commands of Windows are stand-ins here; nothing was tried on Windows."""
+
+import subprocess
+
+import pytest
+from conftest import PYTHON
+
+# what a stand-in does: it writes down what it was given
+STAND_IN = '#!/bin/sh\nprintf \'%s\\n\' "$(basename "$0")" "$@" >>{calls}\nexit {status}\n'
+WSLPATH = (
+    "#!/bin/sh\n[ \"$1\" = -w ] && printf '%s\\n' '\\\\wsl.localhost\\Ubuntu'\"$(printf %s \"$2\" | tr / '\\\\')\"\n"
+)
+BROWSE = """
+import sys; sys.path.insert(0, sys.argv[1] + "/lib/laptop")
+import threading
+from lab import browser
+browser.open_browser("http://127.0.0.1:8888/lab?token=0123abcd", "essay")
+for thread in threading.enumerate():
+    if thread is not threading.current_thread():
+        thread.join()
+"""
+WSL = {"WSL_DISTRO_NAME": "Ubuntu"}
+NO_BROWSER = "No browser could be opened. In another terminal, in this folder, ./lab url essay prints the address with its token.\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "commands", "called", "said"),
+    [
+        (WSL, {"powershell.exe": 0}, ["powershell.exe", "-NoProfile", "-Command", "Start-Process '{quoted}'"], ""),
+        ({**WSL, "BROWSER": "wslview"}, {"wslview": 0}, ["wslview", "{windows}"], ""),
+        (WSL, {"powershell.exe": 1, "wslview": 0}, ["wslview", "{windows}"], ""),
+        ({**WSL, "BROWSER": "my-browser"}, {"my-browser": 0, "powershell.exe": 0}, ["my-browser", "{linux}"], ""),
+        ({"BROWSER": "my-browser"}, {"my-browser": 0, "powershell.exe": 0}, ["my-browser", "{linux}"], ""),
+        (WSL, {"powershell.exe": 1}, ["powershell.exe", "-NoProfile", "-Command", "Start-Process '{quoted}'"], NO_BROWSER),
+        ({}, {}, [], NO_BROWSER),
+    ],
+    ids=["powershell", "wslview", "no powershell", "own browser in WSL", "no WSL", "refused", "none"],
+)  # fmt: skip
+def test_the_browser_gets_a_name_that_it_can_read(
+    make_folder, environment, tmp_path, variables, commands, called, said
+):
+    folder = make_folder("least").rename(tmp_path / "o'brien’s folder")
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    calls = tmp_path / "calls"
+    calls.touch()
+    for name, status in commands.items():
+        (bin / name).write_text(STAND_IN.format(calls=calls, status=status))
+    (bin / "wslpath").write_text(WSLPATH)
+    for path in bin.iterdir():
+        path.chmod(0o755)
+    variables = {**environment, **variables, "PATH": f"{bin}:{environment['PATH']}"}
+    done = subprocess.run(
+        [PYTHON, "-c", BROWSE, folder], env=variables, capture_output=True, encoding="utf-8", check=True
+    )
+    page = folder / ".lab/open.html"
+    assert (done.stdout, done.stderr) == (said, "")
+    windows = "\\\\wsl.localhost\\Ubuntu" + str(page).replace("/", "\\")
+    quoted = windows.replace("'", "''").replace("’", "’’")
+    expected = [word.format(windows=windows, quoted=quoted, linux=page.as_uri()) for word in called]
+    assert calls.read_text().splitlines()[-len(expected) or 10 :] == expected
+    # the token is in the page, for the user alone
+    assert "token" not in calls.read_text() and "token=0123abcd" in page.read_text()
+    assert page.stat().st_mode & 0o777 == 0o600
