@@ -45,8 +45,8 @@ attend() {
 serve() {
   NUMBER=$1
   case $2 in
-    # Slurm may take its time, and the sign of life must not wait for it
-    find | list | node | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
+    # Slurm and the network may take their time, and the sign of life must not wait for them
+    find | list | node | reach | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
     *) "answer_$2" "${@:3}" ;;
   esac
 }

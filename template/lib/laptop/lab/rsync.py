@@ -19,6 +19,7 @@ from .limits import LIMITS
 from .messages import FOLDER, Trouble, printable
 from .paths import STATE, amount
 from .rsh import UNIT
+from .ssh_words import NO_MORE_SESSIONS
 
 INCOMING = STATE / "incoming"
 """Where what the login node sends arrives, and stays half-finished after a lost connection."""
@@ -115,6 +116,8 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
         reader.join(LIMITS.SSH_ANSWER)
         channel.waiting.done()
         channel.forgive()
+    if NO_MORE_SESSIONS in said.words:
+        raise Trouble("no_more_sessions", login=connection.login)
     words = said.words.decode(errors="replace")
     # no space, or no quota (of macOS, of Linux); a file's name may have the same in it
     if re.search(r"\((28|69|122)\)\r?$", words, re.MULTILINE):
