@@ -212,3 +212,88 @@ def test_a_login_node_that_lets_no_ssh_through_to_the_node_is_named(session, str
     done = life.cluster.run("laptop", "alice", "lab/tunnel_ssh.sh", session)
     assert done.returncode == 1
     assert done.stderr.endswith(f"tunnel_ssh.sh: {refusal}")
+
+
+# --- slow links, slow shells --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def narrow(cluster):
+    """Have the laptop's cable carry 32 kB a second each way: narrow()."""
+    ends = (("laptop", "eth0"), ("inet", "to-laptop"))
+
+    def narrow():
+        for host, end in ends:
+            bucket = ["rate", "256kbit", "burst", "5000", "limit", "20000"]
+            cluster.run(host, "root", "tc", "qdisc", "add", "dev", end, "root", "tbf", *bucket, check=True)
+
+    yield narrow
+    for host, end in ends:
+        cluster.run(host, "root", "tc", "qdisc", "del", "dev", end, "root")
+
+
+@pytest.fixture
+def patient(idle, other_folder, laptop):
+    """student's life with short limits, with a connection."""
+    life = Life(idle, other_folder)
+    limit(life, PING=1, SILENCE=4, RSYNC_SILENCE=5)
+    assert life.run_lab("sync").returncode == 0
+    return life
+
+
+@pytest.mark.parametrize("way", ["to", "from"])
+def test_a_slow_link_is_no_lost_one_and_what_has_arrived_is_shown(patient, narrow, way):
+    side, person = ("laptop", "alice") if way == "to" else ("login", "student")
+    patient.cluster.run(side, person, "bash", "-c", "head -c 300000 /dev/urandom >lab/big.bin", check=True)
+    before = patient.cluster.auth_count("student")
+    narrow()
+    done = patient.run_lab("sync")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    lines = done.stdout.splitlines()
+    place = f"{way} student@{LOGIN}"
+    assert lines[-1] == f"Copied {place}: big.bin (300 kB)"
+    shown = re.findall(rf"^0:\d\d copying {place}: (\d+ k?B) of 300 kB$", done.stdout, re.MULTILINE)
+    # what is on its way is not there
+    assert len(shown) >= 3 and shown == sorted(shown, key=lambda size: int(size.split()[0]))
+    assert patient.cluster.auth_count("student") == before
+
+
+def test_what_others_send_through_the_connection_is_no_silence(patient, narrow, laptop):
+    log = "~/.local/state/passerelle/logs/slow-1.log"
+    patient.on_login(f"mkdir -p {log.rpartition('/')[0]} && echo one >{log}")
+    follow = patient.lab("logs", "slow", "--follow")
+    follow.wait_for("^one")
+    before = patient.cluster.auth_count("student")
+    narrow()
+    laptop("head -c 250000 /dev/urandom | ssh -S ~/.ssh/passerelle-*[0-9a-f] x 'cat >/dev/null'")
+    patient.on_login(f"echo two >>{log}; rm {log}")
+    follow.wait_for("^two")
+    assert "No answer" not in follow.output
+    assert patient.cluster.auth_count("student") == before
+    follow.type("\x03")
+    follow.wait()
+
+
+def test_a_login_shell_that_takes_long_is_no_lost_network_for_any_way_in(idle, other_folder, laptop):
+    life = Life(idle, other_folder)
+    limit(life, GREETING=1, RSYNC_SILENCE=1)
+    bashrc = idle.read("login", "student", ".bashrc")
+    idle.write("login", "student", ".bashrc", f"sleep 3\n{bashrc}")
+    try:
+        done = life.run_lab("status")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, NONE)
+        assert re.fullmatch(
+            rf"lab: The login shell on student@{LOGIN} has not answered for \d s: a startup file there takes long "
+            r"\(~/\.bashrc; with zsh ~/\.zshenv, with fish ~/\.config/fish/config\.fish, with tcsh ~/\.tcshrc\)\. Still "
+            r"waiting for it\.\n",
+            done.stderr,
+        )
+        laptop("echo new >lab/slow.txt")
+        done = life.run_lab("sync")
+        assert (done.returncode, done.stdout.splitlines()[-1][:9]) == (0, "Copied to")
+        done = idle.run("laptop", "alice", "lab/tunnel_ssh.sh")
+        assert done.returncode == 1
+        said = "tunnel_ssh.sh: You have no running session on login.vcluster.example; start one there with ./start_salloc.sh"
+        assert done.stderr.splitlines()[-1] == said
+    finally:
+        idle.write("login", "student", ".bashrc", bashrc)

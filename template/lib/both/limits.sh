@@ -26,7 +26,7 @@ LOGIN_SHELL=120
 RECOVERY=120
 # a line that says what is awaited comes only after this
 WAITING_IS_SHOWN=2
-# without a byte, rsync gives up; a slow line still moves some
+# without a byte that arrives, copying is given up; a slow line still moves some
 RSYNC_SILENCE=60
 # what a step of `lab check` may take on the login node, and a little more on the laptop for its answer to arrive
 CHECK_STEP=60

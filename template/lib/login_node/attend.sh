@@ -17,7 +17,9 @@ tell() {
 
 # attend: the loop; it ends when lab does
 attend() {
-  local line="" more status request patience=0.1
+  local line="" more status request patience=0.1 told=$SECONDS
+  # whoever listened may have gone; what was begun is ended all the same
+  trap : PIPE
   while true; do
     status=0
     read -r -t "$patience" more || status=$?
@@ -33,6 +35,11 @@ attend() {
     patience=1
     if [[ $JOB && ! $UP ]] && ((SECONDS - SINCE < EAGER)); then patience=0.1; fi
     [[ ! $JOB ]] || look
+    # unasked, too: on a slow line the question may wait behind all that is on its way here
+    if ((SECONDS - told >= PING)); then
+      told=$SECONDS NUMBER=0
+      tell alive
+    fi
   done
   # what was begun for a lab that is gone
   [[ ! $CHILD ]] || kill -TERM -- "-$CHILD" 2>/dev/null
