@@ -51,7 +51,7 @@ class FakeConnection:
     def folder(self, _):
         return "/home/alice/lab"
 
-    def open(self):
+    def open(self, waiting, heed):
         if self.opened:
             raise self.trouble("no_connection", login=self.login)
         self.opened = True
@@ -69,8 +69,11 @@ class FakeConnection:
     def state(self):
         return "absent"
 
-    def drop(self):
+    def give_up(self):
         pass
+
+    def is_full(self, shell):
+        return False
 
     def reachable(self):
         return True
@@ -452,7 +455,7 @@ def test_a_login_side_that_does_not_end_is_given_up(laptop, ends):
     counter, counted = os.pipe()
     helper = subprocess.Popen(
         [sys.executable, "-I", laptop.lab.rsync.__file__.replace("rsync.py", "rsh.py"), "login", "bash", "-c", ends],
-        env={**os.environ, "LAB_SHELL": "bash -s", "LAB_COUNT": str(counted), "LAB_PATIENCE": "2 1"},
+        env={**os.environ, "LAB_SHELL": "bash -s", "LAB_COUNT": str(counted), "LAB_PATIENCE": "9 2 1"},
         pass_fds=[counted], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     os.close(counted)

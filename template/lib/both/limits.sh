@@ -28,7 +28,7 @@ RECOVERY=120
 WAITING_IS_SHOWN=2
 # where there is no terminal, a line that says how much is done comes as seldom as that
 PROGRESS_LINE=10
-# without a byte, rsync gives up; a slow line still moves some
+# without a byte that arrives, copying is given up; a slow line still moves some
 RSYNC_SILENCE=60
 # what a step of `lab check` may take on the login node, and a little more on the laptop for its answer to arrive
 CHECK_STEP=60

@@ -111,15 +111,25 @@ answers() {
   ) 2>/dev/null
 }
 
-# say_when_it_answers HOST PORT URL [TUNNEL]: in the background; a tunnel (its process) to nothing is closed after a while
+# is_refused WORDS: is that what ssh says (a file) where the login node does not let it lead anywhere?
+is_refused() {
+  grep -q -a 'open failed: administratively prohibited' "$1"
+}
+
+# say_when_it_answers HOST PORT URL [TUNNEL WORDS]: in the background; a tunnel (its process, and a file of what it says)
+# to nothing is closed after a while
 say_when_it_answers() {
   local tries=0
   until answers "$1" "$2"; do
     kill -0 "${4:-$$}" 2>/dev/null || return 0
     # counted from when the tunnel is there: before, somebody may be typing a password
     if [[ ${4:-} ]] && listens "$1" "$2"; then tries=$((tries + 1)); fi
-    if ((tries > 5)); then
-      warn nothing_answers node="$NODE" port="$PORT"
+    if ((tries > 5)) || ((tries > 1)) && is_refused "$5"; then
+      if is_refused "$5"; then
+        warn forwarding_refused login="$(login_name)" node="$NODE" port="$PORT"
+      else
+        warn nothing_answers node="$NODE" port="$PORT"
+      fi
       kill "$4"
       return 1
     fi

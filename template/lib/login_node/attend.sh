@@ -17,7 +17,9 @@ tell() {
 
 # attend: the loop; it ends when lab does
 attend() {
-  local line="" more status request patience=0.1
+  local line="" more status request patience=0.1 told=$SECONDS
+  # whoever listened may have gone; what was begun is ended all the same
+  trap : PIPE
   while true; do
     status=0
     # what a time-out cut off comes with the next reading, and may end with a tab
@@ -33,6 +35,11 @@ attend() {
     patience=1
     if [[ $JOB && ! $UP ]] && ((SECONDS - SINCE < EAGER)); then patience=0.1; fi
     [[ ! $JOB ]] || look
+    # unasked, too: on a slow line the question may wait behind all that is on its way here
+    if ((SECONDS - told >= PING)); then
+      told=$SECONDS NUMBER=0
+      tell alive
+    fi
   done
   # what was begun for a lab that is gone
   [[ ! $CHILD ]] || kill -TERM -- "-$CHILD" 2>/dev/null
@@ -45,8 +52,8 @@ attend() {
 serve() {
   NUMBER=$1
   case $2 in
-    # Slurm may take its time, and the sign of life must not wait for it
-    find | last | list | node | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
+    # Slurm and the network may take their time, and the sign of life must not wait for them
+    find | last | list | node | reach | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
     *) "answer_$2" "${@:3}" ;;
   esac
 }

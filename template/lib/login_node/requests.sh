@@ -110,14 +110,14 @@ forget_old() {
 # answer_open FOLDER SUM SESSION OPTION...: finds the session of that name, or submits one
 answer_open() { begin_in_folder open_session "$@"; }
 open_session() {
-  local name=$1 job answer lock=$HOME/$STATE_IN_HOME/lock
+  local name=$1 job answer TURN lock=$HOME/$STATE_IN_HOME/lock
   shift
   # two labs at once make one session
   (umask 077 && mkdir -p "${lock%/*}" && : >>"$lock")
-  exec 7>>"$lock"
-  ! command -v flock >/dev/null || flock --wait "$SUBMISSION" 7
-  job=$(job_called "$name") || return
-  if [[ $job ]]; then
+  take_turn "$lock"
+  if ! job=$(job_called "$name"); then
+    : # that is told
+  elif [[ $job ]]; then
     # a word for the user alone: where it cannot be had, there is none
     tell changed "$(timeout --kill-after="$SSH_ANSWER" "$SLURM_ANSWER" "$BASH" -p "$FOLDER/lib/login_node/changed.sh" "$job" 2>/dev/null)"
     tell found "$job"
@@ -126,6 +126,31 @@ open_session() {
   else
     tell failed submit_session.sh
   fi
+  [[ ! $TURN ]] || rm -f -- "$TURN"
+}
+
+# take_turn FILE: waits until nobody else holds it, but not longer than a submission may take. The kernel takes a lock from
+# a holder that has ended. Where there is no flock, a link that names the holder stands for it, which is set aside when
+# there is no such process; of another login node's, only time tells.
+take_turn() {
+  local holder none=0 me="$HOSTNAME $BASHPID" end=$((SECONDS + SUBMISSION))
+  TURN=""
+  exec 7>>"$1"
+  if command -v flock >/dev/null; then
+    flock --wait "$SUBMISSION" 7
+    return
+  fi
+  TURN=$1.held
+  until ln -s -- "$me" "$TURN" 2>/dev/null; do
+    # gone again; or nothing can be written here, which the submission will say
+    holder=$(readlink -- "$TURN") || none=$((none + 1))
+    ((none < 10)) || return 0
+    if ((SECONDS >= end)) || { [[ $holder == "$HOSTNAME "* ]] && ! kill -0 "${holder##* }" 2>/dev/null; }; then
+      rm -f -- "$TURN"
+    else
+      sleep 0.2
+    fi
+  done
 }
 
 # answer_withdraw SESSION: ends what answer_open has begun; tells the job that there is nevertheless
@@ -402,6 +427,12 @@ check_steps() {
     tell step "$step" "$status" "${words[@]:-}"
     ((status == 0)) || break
   done
+}
+
+# answer_reach HOST PORT: tells whether anything listens there, as seen from here
+answer_reach() {
+  # shellcheck disable=SC2016 # for the other bash
+  if timeout "$SERVER_ANSWER" "$BASH" -p -c 'exec 3<>"/dev/tcp/$1/$2"' - "$1" "$2" 2>/dev/null; then tell reached yes; else tell reached no; fi
 }
 
 # answer_node NODE: tells what Slurm says of a node

@@ -62,6 +62,7 @@ SHAPES = {
     # step, exit status, what is found or wrong
     "step": ["[a-z]+", "[0-9]{1,3}", REST],
     "node": [TEXT],
+    "reached": ["yes|no"],
 }  # fmt: skip
 """The kinds of answers, and what their words look like (times in seconds since 1970)."""
 # as a session, with the notebook in the place of the name
@@ -88,6 +89,7 @@ ANSWERS = {
     "submit": ("folder", "done", "failed"),
     "check": ("folder", "step"),
     "node": ("node",),
+    "reach": ("reached",),
 }
 """The requests (answer_NAME of requests.sh), and the kinds of answers to each."""
 BASH = re.compile("passerelle\t0\tbash\t[0-9][^\t]*")
@@ -225,7 +227,7 @@ class Channel:
 
     def open(self):
         """Open connection and channel; raises Trouble when ssh cannot log in."""
-        self.connection.open()
+        self.connection.open(self.waiting, self.heed)
         self._start()
 
     def _start(self):
@@ -367,6 +369,8 @@ class Channel:
     def _no_answer(self):
         """Return the Trouble of a channel that is lost and is not to be repaired."""
         if self._deaf:
+            if self.connection.is_full(self._process):
+                return Trouble("no_more_sessions", login=self.connection.login)
             if not self._greeted and (self._slow or self._ended_by_itself()):
                 return Trouble("no_shell", login=self.connection.login)
             unheard = self.connection.separate and self._heard == self._began
@@ -403,7 +407,7 @@ class Channel:
             return True
         warn("connection_frozen" if state == "frozen" else "connection_died", login=self.connection.login)
         self._process.kill()
-        self.connection.drop()
+        self.connection.give_up()
         self.waiting.restart()
         while not self.connection.reachable():
             self.waiting.show("waiting_for_network", login=self.connection.login)

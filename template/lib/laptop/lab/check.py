@@ -91,27 +91,33 @@ class Check:
     def _connect(self):
         """Log in, unless a connection is open."""
         self.step = "step_connection"
-        state = self.connection.state()
-        if state == "frozen":
+        if self.connection.state() == "frozen":
             raise self._trouble("check_no_reaction")
-        if state == "running":
-            self.step = "step_key"
-            self._ok("check_key_unneeded")
-            return
-        self.shared = False
         # where each channel logs in by itself, the next one does
-        if not self.connection.separate:
-            say("lab_connecting", login=self.login)
-            self.step = "step_key"
-            command = self.connection.prepare()
-            self.step = "step_connection"
-            logged_in, words = log_in(command)
-            if not logged_in:
-                self.step, key = meaning(words)
-                raise self._trouble(key)
-            self.step = "step_key"
+        if self.connection.separate:
+            self.shared = False
+            return
+        with self.connection.turn(Waiting(), heed=lambda: None) as is_open:
+            self.shared = is_open
+            if not is_open:
+                self._log_in()
+        self.step = "step_key"
+        if self.shared:
+            self._ok("check_key_unneeded")
+        else:
             keys = offered_keys(self.ssh)
             self._ok("check_keys" if keys else "check_no_keys", keys=", ".join(keys))
+
+    def _log_in(self):
+        """Log in; raises Trouble with what ssh has said."""
+        say("lab_connecting", login=self.login)
+        self.step = "step_key"
+        command = self.connection.prepare()
+        self.step = "step_connection"
+        logged_in, words = log_in(command)
+        if not logged_in:
+            self.step, key = meaning(words)
+            raise self._trouble(key)
 
     def _trouble(self, key):
         """Return a Trouble with what messages about the way to the login node may name."""
@@ -250,6 +256,8 @@ class Check:
                 self.channel.waiting.show("check_waiting", step=message(self.step))
                 self.channel.heed()
                 if time.monotonic() > deadline:
+                    if refusal := tunnel.refusal():
+                        raise refusal
                     return False
                 time.sleep(0.1)
             return leads

@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 from plumbum import local
@@ -24,7 +25,7 @@ from .limits import LIMITS
 from .messages import FOLDER, Trouble, say, warn
 from .ports import listens
 from .rsh import CLEAN_BASH
-from .ssh_words import SSH_CONFIG, options, show_words, ssh_command, ssh_settings
+from .ssh_words import NO_MORE_SESSIONS, SSH_CONFIG, WORDS, keep_words, options, show_words, ssh_command, ssh_settings
 
 PATIENT = options(ConnectTimeout=LIMITS.SSH_CONNECT)
 
@@ -54,6 +55,8 @@ class Connection:
             PATIENT,
             login,
         ]
+        # the sockets of the connection that this lab works through, and of the one that it is to work through no more
+        self._used = self._given_up = None
         # clients of that connection alone: where it is gone they fail, and do not log in
         self.client = self.ssh["-T", options(ControlMaster="no", ProxyJump="none", ProxyCommand="false")]
 
@@ -61,34 +64,84 @@ class Connection:
         """Return where on the login node the project's folder is, below the home."""
         return settings.project
 
-    def open(self):
+    def open(self, waiting, heed):
         """Open the connection unless it is open; ssh may ask its questions at the terminal.
 
+        waiting, heed: see turn
         Raises Trouble when ssh could not log in; its own words are on the terminal then.
         """
-        state = self.state()
-        if state == "frozen":
-            warn("connection_frozen", login=self.login)
-            self.drop()
-        if state == "running":
+        with self.turn(waiting, heed) as is_open:
+            if is_open:
+                return
+            say("lab_connecting", login=self.login)
+            # in the terminal's foreground, because it asks for passwords there; once logged in it leaves by itself
+            process = self.prepare().popen(stdin=None, stdout=None, stderr=None, cwd=FOLDER)
+            try:
+                status = process.wait(LIMITS.LOGIN)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                raise Trouble("check_login_slow", seconds=LIMITS.LOGIN) from None
+            if status != 0:
+                raise Trouble("no_connection", login=self.login)
+
+    @contextlib.contextmanager
+    def turn(self, waiting, heed):
+        """Wait until no other lab logs in there; the value is whether the connection is open then.
+
+        If not, there is room for a new one, and this lab alone makes it: a second one would ask for the second factor
+        once more, and its ssh, which finds the socket's place taken, would stay for ever.
+        waiting: shows what is awaited; heed: is called meanwhile, and may raise to end it
+        """
+        state, mark = self.state(), self._mark()
+        if state == "running" and mark != self._given_up:
+            yield True
             return
-        say("lab_connecting", login=self.login)
-        # in the terminal's foreground, because it asks for passwords there; once logged in it leaves by itself
-        process = self.prepare().popen(stdin=None, stdout=None, stderr=None, cwd=FOLDER)
+        self.socket.parent.mkdir(mode=0o700, exist_ok=True)
+        with self._lock() as lock:
+            alone = self._wait_for(lock, waiting, heed)
+            # another lab may have connected in the meantime
+            if self._mark() != mark:
+                state, mark = self.state(), self._mark()
+            is_open = state == "running" and mark != self._given_up
+            if not is_open:
+                if state == "frozen" and mark != self._given_up:
+                    warn("connection_frozen", login=self.login)
+                self._clear(state, alone)
+            yield is_open
+
+    def _lock(self):
+        """Return the open file that a lab locks while it logs in; the kernel unlocks it when that lab ends."""
         try:
-            status = process.wait(LIMITS.LOGIN)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            raise Trouble("check_login_slow", seconds=LIMITS.LOGIN) from None
-        if status != 0:
-            raise Trouble("no_connection", login=self.login)
+            return open(f"{self.socket}.lock", "w", encoding="utf-8")
+        except OSError:
+            return contextlib.nullcontext()
+
+    def _wait_for(self, lock, waiting, heed):
+        """Wait for the lock; return whether it is this lab's now. Not every network disk has locks."""
+        import fcntl
+
+        waiting.restart()
+        # its host's key, then its login; one that takes longer has been stopped
+        end = time.monotonic() + 2 * LIMITS.LOGIN
+        while lock and time.monotonic() < end:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting.show("waiting_for_login", login=self.login)
+                time.sleep(0.1)
+                heed()
+            except OSError:
+                return False
+            else:
+                break
+        waiting.done()
+        return bool(lock)
 
     def prepare(self):
-        """Return the command that logs in, for which there is a place now; the host's key has been compared.
+        """Return the command that logs in; the host's key has been compared.
 
         Raises Trouble for a host's key that is not one of those published.
         """
-        self.socket.parent.mkdir(mode=0o700, exist_ok=True)
         return self.start[compare_host_key(self.login, self.facts)]
 
     def state(self):
@@ -100,17 +153,30 @@ class Connection:
         except subprocess.TimeoutExpired:
             return "frozen"
 
-    def drop(self):
-        """End the connection, also one that is frozen or leads nowhere."""
-        try:
-            self._control("exit")
-        except subprocess.TimeoutExpired:
-            self._kill_master()
+    def _mark(self):
+        """Return what tells this master's socket from the next one's, None without one."""
+        with contextlib.suppress(OSError):
+            found = self.socket.stat()
+            return found.st_ino, found.st_mtime_ns
+
+    def give_up(self):
+        """The connection that was used leads nowhere: when it is opened again, it is replaced, unless it has been."""
+        self._given_up = self._used
+
+    def _clear(self, state, alone):
+        """End what there is of a connection. alone: nobody else is logging in, so also what killed labs have left."""
+        if state == "running":
+            try:
+                self._control("exit")
+            except subprocess.TimeoutExpired:
+                state = "frozen"
+        if alone or state == "frozen":
+            self._kill_masters()
         # a master that could not log out any more leaves it
         self.socket.unlink(missing_ok=True)
 
-    def _kill_master(self):
-        """Kill the process behind the socket, which has it in its arguments or in the title it gives itself."""
+    def _kill_masters(self):
+        """Kill who made the socket or would: it is in their arguments, or in the title that they give themselves."""
         try:
             processes = local["ps"]["-A", "-ww", "-o", "pid=,args="]().splitlines()
         except CommandNotFound:
@@ -119,8 +185,13 @@ class Connection:
         for line in processes:
             pid, words = line.split(None, 1)
             if words.startswith(f"ssh: {self.socket} [mux]") or f"ControlPath={self.socket} -N -f " in words:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(OSError):
                     os.kill(int(pid), signal.SIGKILL)
+
+    def is_full(self, shell):
+        """Return whether a shell has not begun because the host allows no more of them in this connection."""
+        shell.shown.join(1)
+        return NO_MORE_SESSIONS in b"".join(shell.words)
 
     @property
     def shell_command(self):
@@ -129,11 +200,14 @@ class Connection:
 
     def shell(self):
         """Start that bash and return its process (binary pipes)."""
+        self._used = self._mark()
         # in a session of its own, so that a Ctrl-C for lab is not one for ssh
-        return subprocess.Popen(
-            self.shell_command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=FOLDER,
+        process = subprocess.Popen(
+            self.shell_command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=FOLDER,
             start_new_session=True,
         )  # fmt: skip
+        process.words, process.shown = keep_words(process.stderr)
+        return process
 
     def jump(self, port, user, node, node_port):
         """Start an ssh to the node itself, through the connection, that leads a port there; return its process.
@@ -210,7 +284,7 @@ class SeparateConnections(Connection):
         self.ssh = ssh_command()[options(ControlMaster="no", ControlPath="none"), PATIENT]
         self.client = self.ssh["-T", options(ClearAllForwardings="yes")]
 
-    def open(self):
+    def open(self, waiting, heed):
         """Say how often ssh will ask, and compare the host's key; the logins come later."""
         say("separate_connections", login=self.login, number=self.prompts)
         strict = compare_host_key(self.login, self.facts)
@@ -220,7 +294,7 @@ class SeparateConnections(Connection):
         """Return "running" while the last shell runs, else "absent"."""
         return "running" if self._shell and self._shell.poll() is None else "absent"
 
-    def drop(self):
+    def give_up(self):
         """End whatever was started."""
         for process in [self._shell, *self._tunnels.values()]:
             if process and process.poll() is None:
@@ -233,6 +307,10 @@ class SeparateConnections(Connection):
         command = self.client[self.login, CLEAN_BASH]
         self._shell = start_unmoved(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._shell
+
+    def is_full(self, shell):
+        """Return False: each has a connection of its own."""
+        return False
 
     def forward(self, port, host, host_port, pause):
         """Lead a port of this computer to host:host_port; return whether it does."""
@@ -277,7 +355,8 @@ def start_unmoved(command, **pipes):
         finally:
             signal.signal(signal.SIGINT, before)
     # who is told to look at ssh's words waits for them
-    process.shown = show_words(process.stderr)
+    process.words = deque(maxlen=WORDS)
+    process.shown = show_words(process.stderr, process.words)
     return process
 
 
@@ -310,10 +389,11 @@ class Here:
         """Return where the project's folder is."""
         return FOLDER
 
-    def open(self):
+    def open(self, waiting, heed):
         """Do nothing."""
 
-    drop = open
+    def give_up(self):
+        """Do nothing."""
 
     def state(self):
         """Return "running"."""
@@ -322,6 +402,10 @@ class Here:
     def reachable(self):
         """Return True."""
         return True
+
+    def is_full(self, shell):
+        """Return False."""
+        return False
 
     def shell(self):
         """Start bash and return its process (binary pipes)."""

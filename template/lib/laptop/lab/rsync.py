@@ -19,6 +19,7 @@ from .limits import LIMITS
 from .messages import FOLDER, Trouble, printable
 from .paths import STATE, amount
 from .rsh import UNIT
+from .ssh_words import NO_MORE_SESSIONS
 
 INCOMING = STATE / "incoming"
 """Where what the login node sends arrives, and stays half-finished after a lost connection."""
@@ -69,14 +70,15 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
         f'"{word}"' if " " in word else word for word in (sys.executable, "-I", str(Path(__file__).with_name("rsh.py")))
     )
     command = [
-        "rsync", "-t", "--from0", "--files-from=-", "--no-implied-dirs", "--ignore-times",
-        f"--timeout={LIMITS.RSYNC_SILENCE}", "-e", " ".join(rsh), *options, *([here, there] if out else [there, here]),
+        "rsync", "-t", "--from0", "--files-from=-", "--no-implied-dirs", "--ignore-times", "-e", " ".join(rsh),
+        *options, *([here, there] if out else [there, here]),
     ]  # fmt: skip
     counter, counted = os.pipe()
     # none of one's own settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
     environment.update(LAB_SHELL=shlex.join(connection.shell_command), LAB_COUNT=str(counted), LC_ALL="C")
-    environment.update(LAB_PATIENCE=f"{LIMITS.RSYNC_SILENCE} {LIMITS.SSH_ANSWER}")
+    login = LIMITS.LOGIN_SHELL + (LIMITS.LOGIN if connection.separate else 0)
+    environment.update(LAB_PATIENCE=f"{login} {LIMITS.RSYNC_SILENCE} {LIMITS.SSH_ANSWER}")
     channel.waiting.restart()
     # a Ctrl-C for lab is not one for rsync, which is ended here; but ssh may have to ask something at the terminal
     process = subprocess.Popen(
@@ -102,7 +104,7 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
             # without a terminal each change is a line: a few are enough
             percent -= 0 if sys.stdout.isatty() else percent % 25
             key = ("sync_sending" if out else "sync_bringing") if units else "waiting_for_answer"
-            channel.waiting.show(key, login=connection.login, size=amount(size), percent=percent)
+            channel.waiting.show(key, login=connection.login, size=amount(size), done=amount(size * percent // 100))
         channel.heed()
     finally:
         if process.poll() is None:
@@ -115,6 +117,8 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
         reader.join(LIMITS.SSH_ANSWER)
         channel.waiting.done()
         channel.forgive()
+    if NO_MORE_SESSIONS in said.words:
+        raise Trouble("no_more_sessions", login=connection.login)
     words = said.words.decode(errors="replace")
     # no space, or no quota (of macOS, of Linux); a file's name may have the same in it
     if re.search(r"\((28|69|122)\)\r?$", words, re.MULTILINE):

@@ -118,8 +118,9 @@ def print_url(settings, channel, taken):
     if not session:
         raise Trouble("no_server_yet", name=name)
     tunnel = tunnel_to(session, channel, settings)
-    tunnel.port = session.port if channel.connection.here else tunnel.noted()
-    if not tunnel.port or not tunnel.proved():
+    ports = [session.port] if channel.connection.here else [port for port, _ in tunnel.noted()]
+    tunnel.port = next(filter(tunnel.proved, ports), None)
+    if not tunnel.port:
         raise Trouble("no_tunnel_yet", name=name)
     print(tunnel.address_with_token)
 

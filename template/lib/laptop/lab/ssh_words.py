@@ -31,6 +31,8 @@ MEANINGS = (
 )
 """What OpenSSH's words mean when it could not log in (seen with 9.2): the step that fails, and what to say of it."""
 
+NO_MORE_SESSIONS = b"Session open refused by peer"
+"""What ssh says when the host allows no further session in a connection (sshd_config, MaxSessions)."""
 SSH_CONFIG = "lib/laptop/ssh_config"
 """What every ssh is told first (its -F); from the folder, because ssh hands it to a ProxyJump's ssh without quotes."""
 WORDS = 100
@@ -100,6 +102,20 @@ def offered_keys(settings):
         if status == 0:
             keys.append(message("check_agent", count=len(out.splitlines())))
     return keys
+
+
+def keep_words(stream):
+    """Keep what ssh says on standard error, up to some length; return it, as a list of bytes, and the thread."""
+    words = []
+
+    def keep():
+        while piece := os.read(stream.fileno(), 4096):
+            if len(words) < WORDS:
+                words.append(piece)
+
+    thread = threading.Thread(target=keep, daemon=True)
+    thread.start()
+    return words, thread
 
 
 def show_words(stream, words=None):

@@ -12,6 +12,10 @@ from .messages import Trouble, say
 from .paths import STATE, make_state_folder
 from .ports import candidates, free_port, listens
 
+NO_WAY = "Connection closed by UNKNOWN port 65535"
+"""What ssh says when the way to a host (ProxyJump, ProxyCommand) ends before that has said anything."""
+SSH_PORT = 22
+
 
 def tunnel_to(session, channel, settings):
     """Return the Tunnel that fits the cluster."""
@@ -27,9 +31,9 @@ class Tunnel:
         """wanted: the local port to begin with, else the server's number."""
         self.session, self.channel, self.connection = session, channel, channel.connection
         self.host, self.port = (session.node if self.connection.here else "127.0.0.1"), None
-        # which port leads there, for other labs of this folder, and for the next one when this one is killed
-        self.note = STATE / f"tunnel-{session.job}"
-        self.first = self.noted(running=False) or int(wanted or session.port)
+        # which port this lab leads there, for others of this folder, and for the next one when this one is killed
+        self.note = STATE / f"tunnel-{session.job}-{os.getpid()}"
+        self.first = next((port for port, _ in self.noted(running=False)), int(wanted or session.port))
 
     @property
     def address(self):
@@ -49,9 +53,12 @@ class Tunnel:
             self.port = self.session.port
             self._wait_for_proof()
             return
-        if left_behind := self.noted(running=False):
-            self._cancel(left_behind)
-        self._lead_from(self.first)
+        self._cancel_left_behind()
+        try:
+            self._lead_from(self.first)
+        except Trouble:
+            self.close()
+            raise
 
     def renew(self):
         """Make the tunnel anew, on the same port if it is still free."""
@@ -73,7 +80,7 @@ class Tunnel:
         if port != first:
             say("other_port", port=port, taken=first)
         make_state_folder()
-        self.note.write_text(f"{port} {os.getpid()}\n", encoding="utf-8")
+        self.note.write_text(f"{port}\n", encoding="utf-8")
         self._wait_for_proof()
 
     def no_free_port(self, first):
@@ -82,10 +89,18 @@ class Tunnel:
 
     def close(self):
         """End this lab's own forwarding, and one that a killed lab left behind."""
-        port = self.port or self.noted(running=False)
-        if port and not self.connection.here:
-            self._cancel(port)
+        if self.connection.here:
+            return
+        if self.port:
+            self._cancel(self.port)
             self.note.unlink(missing_ok=True)
+        self._cancel_left_behind()
+
+    def _cancel_left_behind(self):
+        """End the forwardings of killed labs."""
+        for port, note in self.noted(running=False):
+            self._cancel(port)
+            note.unlink(missing_ok=True)
 
     def _forward(self, port):
         """Ask ssh to lead a free port there; return whether it does."""
@@ -100,9 +115,9 @@ class Tunnel:
 
     def look(self):
         """Return the port that lead would take (None: all are taken), and whether it leads to the server already."""
-        noted = self.noted()
-        if noted and self.proved(noted):
-            return noted, True
+        for port, _ in self.noted():
+            if self.proved(port):
+                return port, True
         for port in candidates(self.first):
             if not listens(port):
                 return port, False
@@ -124,12 +139,13 @@ class Tunnel:
             self._cancel(self.port)
 
     def noted(self, running=True):
-        """Return the local port that a lab of this folder leads there that runs, or that was killed; else None."""
-        try:
-            port, lab = map(int, self.note.read_text(encoding="utf-8").split())
-        except (OSError, ValueError):
-            return None
-        return port if is_running(lab) == running else None
+        """Return [(port, note)] for the local ports that labs of this folder lead there: that run, or were killed."""
+        found = []
+        for note in STATE.glob(f"tunnel-{self.session.job}-*"):
+            with contextlib.suppress(OSError, ValueError):
+                if is_running(int(note.name.rpartition("-")[2])) == running:
+                    found.append((int(note.read_text(encoding="utf-8")), note))
+        return found
 
     # --- proving ------------------------------------------------------------------------------------------------------
 
@@ -147,9 +163,28 @@ class Tunnel:
         while (shown := self._ask_for_proof(self.port)) != "proved":
             limit = LIMITS.SERVER_SLOW if shown == "slow" else LIMITS.SERVER_ANSWER
             if shown == "other" or time.monotonic() - began > limit:
-                raise Trouble("nothing_answers_here", node=self.session.node, port=self.session.port)
+                raise self.refusal() or self._silent()
             self.channel.waiting.show("waiting_for_page", node=self.session.node)
             self._pause()
+
+    def _silent(self):
+        """Return the Trouble of a server that does not show itself."""
+        return Trouble("nothing_answers_here", node=self.session.node, port=self.session.port)
+
+    def refusal(self):
+        """Return the Trouble of a login node that does not let ssh lead to the server, None where it is the server.
+
+        ssh takes the port whether or not the login node lets it lead anywhere (sshd_config, AllowTcpForwarding and
+        PermitOpen), and does not say; so the login node itself goes to the server.
+        """
+        if self.connection.here or self._ask_for_proof(self.port) != "none":
+            return None
+        node, port = self.session.node, self.session.port
+        (reached,) = self.channel.ask("reached", "reach", node, port)
+        # it may have begun to answer in between
+        if reached == "no" or self._ask_for_proof(self.port) != "none":
+            return None
+        return Trouble("forwarding_refused", login=self.connection.login, node=node, port=port)
 
     def _pause(self):
         """Wait a moment; raises Interrupted after a Ctrl-C."""
@@ -199,9 +234,17 @@ class JumpTunnel(Tunnel):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.process.terminate()
                 self.process.shown.join(1)
-                raise Trouble("jump_failed", node=self.session.node, login=self.connection.login)
+                key = "jump_refused" if self._is_cut() else "jump_failed"
+                raise Trouble(key, node=self.session.node, login=self.connection.login)
             self._pause()
         return True
+
+    def _is_cut(self):
+        """Return whether the login node, which reaches the node's sshd itself, does not let ssh through to it."""
+        if NO_WAY not in "".join(self.process.words):
+            return False
+        (reached,) = self.channel.ask("reached", "reach", self.session.node, SSH_PORT)
+        return reached == "yes"
 
     def _cancel(self, port):
         """End it."""
