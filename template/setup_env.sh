@@ -93,7 +93,7 @@ else
 fi
 if [[ $PRINT ]]; then exit; fi
 
-# the wiki's check
-pip freeze | grep '^jupyter'
+# the wiki's check, for who has typed this
+[[ ${PASSERELLE_REQUEST:-} ]] || pip freeze | grep '^jupyter'
 [[ ! $FAILED ]] || die plugins_failed names="${FAILED# }"
 say environment_ready path="$path"

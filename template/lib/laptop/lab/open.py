@@ -94,6 +94,8 @@ class Opening:
         for kind, word in answers:
             if kind == "building":
                 self.building = word
+                if not word:
+                    self.waiting.restart()
                 self._show_submission()
             if kind == "folder" and word == "other":
                 raise Trouble("other_folder", folder=self.settings.project, login=self.login)
