@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import LANGUAGES, TEMPLATE, edit, french, set_answer
+from conftest import LANGUAGES, TEMPLATE, edit, french, read_answers, set_answer
 
 SCRIPTS = sorted(path.name for path in TEMPLATE.glob("*.sh"))
 # a port that nothing else is likely to have taken on the developer's computer
@@ -689,11 +689,18 @@ def without_modules(environment):
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
-def test_without_modules_the_environment_is_not_built(make_folder, environment, without_modules, language):
+def test_without_modules_the_environment_is_not_built(make_folder, environment, without_modules, language, tmp_path):
     folder = make_folder("least", language=language)
+    # what scp leaves
+    (folder / ".copier-answers.yml").unlink()
+    (folder / ".copier-answers.yml").write_text((folder / "settings.yml").read_text())
+    home = tmp_path / "home"
+    home.mkdir()
+    before = everything_in(folder, home)
     done = subprocess.run(
         [*without_modules, str(folder / "setup_env.sh")],
-        env={**environment, "PATH": f"{environment['PATH']}:{os.environ['PATH']}"} if without_modules else environment,
+        env={**environment, "HOME": str(home)}
+        | ({"PATH": f"{environment['PATH']}:{os.environ['PATH']}"} if without_modules else {}),
         capture_output=True,
         encoding="utf-8",
         stdin=subprocess.DEVNULL,
@@ -706,6 +713,26 @@ def test_without_modules_the_environment_is_not_built(make_folder, environment, 
         ),
     }
     assert (done.returncode, done.stdout, done.stderr) == (64, "", f"setup_env.sh: {words[language]}")
+    assert everything_in(folder, home) == before
+
+
+def test_on_a_computer_without_slurm_no_environment_of_a_cluster_without_modules_is_built(
+    make_folder, script, tmp_path
+):
+    answers = {
+        **read_answers("other"),
+        "modules_first": [],
+        "python_module": "none",
+        "environment_path": "$HOME/deep/jupyter_py3",
+    }
+    folder = make_folder(answers)
+    home = tmp_path / "home"
+    home.mkdir()
+    before = everything_in(folder, home)
+    done = script(folder / "setup_env.sh", HOME=home)
+    words = f"setup_env.sh: There is no sbatch here; run this on a login node of {answers['login_host']}: ssh USER@{answers['login_host']}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", words)
+    assert everything_in(folder, home) == before
 
 
 # which script, with what, in which folder, where: one line and a status

@@ -177,7 +177,9 @@ def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
     wish = "sed -i '2i Requires-Dist: plumbum<0.1' ~/again_py3/lib/python*/site-packages/numpy-*.dist-info/METADATA"
     broken = life.on_login(f"{wish}; ./setup_env.sh --add python plumbum", timeout=300)
     assert broken.returncode == 0
-    assert re.search(r"(?m)^numpy \S+ requires plumbum<0.1, but you have plumbum \S+ which is incompatible\.$", broken.stderr)
+    assert re.search(
+        r"(?m)^numpy \S+ requires plumbum<0.1, but you have plumbum \S+ which is incompatible\.$", broken.stderr
+    )
 
 
 def test_a_full_disk_is_one_clear_line_and_nothing_is_replaced(other, idle):

@@ -123,6 +123,8 @@ class Opening:
                     self.changed = word
                 elif kind == "building":
                     self.building = word
+                    if not word:
+                        self.waiting.restart()
                     self._show_submission()
                 else:
                     self.job, self.mine = word, kind == "submitted"
