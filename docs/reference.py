@@ -16,6 +16,7 @@ when a fact has no word of explanation, when an example is cut at its right, and
 """
 
 import ast
+import glob
 import html
 import json
 import logging
@@ -95,6 +96,7 @@ def rendered(text, language):
     environment.filters["regex_search"] = lambda value, wanted: re.search(wanted, value)
     # questions/checks.jinja has them, too
     environment.filters |= {"from_yaml": yaml.safe_load, "realpath": os.path.realpath}
+    environment.filters |= {"expanduser": os.path.expanduser, "fileglob": glob.glob}
     return environment.from_string(text).render(
         texts=read(f"questions/{language}.yml"),
         facts=read("template/plugins/clusters/narval.yml"),
@@ -359,6 +361,8 @@ def on_page_markdown(markdown, page, config, **_):
         log.warning("%s: not in the language %s", name, config.plugins["i18n"].current_language)
     explained = set(re.findall(r"{{ message ([a-z_]+)", markdown))
     if "when-it-fails" in name:
+        # who pastes a message into the search box is to find this page first
+        page.meta["search"] = {"boost": 4}
         for key in sorted(troubles() - explained):
             log.warning("%s: nothing is said about the message %s", name, key)
         for entry in signposts(markdown):

@@ -49,5 +49,5 @@ folder=$(submission_folder)
 [[ ! $folder ]] || run cd "$folder"
 status=0
 run_in_slurm "${command[@]}" || status=$?
-[[ $PRINT ]] || say ended
+[[ ! ${ALLOCATED:-} ]] || say ended
 exit "$status"

@@ -474,6 +474,7 @@ def test_11_a_session_that_waits_is_no_failure(lab):
     done = lab.run_lab("check")
     waits = f"--     session      lab (job {job}) is PENDING: JobHeldUser; expected start: unknown"
     assert (done.returncode, lines_of(done)) == (0, [*well_until("session"), waits])
+    # one that never could have started, too
     lab.on_login(f"scancel {job}")
     done = lab.run_lab("check")
     assert re.fullmatch(

@@ -162,7 +162,11 @@ def test_a_refused_jump_is_one_line_and_the_session_goes_on(jump):
     )
     assert process.wait() == 1
     assert re.search(LOCAL, process.output) is None
-    assert "RUNNING" in jump.jobs()
+    job, state = jump.jobs().split()
+    assert state == "RUNNING"
+    assert process.output.splitlines()[-1] == (
+        f"The session lab (job {job}) goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab"
+    )
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

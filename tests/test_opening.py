@@ -17,6 +17,7 @@ from test_hostile import laptop  # noqa: F401 - a fixture
 SLURM = {
     "squeue": """
         [[ ! -e hangs ]] || exec sleep 1000
+        [[ ! -e slow ]] || sleep 3
         if [[ -e refuses ]]; then cat refuses >&2; exit 1; fi
         case $*/$(<state) in
             *%T*/nothing) echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1 ;;
@@ -31,6 +32,7 @@ SLURM = {
     "scontrol": "cat script",
     "sbatch": "exit 1",
     "submit_session.sh": """
+        [[ ! -e garbles ]] || printf '\\npasserelle\\t1\\tnonsense\\n' >&2
         while [[ -e held ]]; do sleep 0.05; done
         echo 'PENDING|Priority|N/A|' >state
         echo 'Submitted batch job 77'""",
@@ -210,7 +212,7 @@ def test_who_reads_no_more_is_told_on_standard_error(node):
     process = PipedProcess(command, node.environment)
     node.started.append(process)
     process.wait(30)
-    assert last_lines(process) == [f"lab: {QUEUED}"]
+    assert last_lines(process) == [QUEUED]
 
 
 def test_a_second_ctrl_c_keeps_the_job_at_the_question_and_while_it_is_being_stopped_says_what_is_not_known(node):
@@ -255,6 +257,14 @@ def test_a_submission_under_way_that_is_interrupted(node, slurm, status, said):
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == status
     assert last_lines(process, len(said)) == said
+
+
+def test_a_submission_whose_answer_cannot_be_read_may_have_worked(node):
+    node.say(held="", garbles="")
+    status, said = node.run("open", "--no-browser")
+    *_, trouble, last = said.splitlines()
+    assert re.match("lab: What .* answered cannot be understood: ", trouble)
+    assert (status, last) == (1, PERHAPS)
 
 
 def test_where_slurm_was_not_reached_nothing_was_submitted_and_nothing_more_is_said(node):
@@ -307,7 +317,8 @@ def test_a_page_that_is_gone_with_its_job_is_not_said_to_be_silent(node, state, 
     process = node.start("attach", "--no-browser", tty=False)
     process.wait_for("runs on 127.0.0.1 until")
     begun = len(process.output)
-    # killed: the record stays, and nothing tells lab
+    # killed: the record stays, and nothing tells lab; Slurm takes its time to say so
+    node.say(slow="")
     node.end(state, record=True)
     assert process.wait(40) == 1
     assert process.output[begun:] == f"lab: Job 77 has ended: {state}. {hint}\n"

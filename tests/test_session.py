@@ -45,6 +45,17 @@ def test_a_refused_job_is_one_clear_line(option, refusal, lab):
     assert lab.jobs() == ""
 
 
+@pytest.mark.parametrize("option", ["--time=never", "--gres=foo:1", "--tme=3:00:00", "--cpus-per-task=two"])
+def test_an_option_that_slurm_cannot_read_is_named_and_no_session_has_ended(option, lab):
+    done = lab.on_login(f"./start_salloc.sh {option}")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr.splitlines()[-1] == (
+        f"start_salloc.sh: Slurm could not read one of these options: {option}. Its own words are above; salloc --help "
+        "lists them all."
+    )
+    assert "salloc: " in done.stderr.splitlines()[0]
+
+
 def test_an_account_that_slurm_does_not_know_is_traced_to_settings(lab):
     done = lab.on_login("sed -i 's/^account: .*/account: def-nobody/' settings.yml; ./start_salloc.sh")
     line = lab.on_login("grep -n ^account settings.yml").stdout.split(":")[0]

@@ -603,6 +603,7 @@ POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/
         (POLICY, "--account=def-x", "hours, cores, memory, gpus"),
         ("Invalid qos specification", "--qos=x", "--qos=x"),
         ("Invalid feature specification", "-Cx", "-Cx"),
+        ("Requested reservation is invalid", "--reservation=x", "--reservation=x"),
         ("Something new", "--time=1", "settings.yml"),
     ],
 )

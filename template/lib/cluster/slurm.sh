@@ -58,7 +58,8 @@ submission_folder() {
   scratch_folder
 }
 
-# run_in_slurm COMMAND...: runs salloc or sbatch; when Slurm refuses the job, one line with its reason and where to look
+# run_in_slurm COMMAND...: runs salloc or sbatch; when Slurm refuses the job, or does not understand an option, one line
+# with its reason and where to look. Sets ALLOCATED when salloc has been given a node.
 run_in_slurm() {
   local status=0 words filter refusal place option
   if [[ $PRINT ]]; then
@@ -68,12 +69,19 @@ run_in_slurm() {
   words=$(mktemp)
   # Slurm's refusal is kept for one line of ours; all else passes. The filter has to outlive Ctrl-C, or salloc dies of a
   # broken pipe before it can withdraw the job.
-  exec 8> >(trap '' INT && exec sed -u -e "/^\(salloc\|sbatch\): error: .* failed: /{w $words" -e 'd}' >&2)
+  exec 8> >(trap '' INT && exec sed -u -e "/^\(salloc\|sbatch\): error: .* failed: /{w $words" -e 'd}' \
+    -e "/^salloc: \(Granted\|Pending\|Job allocation\) /w $words" >&2)
   filter=$!
   "$@" 2>&8 || status=$?
   exec 8>&-
   wait "$filter" || true
   refusal=$(sed -n -E 's/^(salloc|sbatch): error: (Job submit\/allocate|Batch job submission) failed: //p' "$words")
+  ALLOCATED=$(grep -m 1 '^salloc: Granted' "$words") || ALLOCATED=""
+  # not even asked for a job
+  if [[ $1 == salloc && ! -s $words && $status != 0 && ${OPTIONS[*]:-} ]]; then
+    rm -f "$words"
+    misuse option_refused options="${OPTIONS[*]}" command="$1"
+  fi
   rm -f "$words"
   [[ $refusal ]] || return "$status"
   case $refusal in
@@ -104,8 +112,10 @@ place_of() {
       options="--cpus-per-task -c --ntasks -n --nodes -N --mem --gres --gpus -G --constraint -C --partition -p"
       places="$LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
       ;;
-    *qos* | *feature*) options="--qos -q --constraint -C" places=settings.yml ;;
-    *) places=settings.yml ;;
+    *)
+      options="--qos -q --constraint -C --reservation --dependency -d --nodelist -w --exclude -x --begin -b --licenses -L"
+      places=settings.yml
+      ;;
   esac
   for name in $options; do
     while IFS= read -r option; do typed+=${option:+, $option}; done <<<"$(given "$name")"

@@ -8,7 +8,7 @@ from .channel import Channel
 from .limits import LIMITS
 from .messages import Trouble, message, put, say
 from .paths import sum_of_folder
-from .session import Session, no_session
+from .session import ENDED, Session, no_session
 from .ssh_words import log_in, meaning, offered_keys, ssh_settings
 from .tunnel import tunnel_to
 from .waiting import Waiting, clock_time, hours_and_minutes, is_time
@@ -202,7 +202,7 @@ class Check:
         self.step = "step_session"
         _, job = next(self._call("find", self.name))
         if not job:
-            last = no_session(self.name, *next(self._call("last", self.name))[1:])
+            last = no_session(self.name, *next(self._call("last", self.name, ",".join(ENDED)))[1:])
             if last.key == "session_ended":
                 self._line("--", str(last))
                 return

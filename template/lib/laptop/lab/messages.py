@@ -141,8 +141,10 @@ def report(error):
     # the terminal may have been closed
     with contextlib.suppress(OSError):
         if isinstance(error, BrokenPipeError):
-            # whoever read what is printed has gone (lab logs | head); Python is not to complain at its end
+            # whoever read what is printed has gone (lab logs | head): Python is not to complain at its end, and what is
+            # still to be said goes elsewhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.stdout = sys.stderr
         elif isinstance(error, KeyboardInterrupt):
             print(flush=True)
         else:

@@ -82,7 +82,7 @@ class Opening:
                 raise
             status = report(trouble)
             # what was submitted goes on, and that is said last
-            self._say_what_is_left(warn if isinstance(trouble, BrokenPipeError) else say)
+            self._say_what_is_left()
             return status
         finally:
             self.waiting.done()
@@ -302,10 +302,12 @@ class Opening:
             self._say_what_is_left()
         return 0
 
-    def _say_what_is_left(self, speak=say):
+    def _say_what_is_left(self):
         """Say that the job goes on, and how to come back to it or to stop it."""
-        key = "kept" if self.has_started else "kept_in_queue" if self.job else "perhaps_submitted"
-        speak(key, name=self.name, job=self.job)
+        if not self.job:
+            say("perhaps_submitted", name=self.name)
+        else:
+            say("kept" if self.has_started else "kept_in_queue", name=self.name, job=self.job)
 
     @property
     def has_started(self):

@@ -18,7 +18,7 @@ def find_job(channel, name, **how):
     """Return the job of the session of that name; raises Trouble when there is none. how: as call takes it."""
     (job,) = channel.ask("found", "find", name, **how)
     if not job:
-        raise no_session(name, *channel.ask("last", "last", name, **how))
+        raise no_session(name, *channel.ask("last", "last", name, ",".join(ENDED), **how))
     return job
 
 

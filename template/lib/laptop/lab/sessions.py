@@ -144,7 +144,7 @@ def show_log(settings, channel, taken):
         raise Trouble("no_log_yet", name=name, job=job, words=words)
     if job:
         return
-    last = channel.ask("last", "last", name)
+    last = channel.ask("last", "last", name, ",".join(ENDED))
     ended = no_session(name, *last)
     if not shown:
         raise ended if last[0] else Trouble("no_log", name=name)
