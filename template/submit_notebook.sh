@@ -92,12 +92,13 @@ batch_script() {
   cat <<'SCRIPT'
 script=./$name-$SLURM_JOB_ID.py
 jupyter nbconvert --to python --stdin --stdout <"./$name.ipynb" >"$script"
-# Python has no "await" outside of functions; IPython has, in a script whose name ends in .ipy
-if ! python -c 'import sys; compile(sys.stdin.buffer.read(), "", "exec")' <"$script" 2>/dev/null; then
+# only IPython takes an "await" outside of functions, in a file named .ipy
+compile='compile(open(0, "rb").read(), "", "exec")'
+if ! python -c "$compile" <"$script" 2>/dev/null; then
   mv "$script" "${script%.py}.ipy"
   script=${script%.py}.ipy
 fi
-# what is printed is in the output at once, and not lost when the time limit ends the job
+# what is printed is not lost when the time limit ends the job
 export PYTHONUNBUFFERED=1
 # display(), %magics and !commands need IPython
 ipython --colors=NoColor "$script"
