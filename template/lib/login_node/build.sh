@@ -55,9 +55,9 @@ build_environment() {
   run source "$new/bin/activate"
   : "${VIRTUAL_ENV:=$new}"
   pip_settings pip
-  pip_install build_pip --upgrade pip
+  pip_install "$(message build_pip)" --upgrade pip
   # shellcheck disable=SC2086 # words
-  pip_install build_packages $packages
+  pip_install "$(message build_packages)" $packages
   reinstall ${carried[@]+"${carried[@]}"}
   write_wrapper
   keep_history_in_memory
@@ -77,9 +77,10 @@ build_environment() {
 make_virtual_environment() {
   # nothing of a virtualenv.ini of the person's own
   [[ $PRINT ]] || export VIRTUALENV_CONFIG_FILE=${VIRTUALENV_CONFIG_FILE:-/dev/null}
-  local command=(python3 -m venv)
+  local step command=(python3 -m venv)
+  step=$(message build_virtual_environment)
   if [[ $FACT_pip_source == wheelhouse ]] || command -v virtualenv >/dev/null; then command=(virtualenv --no-download); fi
-  watched "$(message build_virtual_environment)" run "${command[@]}" "$1" || die no_virtual_environment path="$1"
+  watched "$step" run "${command[@]}" "$1" || die no_virtual_environment path="$1"
 }
 
 # pip_settings PIP...: of a person's pip.conf, where packages come from; whatever else it says would put them elsewhere.
@@ -97,10 +98,9 @@ pip_settings() {
   export PIP_CONFIG_FILE=/dev/null
 }
 
-# pip_install KEY PACKAGE...: pip, with a clear line when it fails; KEY is what the step is called in lib/texts
+# pip_install STEP PACKAGE...: pip, with a clear line when it fails
 pip_install() {
-  local step full missing
-  step=$(message "$1")
+  local step=$1 full missing
   shift
   if watched "$step" run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@"; then return; fi
   full=$(its_words | grep -E -m 1 -o 'Disk quota exceeded|No space left on device' || true)

@@ -6,5 +6,5 @@ plugin_packages() {
 }
 
 plugin_add() {
-  pip_install build_packages "$@"
+  pip_install "$(message build_packages)" "$@"
 }
