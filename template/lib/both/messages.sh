@@ -83,16 +83,16 @@ fold_line() {
 
 # add_to_row: the part, in a new row where it does not fit; one that is longer than a row word by word
 add_to_row() {
-  local word words=()
+  local piece pieces=()
   [[ $part ]] || return 0
-  words=("$part")
-  ((${#part} <= width)) || IFS=' ' read -r -a words <<<"$part"
-  for word in "${words[@]}"; do
-    if [[ $row ]] && ((${#row} + 1 + ${#word} > width)); then
+  pieces=("$part")
+  ((${#part} <= width)) || IFS=' ' read -r -a pieces <<<"$part"
+  for piece in "${pieces[@]}"; do
+    if [[ $row ]] && ((${#row} + 1 + ${#piece} > width)); then
       printf '%s\n' "$row"
       row=""
     fi
-    row+=${row:+ }$word
+    row+=${row:+ }$piece
   done
   part=""
 }
