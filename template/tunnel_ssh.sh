@@ -55,14 +55,14 @@ if [[ $PRINT ]]; then
 fi
 say connecting login="$login"
 watcher="" tunnel=""
-words=$(mktemp)
-trap 'kill $watcher $tunnel 2>/dev/null || true; rm -f -- "$words"' EXIT
+said=$(mktemp)
+trap 'kill $watcher $tunnel 2>/dev/null || true; rm -f -- "$said"' EXIT
 trap 'say tunnel_closed; exit' INT TERM HUP
 cd -- "$FOLDER"
 # in the background only so that a signal is heeded at once; ssh asks its questions at the terminal all the same
-"${command[@]}" 2> >(tee -- "$words" >&2) &
+"${command[@]}" 2> >(tee -- "$said" >&2) &
 tunnel=$!
-say_when_it_answers 127.0.0.1 "$LOCAL_PORT" "$url" "$tunnel" "$words" &
+say_when_it_answers 127.0.0.1 "$LOCAL_PORT" "$url" "$tunnel" "$said" &
 watcher=$!
 status=0
 wait "$tunnel" || status=$?
@@ -73,5 +73,5 @@ wait "$tunnel" || status=$?
 }
 # say_when_it_answers may have closed it, and said why
 wait "$watcher" || exit 1
-! is_refused "$words" || die jump_refused login="$login" node="$NODE"
+! is_refused "$said" || die jump_refused login="$login" node="$NODE"
 die tunnel_failed login="$login"
