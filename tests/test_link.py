@@ -6,7 +6,7 @@ import shlex
 import signal
 
 import pytest
-from life import CODE, Life
+from life import CODE, HOLD, Life
 
 LOGIN = "login.vcluster.example"
 
@@ -297,3 +297,88 @@ def test_a_login_shell_that_takes_long_is_no_lost_network_for_any_way_in(idle, o
         assert done.stderr.splitlines()[-1] == said
     finally:
         idle.write("login", "student", ".bashrc", bashrc)
+
+
+# --- several labs -------------------------------------------------------------------------------------------------------
+
+QUEUED = "--begin=now+2hours"
+
+
+def test_labs_that_lose_their_connection_at_once_log_in_once_again(lab, laptop):
+    limit(lab, PING=1, SILENCE=3)
+    labs = [lab.lab("open", "--no-browser", f"--name={name}", QUEUED) for name in ("one", "two", "three")]
+    for process in labs:
+        process.wait_for("has been submitted")
+    before = lab.cluster.auth_count("student")
+    laptop(f"kill -STOP {lab.master()}")
+    for process in labs:
+        process.wait_for("The connection to student@login.vcluster.example (is not responding|was lost)")
+    answers = [lab.run_lab("stop", name) for name in ("one", "two", "three")]
+    assert [done.returncode for done in answers] == [0, 0, 0]
+    # they hear of it through the new connection
+    for process in labs:
+        process.wait_for(r"lab: Job \d+ has ended: CANCELLED")
+    assert lab.cluster.auth_count("student") - before == 1
+    assert len(connections(laptop)) == 1
+
+
+def test_a_lab_that_leaves_takes_no_others_tunnel_nor_its_address_with_it(lab, laptop):
+    first, address = lab.open_session()
+    second = lab.lab("attach", "--no-browser")
+    other = second.wait_for(r"^ +(http://127\.0\.0\.1:\d+/lab)\s")[1]
+    assert other != address
+    # one that is killed leaves its note, and its tunnel, for the next one
+    third = lab.lab("attach", "--no-browser")
+    third.wait_for(r"^ +http://127\.0\.0\.1:\d+/lab\s")
+    third.send_signal(signal.SIGKILL)
+    third.wait()
+    second.type("\x03")
+    assert second.wait() == 0
+    done = lab.run_lab("url")
+    assert (done.returncode, done.stdout.split("?")[0]) == (0, address)
+    fourth = lab.lab("attach", "--no-browser")
+    fourth.wait_for(r"^ +http://127\.0\.0\.1:\d+/lab\s")
+    assert lab.run_lab("stop").returncode == 0
+    for process in (first, fourth):
+        process.wait_for(r"The session lab has ended \(CANCELLED\)\.")
+        assert process.wait() == 0
+    assert laptop("ls lab/.lab").stdout.count("tunnel-") == 0
+    assert laptop("ss -Hltn | grep -c 127.0.0.1 || true").stdout == laptop("ss -Hltn | grep -c 127.0.0.1:53 || true").stdout
+
+
+def test_without_flock_there_labs_at_once_make_one_session_and_a_killed_one_holds_nobody_up(lab, laptop):
+    assert lab.run_lab("status").returncode == 0
+    root = ["login", "root", "bash", "-c"]
+    lab.cluster.run(*root, "mount --bind /dev/null /usr/bin/flock", check=True)
+    try:
+        held = "mkdir -p ~/.local/state/passerelle && ln -sfn \"$HOSTNAME $(bash -c 'echo $$')\" ~/.local/state/passerelle/lock.held"
+        assert lab.on_login(held).returncode == 0
+        labs = [lab.lab("open", "--no-browser", QUEUED) for _ in range(3)]
+        for process in labs:
+            process.wait_for("has been submitted|is already there")
+    finally:
+        lab.cluster.run(*root, "umount /usr/bin/flock", check=True)
+    assert sorted("has been submitted" in process.output for process in labs) == [False, False, True]
+    assert len(lab.jobs().splitlines()) == 1
+    assert lab.on_login("ls ~/.local/state/passerelle").stdout.count("held") == 0
+
+
+@pytest.mark.parametrize("command", ["status", "sync", "logs", "stop"])
+def test_a_connection_that_is_ended_in_the_middle_is_one_line(idle, other_folder, laptop, command):
+    life = Life(idle, other_folder)
+    bashrc = idle.read("login", "student", ".bashrc")
+    # held where lab has logged in and is not answered yet
+    idle.write("login", "student", ".bashrc", f"[[ ! ${{SSH_CONNECTION:-}} ]] || {{ {HOLD}; }}\n{bashrc}")
+    life.on_login("touch ~/held; rm -f ~/reached")
+    try:
+        process = life.lab(command)
+        life.on_login("until [[ -e ~/reached ]]; do sleep 0.05; done")
+        laptop(f"kill {life.master()}" if command == "logs" else "ssh -S ~/.ssh/passerelle-*[0-9a-f] -O exit x")
+        status = process.wait()
+    finally:
+        idle.write("login", "student", ".bashrc", bashrc)
+        life.on_login("rm -f ~/held ~/reached")
+    assert status == 1
+    assert process.output.splitlines()[1:] == [
+        f"lab: The connection to student@{LOGIN} ended before anything was answered. Try again; ssh may ask you to log in again."
+    ]

@@ -371,6 +371,8 @@ class Channel:
         if self._deaf:
             if self.connection.is_full(self._process):
                 return Trouble("no_more_sessions", login=self.connection.login)
+            if not (self.connection.here or self.connection.separate) and self.connection.state() == "absent":
+                return Trouble("connection_ended", login=self.connection.login)
             if not self._greeted and (self._slow or self._ended_by_itself()):
                 return Trouble("no_shell", login=self.connection.login)
             unheard = self.connection.separate and self._heard == self._began
