@@ -143,7 +143,7 @@ WELL = {
         "1|end",
     ),
     ("stop", "70"): said("1|batch_job|70|b.ipynb", "2|stopped|70"),
-    ("logs", "b.ipynb"): said("1|batch_job|70|b.ipynb") + b"one line\n" + said("1|logged|70"),
+    ("logs", "b.ipynb"): said("1|batch_job|70|b.ipynb") + b"one line\n" + said("2|logged|70"),
     ("stop",): said("1|found|77", f"2|record|{ADDRESS}|1764003600|1764000000", "3|stopped|77"),
     ("url",): said("1|found|77", f"2|record|{ADDRESS}|1764003600|1764000000"),
     ("logs",): said("1|found|77") + b"one line\na tab\there\n" + said("2|logged|77"),

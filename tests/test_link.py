@@ -343,7 +343,10 @@ def test_a_lab_that_leaves_takes_no_others_tunnel_nor_its_address_with_it(lab, l
         process.wait_for(r"The session lab has ended \(CANCELLED\)\.")
         assert process.wait() == 0
     assert laptop("ls lab/.lab").stdout.count("tunnel-") == 0
-    assert laptop("ss -Hltn | grep -c 127.0.0.1 || true").stdout == laptop("ss -Hltn | grep -c 127.0.0.1:53 || true").stdout
+    assert (
+        laptop("ss -Hltn | grep -c 127.0.0.1 || true").stdout
+        == laptop("ss -Hltn | grep -c 127.0.0.1:53 || true").stdout
+    )
 
 
 def test_without_flock_there_labs_at_once_make_one_session_and_a_killed_one_holds_nobody_up(lab, laptop):

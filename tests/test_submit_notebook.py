@@ -302,10 +302,14 @@ def rows(done):
     return [re.split("  +", line) for line in lines]
 
 
+def last_line(text):
+    return text.rstrip().splitlines()[-1]
+
+
 def test_batch_jobs_are_in_lab_status_until_a_while_after_their_end(lab):
     lab.cluster.write("login", "student", "lab/work/fine.ipynb", notebook("open('result 1.csv', 'w').write('42')"))
     lab.cluster.write("login", "student", "lab/fails.ipynb", notebook("print('it be' 'gins')", "1 / 0"))
-    lab.cluster.write("login", "student", "lab/long.ipynb", notebook("import time; time.sleep(1000)"))
+    lab.cluster.write("login", "student", "lab/long.ipynb", notebook("print('a word'); import time; time.sleep(1000)"))
     fine, fails, runs = submitted(lab, "work/fine.ipynb", "fails.ipynb", "long.ipynb")
     # a name that a session could have
     waits = lab.on_login("./submit_notebook.sh ./long.ipynb --hold --job-name=passerelle-x").stdout.split()[3]
@@ -326,6 +330,8 @@ def test_batch_jobs_are_in_lab_status_until_a_while_after_their_end(lab):
         f"lab: The batch job {waits} (long.ipynb) has printed nothing yet, or what it printed is no longer there; "
         "./lab status shows its state.\n"
     )
+    followed = lab.lab("logs", runs, "--follow", tty=False)
+    followed.wait_for("a word")
     for name, line in (
         (runs, f"The batch job {runs} (long.ipynb) has been cancelled."),
         ("long.ipynb", f"The batch job {waits} (long.ipynb) has been cancelled."),
@@ -334,6 +340,13 @@ def test_batch_jobs_are_in_lab_status_until_a_while_after_their_end(lab):
         done = lab.run_lab("stop", name)
         assert (done.returncode, done.stderr, done.stdout.splitlines()[-1]) == (0, "", line)
     assert state(lab, waits).startswith("CANCELLED")
+    assert followed.wait(60) == 0
+    assert re.fullmatch(
+        rf"lab: The batch job {runs} \(long\.ipynb\) has ended: CANCELLED.*", last_line(followed.output)
+    )
+    done = lab.run_lab("logs", "work/fine.ipynb", "--follow")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert last_line(done.stdout) == f"The batch job {fine} (work/fine.ipynb) has ended: COMPLETED"
     assert {row[1]: row[2] for row in rows(lab.run_lab("status"))}[waits] == "CANCELLED"
     for words in ("stop nothing.ipynb", "logs 'a b/*.ipynb'"):
         done = lab.run_lab(*shlex.split(words))

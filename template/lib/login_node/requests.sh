@@ -302,16 +302,23 @@ answer_batch() {
 
 # answer_output FOLDER NAME [follow]: the same, and shows what it has printed
 answer_output() {
-  local output
   answer_batch "$1" "$2"
-  output=${OUTPUT[${JOB_FOUND:-0}]:-}
-  if [[ -f $output && -r $output ]]; then
-    begin show_log "$output" ${3:+-f}
-    [[ ${3:-} ]] || wait "$CHILD"
+  find_output "$JOB_FOUND"
+  if [[ ${3:-} ]]; then
+    begin_to_follow find_output "$JOB_FOUND"
+  elif [[ -r $LOG ]]; then
+    begin show_log "$LOG"
+    wait "$CHILD"
     tell logged "$JOB_FOUND"
   else
     tell logged ""
   fi
+}
+
+# find_output JOB: sets LOG to the path of what a batch job that find_jobs has found has printed
+find_output() {
+  LOG=${OUTPUT[${1:-0}]:-}
+  [[ -f $LOG ]] || LOG=""
 }
 
 # answer_stop JOB NAME: cancels that job, if it still is the session of that name
@@ -346,7 +353,7 @@ answer_record() {
 }
 
 # answer_log NAME JOB [follow]: shows what that job has printed, without its token; JOB is empty for the newest log of that
-# name. What is followed may have to begin, and goes on until lab asks for its end.
+# name
 answer_log() {
   local log newest=""
   if [[ $2 ]]; then
@@ -359,10 +366,7 @@ answer_log() {
     done
   fi
   if [[ ${3:-} ]]; then
-    # tail goes on for as long as this process lives, and shows the rest after that
-    sleep infinity >/dev/null 2>&1 8>&- &
-    FOLLOWED=$!
-    begin follow_log "$2"
+    begin_to_follow find_log "$2"
     return
   fi
   if [[ $newest ]]; then
@@ -372,10 +376,17 @@ answer_log() {
   log=${newest##*-}
   tell logged "${log%.log}"
 }
+# begin_to_follow FINDER JOB: shows it from when it is there until lab asks for its end
+begin_to_follow() {
+  # tail goes on for as long as this process lives, and shows the rest after that
+  sleep infinity >/dev/null 2>&1 8>&- &
+  FOLLOWED=$!
+  begin follow_log "$@"
+}
 follow_log() {
   until
-    find_log "$1"
-    [[ $LOG ]]
+    "$@"
+    [[ -r $LOG ]]
   do
     kill -0 "$FOLLOWED" 2>/dev/null || return 0
     sleep 1

@@ -1,4 +1,4 @@
-"""The batch jobs of the folder's notebooks, which submit_notebook.sh records: `lab stop` and `lab logs` for them."""
+"""The batch jobs of the folder's notebooks, which submit_notebook.sh records: found by number or notebook."""
 
 import re
 
@@ -23,8 +23,8 @@ def is_batch(name):
 
 def cancel(settings, channel, name):
     """Cancel the batch job of that number, or the newest one of that notebook; return whether there is one."""
-    job, notebook = channel.ask("batch_job", "batch", *_request(settings, channel, name))
-    if not _known(job, name):
+    job, notebook = channel.ask("batch_job", "batch", *request_for(settings, channel, name))
+    if not known(job, name):
         return False
     try:
         (stopped,) = channel.ask("stopped", "stop", job, job, again=True)
@@ -36,29 +36,14 @@ def cancel(settings, channel, name):
     return True
 
 
-def show_output(settings, channel, name, follow):
-    """Show what that batch job has printed; return whether there is such a job."""
-    request = ["output", *_request(settings, channel, name), *(["follow"] if follow else [])]
-    for kind, *words in channel.call(*request, show=lambda: None):
-        if kind == "batch_job":
-            job, notebook = words
-            if not _known(job, name):
-                return False
-        elif not words[0]:
-            raise Trouble("no_output", job=job, notebook=notebook)
-        elif not follow:
-            break
-    return True
-
-
-def _known(job, name):
+def known(job, name):
     """Return whether there is a job; raises Trouble where none has that name, and no session can have it."""
     if not job and not re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", name):
         raise Trouble("no_session_called", name=name)
     return bool(job)
 
 
-def _request(settings, channel, name):
+def request_for(settings, channel, name):
     """Return folder and name as requests.sh takes them."""
     connection = channel.connection
     return connection.folder(settings), name if name.isdigit() else escaped(place_of(connection, name))

@@ -77,7 +77,7 @@ COMMANDS = {
     "status": Command("sessions.show_status"),
     "attach": Command("open.attach", flags=("--no-browser",), word="[NAME]", logins=2),
     "stop": Command("sessions.stop", word="[NAME]", batch=True),
-    "logs": Command("sessions.show_log", flags=("--follow",), word="[NAME]", batch=True),
+    "logs": Command("logs.show_log", flags=("--follow",), word="[NAME]", batch=True),
     "url": Command("sessions.print_url", word="[NAME]"),
     "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch", logins=3),
     "sync": Command("sync.sync", values=("--mine", "--theirs"), more="paths", logins=4),

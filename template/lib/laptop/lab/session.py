@@ -39,10 +39,12 @@ def how_it_ended(name, state, reason, memory):
     memory: what Slurm wrote about the job's memory, if that was it
     """
     hint = message("hint_out_of_memory" if memory else f"hint_{state.lower()}", name=name)
-    reason = memory or reason
-    # "CANCELLED by 1001" has the state in it; "None" says nothing
-    words = reason if reason.startswith(state) else f"{state} ({reason})" if reason not in ("", "None") else state
-    return {"words": words, "hint": hint}
+    return {"words": words_of(state, memory or reason), "hint": hint}
+
+
+def words_of(state, reason):
+    """Return Slurm's words about a job that is over: "CANCELLED by 1001" has the state in it; "None" says nothing."""
+    return reason if reason.startswith(state) else f"{state} ({reason})" if reason not in ("", "None") else state
 
 
 def stop_job(channel, job, name, **how):

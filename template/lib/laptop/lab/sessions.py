@@ -1,11 +1,10 @@
-"""The sessions there are: `lab status`, `stop`, `logs` and `url`."""
+"""The sessions there are: `lab status`, `stop` and `url`."""
 
 import re
 
-from .batch import cancel, is_batch, show_output
-from .limits import LIMITS
+from .batch import cancel, is_batch
 from .messages import Trouble, message, printable, say, warn
-from .session import ENDED, Session, find_job, how_it_ended, no_session, stop_job
+from .session import ENDED, Session, find_job, stop_job
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes, is_time
 
@@ -123,52 +122,3 @@ def print_url(settings, channel, taken):
     if not tunnel.port:
         raise Trouble("no_tunnel_yet", name=name)
     print(tunnel.address_with_token)
-
-
-def show_log(settings, channel, taken):
-    """Show what the session of that name has printed, or the last one that has ended, or that batch job; no token.
-
-    Raises Trouble for no log.
-    """
-    name, follow = taken["name"], "follow" in taken
-    if is_batch(name) and show_output(settings, channel, name, follow):
-        return
-    (job,) = channel.ask("found", "find", name)
-    if job and follow:
-        follow_log(channel, name, job)
-        return
-    (shown,) = channel.ask("logged", "log", name, job, show=lambda: None)
-    if job and not shown:
-        state, reason, *_ = channel.ask("state", "state", job, limit=LIMITS.SLURM_ANSWER)
-        words = state if reason in ("", "None") else f"{state}: {reason}"
-        raise Trouble("no_log_yet", name=name, job=job, words=words)
-    if job:
-        return
-    last = channel.ask("last", "last", name, ",".join(ENDED))
-    ended = no_session(name, *last)
-    if not shown:
-        raise ended if last[0] else Trouble("no_log", name=name)
-    if shown == last[0]:
-        warn(ended.key, **ended.values)
-    else:
-        warn("log_of_before", name=name, job=shown)
-
-
-def follow_log(channel, name, job):
-    """Show what that job prints, from when it begins until it has ended."""
-    pending = {}
-
-    def show():
-        if pending:
-            channel.waiting.show("waiting_pending", job=job, **pending)
-
-    channel.request("log", name, job, "follow")
-    for kind, *words in channel.call("follow", job, show=show, warns=True):
-        if kind == "up":
-            continue
-        state, reason, start, _, memory = words
-        pending = {"reason": reason, "start": clock_time(start) or message("unknown")} if state == "PENDING" else {}
-        if state in ENDED:
-            break
-    channel.ask("logged", "log_end")
-    warn("job_ended", job=job, **how_it_ended(name, state, reason, memory))
