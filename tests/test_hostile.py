@@ -292,7 +292,7 @@ def test_what_slurm_does_not_know_of_a_step_is_left_out(laptop, usage):
         printed = printed.replace(known, usage.replace("|", "\t").encode())
     done = laptop.run(("status",), printed)
     assert (done.status, done.error) == (0, "")
-    assert done.out.splitlines()[1] == "lab   77   RUNNING             node1  1 h 00 min"
+    assert re.split("  +", done.out.splitlines()[1]) == ["lab", "77", "RUNNING", "node1", "1 h 00 min"]
 
 
 def test_a_port_that_is_none_is_not_gone_to(laptop):

@@ -45,8 +45,11 @@ def _show_output(settings, channel, name, follow):
         return False
     if follow:
         state, reason, _ = _follow(channel, job, "output", *request)
-        speak = say if state == "COMPLETED" else warn
-        speak("batch_ended", job=job, notebook=notebook, words=words_of(state, reason))
+        ended = {"job": job, "notebook": notebook, "words": words_of(state, reason)}
+        if state == "COMPLETED":
+            say("batch_ended", **ended)
+        else:
+            warn("batch_ended", **ended)
     elif not channel.ask("logged", "output", *request, show=lambda: None)[0]:
         raise Trouble("no_output", job=job, notebook=notebook)
     return True
