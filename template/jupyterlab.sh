@@ -55,7 +55,7 @@ trap 'end_session' EXIT
 # in a process group of its own, so that Ctrl-C comes here and not to the kernels
 set -m
 # the same command, sooner and surer
-"$environment/bin/python" "$FOLDER/lib/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
+"$VIRTUAL_ENV/bin/python" "$FOLDER/lib/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
 server=$!
 set +m
 trap 'stopped=yes; say stopping; kill -TERM "$server" 2>/dev/null' INT TERM HUP
