@@ -37,7 +37,7 @@ os.environ.setdefault("PASSERELLE_CLUSTER_CACHE", str(Path.home() / ".cache/pass
 begin_at_the_time_that_is_asked_for()
 
 # the same examples at every run; others with: pytest --hypothesis-profile=explore
-hypothesis.settings.register_profile("repeat", database=None, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("repeat", database=None, deadline=None, derandomize=True, max_examples=40)
 hypothesis.settings.register_profile("explore", database=None, deadline=None, max_examples=3000)
 hypothesis.settings.load_profile("repeat")
 
