@@ -34,7 +34,7 @@ def brought(names, size, login=LOGIN):
 def conflict(path):
     """Return the line that names a file which has changed on both sides."""
     return (
-        f"lab: {path} was changed both here and on {LOGIN}; neither was overwritten. "
+        f"lab: {path} differs between this computer and {LOGIN}; neither was overwritten. "
         f"To keep yours: ./lab sync --mine {path}. To take theirs: ./lab sync --theirs {path}\n"
     )
 
@@ -51,7 +51,7 @@ def code_there(names, path):
 def changed_there(path):
     """Return the line of a `lab open` or `lab submit` that would have overwritten something."""
     return (
-        f"lab: {path} was changed on {LOGIN} (the difference is shown above); nothing was overwritten. "
+        f"lab: {path} differs from the one on {LOGIN} (the difference is shown above); nothing was overwritten. "
         f"To keep yours: ./lab sync --mine {path}. To take theirs: ./lab sync --theirs {path}\n"
     )
 
