@@ -23,6 +23,7 @@ source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
+source "$FOLDER/lib/cluster/jobs.sh"
 parse_options more "$@"
 load_settings
 
@@ -47,7 +48,9 @@ done
 [[ $notebook ]] || misuse which_notebook
 [[ $notebook == *.ipynb && -f $notebook ]] || misuse no_such_notebook notebook="$notebook"
 # sbatch has no way to write these in #SBATCH --output
-[[ $notebook != *$'\n'* && $(cd -- "$(dirname -- "$notebook")" && pwd -P)/$notebook != *[\"\\]* ]] || misuse strange_path notebook="$notebook"
+directory=$(cd -- "$(dirname -- "$notebook")" && pwd -P && echo .)
+directory=${directory%$'\n'.}
+[[ $directory/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
 environment=$(environment_path)
 language=$(python3 "$FOLDER/lib/login_node/language.py" "$notebook" "$environment") || misuse not_a_notebook notebook="$notebook"
 case $language in
@@ -56,7 +59,6 @@ case $language in
   *) misuse not_python notebook="$notebook" language="$language" ;;
 esac
 
-directory=$(cd -- "$(dirname -- "$notebook")" && pwd -P)
 name=$(basename -- "$notebook" .ipynb)
 folder=$(submission_folder)
 # ~/scratch is a link
@@ -122,9 +124,7 @@ fi
 need_environment
 [[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
-# on some clusters more follows the number
-[[ $answer =~ (^|$'\n')Submitted\ batch\ job\ ([0-9]+) ]] || die no_job_number answer="${answer//$'\n'/ }"
-job=${BASH_REMATCH[2]}
+job=$(job_number "$answer") || die no_job_number answer="${answer//$'\n'/ }"
 # what a cluster says before
 printf '%s' "${answer%Submitted batch job *}"
 # what becomes of --output, Slurm knows best; it leaves "%%" alone

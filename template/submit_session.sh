@@ -26,6 +26,7 @@ source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
+source "$FOLDER/lib/cluster/jobs.sh"
 source "$FOLDER/lib/cluster/places.sh"
 parse_options more "$@"
 load_settings
@@ -93,5 +94,4 @@ folder=$(submission_folder)
 [[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 printf '%s\n' "$answer"
-# on some clusters more follows the number
-if [[ $answer =~ [0-9]+ ]]; then say session_waits name="$name" job="${BASH_REMATCH[0]}"; fi
+if job=$(job_number "$answer"); then say session_waits name="$name" job="$job"; fi

@@ -1,8 +1,6 @@
 # shellcheck shell=bash
-# Where sessions are found: their jobs, and their records (address, end) and logs, readable by their owner alone.
+# Where sessions have their records (address, end) and logs, readable by their owner alone.
 
-# what the job of a session that runs as a batch job is called, before the session's own name
-SESSION_PREFIX=passerelle-
 # in the home, or on scratch where jobs cannot write to the home
 STATE_IN_HOME=.local/state/passerelle
 STATE_ON_SCRATCH=.passerelle
@@ -40,24 +38,4 @@ find_state() {
       done
     done
   done
-}
-
-# slurm COMMAND...: one of its queries; what gives no answer is given up
-slurm() {
-  local status=0
-  timeout --kill-after="$SSH_ANSWER" "$SLURM_ANSWER" "$@" 8>&- || status=$?
-  ((status != 124)) || echo "$1: no answer within $SLURM_ANSWER s" >&2
-  return "$status"
-}
-
-# job_of SESSION: prints the number of the user's oldest job of that name that has not ended; false, with Slurm's words,
-# when Slurm does not say
-job_of() {
-  local jobs
-  jobs=$(slurm squeue --me --noheader --name="$SESSION_PREFIX$1" --states=PENDING,CONFIGURING,RUNNING,SUSPENDED \
-    --sort=i --format=%i 2>&1) || {
-    printf '%s\n' "$jobs"
-    return 1
-  }
-  grep -E -m 1 -x '[0-9]+' <<<"$jobs" || true
 }

@@ -124,7 +124,7 @@ say_when_it_answers() {
     kill -0 "${4:-$$}" 2>/dev/null || return 0
     # counted from when the tunnel is there: before, somebody may be typing a password
     if [[ ${4:-} ]] && listens "$1" "$2"; then tries=$((tries + 1)); fi
-    if ((tries > 5)) || ((tries > 1)) && is_refused "$5"; then
+    if ((tries > 5)) || { ((tries > 1)) && is_refused "$5"; }; then
       if is_refused "$5"; then
         warn forwarding_refused login="$(login_name)" node="$NODE" port="$PORT"
       else

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The login node's side of lab, sent there by lab through its connection (lib/laptop/lab/channel.py), together with
-# limits.sh, places.sh and requests.sh. A request is a line from standard input: a number, its name and its words, with
+# limits.sh, places.sh, jobs.sh and requests.sh. A request is a line from standard input: a number, its name and its words, with
 # tabs between. An answer is a line that begins with "passerelle" and that number; every other line is for the user's eyes.
 exec 2>&1 8>&1
 # for this bash alone: a comma in LANG's numbers is none of "read -t"

@@ -46,10 +46,10 @@ build_environment() {
       carried=($("$path/bin/pip" list --not-required --format=freeze 2>/dev/null)) || carried=()
     fi
     mkdir -p "$builds"
+    NEW=$new
     trap 'rm -rf "$NEW"' EXIT
     # pip ends as after any other error
     trap '[[ ! -t 1 ]] || echo; warn build_interrupted path="$path"; exit 130' INT
-    NEW=$new
   fi
   make_virtual_environment "$new"
   run source "$new/bin/activate"
@@ -213,9 +213,10 @@ remove_leftovers() {
     if [[ -e $build/passerelle.specification ]]; then
       # of one that was killed just then, nobody knows when
       mark_replaced "$build"
-      replaced=$(cat "$build/passerelle.replaced")
+      replaced=$(cat "$build/passerelle.replaced" 2>/dev/null) || replaced=""
       begun=${begun:-$(oldest_session)}
-      if ((${replaced:-0} >= begun)) || runs_here "$build"; then
+      # others may be able to write there, and what stands between (( and )) is run
+      if [[ ! $replaced =~ ^[0-9]{1,11}$ ]] || ((replaced >= begun)) || runs_here "$build"; then
         kept=$((kept + 1))
         continue
       fi

@@ -4,6 +4,7 @@ Where the notebook names a kernel alone that nobody knows, that is "kernel NAME"
 no notebook. A batch script cannot say more than the job's log, so what can be seen beforehand is.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -33,9 +34,10 @@ def language_of_kernel(name, environment):
     """Return the language of a kernel, as its kernel.json has it, or as it is called; "kernel NAME" for neither."""
     for place in (os.path.join(environment, "share/jupyter"), os.path.expanduser("~/.local/share/jupyter")):
         path = os.path.join(place, "kernels", name.lower(), "kernel.json")
-        if re.fullmatch("[A-Za-z0-9._-]+", name) and os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                return json.load(file)["language"]
+        if re.fullmatch("[A-Za-z0-9._-]+", name):
+            # one that is damaged says nothing of the notebook
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError), open(path, encoding="utf-8") as file:
+                return str(json.load(file)["language"])
     return "python" if re.search("python|-py$", name.lower()) else "kernel " + name
 
 

@@ -86,7 +86,7 @@ weigh() {
   local file
   if [[ $pip ]]; then
     number=0
-    for file in "$VIRTUAL_ENV"/lib/python*/site-packages/*.dist-info/INSTALLER; do
+    for file in "${VIRTUAL_ENV:-/nonexistent}"/lib/python*/site-packages/*.dist-info/INSTALLER; do
       [[ $before == *" $file "* || ! -e $file ]] || number=$((number + 1))
     done
   fi

@@ -121,8 +121,8 @@ open_session() {
     # a word for the user alone: where it cannot be had, there is none
     tell changed "$(timeout --kill-after="$SSH_ANSWER" "$SLURM_ANSWER" "$BASH" -p "$FOLDER/lib/login_node/changed.sh" "$job" 2>/dev/null)"
     tell found "$job"
-  elif answer=$(PASSERELLE_REQUEST=$NUMBER "$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && [[ $answer =~ ^Submitted\ batch\ job\ ([0-9]+) ]]; then
-    tell submitted "${BASH_REMATCH[1]}"
+  elif answer=$(PASSERELLE_REQUEST=$NUMBER "$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && job=$(job_number "$answer"); then
+    tell submitted "$job"
   else
     tell failed submit_session.sh
   fi
@@ -133,12 +133,14 @@ open_session() {
 # a holder that has ended. Where there is no flock, a link that names the holder stands for it, which is set aside when
 # there is no such process; of another login node's, only time tells.
 take_turn() {
-  local holder none=0 me="$HOSTNAME $BASHPID" end=$((SECONDS + SUBMISSION))
+  local status holder none=0 me="$HOSTNAME $BASHPID" end=$((SECONDS + SUBMISSION))
   TURN=""
   exec 7>>"$1"
   if command -v flock >/dev/null; then
-    flock --wait "$SUBMISSION" 7
-    return
+    status=0
+    flock --wait "$SUBMISSION" 7 2>/dev/null || status=$?
+    # more than that: the file system has no locks
+    ((status > 1)) || return 0
   fi
   TURN=$1.held
   until ln -s -- "$me" "$TURN" 2>/dev/null; do
@@ -224,6 +226,8 @@ answer_last() {
   # without states it would leave out what was never eligible; with states it wants both times
   IFS='|' read -r job state end <<<"$(slurm sacct --noheader --parsable2 --allocations "$select" --state="$2" \
     --starttime="now-${LOG_DAYS}days" --endtime=now+1minute --format=JobID,State,End 2>/dev/null | tail -n 1)"
+  # nor one of an array, which is no session
+  [[ $job =~ ^[0-9]+$ ]] || job="" state="" end=""
   tell last "$job" "${state%% *}" "$state" "$end" "$([[ ! $job ]] || memory_words "$job" "${state%% *}")"
 }
 

@@ -240,7 +240,7 @@ class Channel:
         self._empty = ""
         # ssh may be asking for a password
         self.waiting.quiet = self.connection.separate
-        parts = ("both/limits.sh", "cluster/places.sh", "login_node/attend.sh", "login_node/requests.sh")
+        parts = ("both/limits.sh", "cluster/places.sh", "cluster/jobs.sh", "login_node/attend.sh", "login_node/requests.sh")
         clean, *rest = ((FOLDER / "lib" / part).read_bytes() for part in ("cluster/clean.sh", *parts))
         left_out = " -o ".join(["-path ./personal.yml", *(f"-name {shlex.quote(name)}" for name in LEFT_OUT)])
         # a startup file may have printed a line without its end

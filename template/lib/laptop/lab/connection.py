@@ -117,11 +117,14 @@ class Connection:
             return contextlib.nullcontext()
 
     def _wait_for(self, lock, waiting, heed):
-        """Wait for the lock; return whether it is this lab's now. Not every network disk has locks."""
+        """Wait for the lock; return whether nobody else logs in: it is this lab's, or who holds it has been stopped.
+
+        Not every network disk has locks.
+        """
         import fcntl
 
         waiting.restart()
-        # its host's key, then its login; one that takes longer has been stopped
+        # its host's key, then its login
         end = time.monotonic() + 2 * LIMITS.LOGIN
         while lock and time.monotonic() < end:
             try:

@@ -96,8 +96,9 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
             channel.heed()
             if select.select([counter], [], [], 0)[0]:
                 units += len(os.read(counter, UNIT))
-            # rsync may carry a file twice; what is around a million of them takes less than a long answer
-            for passed, most in ((said.size, 0), (units * UNIT, 2 * size // 1000000)):
+            # rsync may carry a file twice; what is around a million of them takes less than a long answer. What is sent
+            # has an end, and what is read there for it may be an older copy, which is larger.
+            for passed, most in ((said.size, 0), (0 if out else units * UNIT, 2 * size // 1000000)):
                 if passed > (megabytes := LIMITS.ANSWER_MEGABYTES + most) * 1000000:
                     raise Trouble("endless", login=connection.login, megabytes=megabytes)
             percent = min(100, 100 * units * UNIT // max(1, size))
