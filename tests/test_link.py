@@ -305,7 +305,7 @@ QUEUED = "--begin=now+2hours"
 
 
 def test_labs_that_lose_their_connection_at_once_log_in_once_again(lab, laptop):
-    limit(lab, PING=1, SILENCE=3)
+    limit(lab, PING=1, SILENCE=4, SSH_ANSWER=2)
     labs = [lab.lab("open", "--no-browser", f"--name={name}", QUEUED) for name in ("one", "two", "three")]
     for process in labs:
         process.wait_for("has been submitted")

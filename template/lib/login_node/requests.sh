@@ -130,18 +130,15 @@ open_session() {
 }
 
 # take_turn FILE: waits until nobody else holds it, but not longer than a submission may take. The kernel takes a lock from
-# a holder that has ended. Where there is no flock, a link that names the holder stands for it, which is set aside when
-# there is no such process; of another login node's, only time tells.
+# a holder that has ended. Where there is no flock, or the disk has no locks, a link that names the holder stands for
+# it, which is set aside when there is no such process; of another login node's, only time tells.
 take_turn() {
-  local status holder none=0 me="$HOSTNAME $BASHPID" end=$((SECONDS + SUBMISSION))
+  local holder status=0 none=0 me="$HOSTNAME $BASHPID" end=$((SECONDS + SUBMISSION))
   TURN=""
   exec 7>>"$1"
-  if command -v flock >/dev/null; then
-    status=0
-    flock --wait "$SUBMISSION" 7 2>/dev/null || status=$?
-    # more than that: the file system has no locks
-    ((status > 1)) || return 0
-  fi
+  flock --wait "$SUBMISSION" 7 2>/dev/null || status=$?
+  # 1: it has waited in vain
+  ((status > 1)) || return 0
   TURN=$1.held
   until ln -s -- "$me" "$TURN" 2>/dev/null; do
     # gone again; or nothing can be written here, which the submission will say

@@ -57,7 +57,8 @@ class Connection:
         ]
         # the sockets of the connection that this lab works through, and of the one that it is to work through no more
         self._used = self._given_up = None
-        # clients of that connection alone: where it is gone they fail, and do not log in
+        # clients of that connection alone: where it is gone they fail, and do not log in. Even "ssh -O check" would,
+        # when a master that has not answered it is killed.
         self.client = self.ssh["-T", options(ControlMaster="no", ProxyJump="none", ProxyCommand="false")]
 
     def folder(self, settings):
@@ -92,7 +93,8 @@ class Connection:
         once more, and its ssh, which finds the socket's place taken, would stay for ever.
         waiting: shows what is awaited; heed: is called meanwhile, and may raise to end it
         """
-        state, mark = self.state(), self._mark()
+        # the mark first: while a frozen one is asked, another lab may replace it
+        mark, state = self._mark(), self.state()
         if state == "running" and mark != self._given_up:
             yield True
             return
@@ -101,7 +103,7 @@ class Connection:
             alone = self._wait_for(lock, waiting, heed)
             # another lab may have connected in the meantime
             if self._mark() != mark:
-                state, mark = self.state(), self._mark()
+                mark, state = self._mark(), self.state()
             is_open = state == "running" and mark != self._given_up
             if not is_open:
                 if state == "frozen" and mark != self._given_up:
@@ -265,7 +267,7 @@ class Connection:
     def _control(self, request, *words):
         """Ask the master; return whether it does what is asked. Raises TimeoutExpired when it does not answer."""
         done = subprocess.run(
-            self.ssh[("-O", request, *words, self.login)].formulate(), stdin=subprocess.DEVNULL,
+            self.client[("-O", request, *words, self.login)].formulate(), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=FOLDER, start_new_session=True,
             timeout=LIMITS.SSH_ANSWER,
         )  # fmt: skip
