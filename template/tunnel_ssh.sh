@@ -73,5 +73,7 @@ wait "$tunnel" || status=$?
 }
 # say_when_it_answers may have closed it, and said why
 wait "$watcher" || exit 1
+# ssh's last words may still be on their way
+for _ in 1 2 3 4 5; do is_refused "$said" || sleep 0.1; done
 ! is_refused "$said" || die jump_refused login="$login" node="$NODE"
 die tunnel_failed login="$login"

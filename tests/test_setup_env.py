@@ -333,7 +333,7 @@ def test_another_environment_becomes_a_kernel_with_its_own_name(lab):
     make = "module load python; rm -rf ~/second; virtualenv --no-download ~/second >/dev/null"
     assert lab.on_login(make).returncode == 0
     done = lab.on_login("./setup_env.sh --register ~/second my-second", timeout=300)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     _, address = lab.start_session()
     _, url = lab.tunnel(address)
     ran = lab.cluster.browse(url, "--kernel", "Python (my-second)", "--run", "import sys; print(sys.prefix)")

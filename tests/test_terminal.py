@@ -57,7 +57,7 @@ def test_bash_and_python_break_a_message_between_the_same_words(pristine_folder,
     done = subprocess.run(
         fold, input="\n".join(lines) + "\n", env=environment, capture_output=True, encoding="utf-8", check=True
     )
-    for line, text in zip(lines, done.stdout.split("\n\n"), strict=False):
+    for line, text in zip(lines, done.stdout.split("\n\n")[:-1], strict=True):
         rows = text.split("\n")
         assert rows == messages._rows(line, 80)
         assert " ".join(rows) == line

@@ -189,14 +189,15 @@ record_of() {
   RECORD=${FOUND[0]:-}
 }
 
-# answer_state JOB: one query; tells state, reason, (expected) start, node, and what Slurm wrote about its memory
+# answer_state JOB [forgotten]: one query; tells state, reason, (expected) start, node, and what Slurm wrote about its memory;
+# the state of a job that Slurm does not know is "forgotten", where that is asked for
 answer_state() {
   local answer state reason start node ended
   answer=$(slurm squeue --noheader --jobs="$1" --states=all --format='%T|%r|%S|%N' 2>&1)
   if [[ $answer == *"Invalid job id"* || ! $answer ]]; then
     # it ended longer ago than squeue remembers; just after submission this is empty, too, which means nothing
     state=$(accounted_state "$1")
-    [[ ! $state ]] || tell state "${state%% *}" "$state" "" "" ""
+    [[ ! ${state:=${2:-}} ]] || tell state "${state%% *}" "$state" "" "" ""
   elif [[ $answer == *"|"*"|"* ]]; then
     IFS='|' read -r state reason start node <<<"$answer"
     if [[ $state == COMPLETING ]]; then
@@ -282,7 +283,7 @@ find_jobs() {
     mapfile -t lines <"$FOLDER/.lab/jobs/$job"
     [[ ${lines[1]:-} ]] || continue
     JOBS+=("$job") NOTEBOOK[$job]=${lines[0]} OUTPUT[$job]=${lines[1]}
-  done < <(find "$FOLDER/.lab/jobs" -type f -printf '%f\n' 2>/dev/null | grep -x -E '[0-9]{1,12}' | sort -r -n | head -n "$JOBS_LOOKED_AT")
+  done < <(find "$FOLDER/.lab/jobs" -type f -user "$EUID" -printf '%f\n' 2>/dev/null | grep -x -E '[0-9]{1,12}' | sort -r -n | head -n "$JOBS_LOOKED_AT")
 }
 
 # answer_batch FOLDER NAME: tells the newest batch job of that notebook, or the one of that number; sets JOB_FOUND

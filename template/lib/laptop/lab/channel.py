@@ -47,7 +47,7 @@ SHAPES = {
     "up": [TEXT, f"(?:{TIME})?", TIME],
     "record": [TEXT, f"(?:{TIME})?", TIME],
     # state, reason, start, node, what Slurm wrote about the memory
-    "state": ["[A-Z_]+", TEXT, A_TIME, TEXT, TEXT],
+    "state": ["[A-Z_]+|forgotten", TEXT, A_TIME, TEXT, TEXT],
     # now, job, state, reason, start, end, node, what Slurm has given, cores, name
     "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[1-9][0-9]{0,6}", r"[^\t]+"],
     # step, memory, CPU time
@@ -240,8 +240,8 @@ class Channel:
         self._empty = ""
         # ssh may be asking for a password
         self.waiting.quiet = self.connection.separate
-        parts = ("both/limits.sh", "cluster/places.sh", "cluster/jobs.sh", "login_node/attend.sh", "login_node/requests.sh")
-        clean, *rest = ((FOLDER / "lib" / part).read_bytes() for part in ("cluster/clean.sh", *parts))
+        parts = ("both/limits", "cluster/places", "cluster/jobs", "login_node/attend", "login_node/requests")
+        clean, *rest = ((FOLDER / f"lib/{part}.sh").read_bytes() for part in ("cluster/clean", *parts))
         left_out = " -o ".join(["-path ./personal.yml", *(f"-name {shlex.quote(name)}" for name in LEFT_OUT)])
         # a startup file may have printed a line without its end
         begin = f"LEFT_OUT=('(' {left_out} ')')\necho\ntell hello\nattend\n".encode()

@@ -43,7 +43,8 @@ def _show_output(settings, channel, name, follow):
     job, notebook = channel.ask("batch_job", "batch", *request)
     if not known(job, name):
         return False
-    if follow:
+    # what Slurm has forgotten has ended long ago
+    if follow and channel.ask("state", "state", job, "forgotten", limit=LIMITS.SLURM_ANSWER)[0] != "forgotten":
         state, reason, _ = _follow(channel, job, "output", *request)
         ended = {"job": job, "notebook": notebook, "words": words_of(state, reason)}
         if state == "COMPLETED":

@@ -29,7 +29,7 @@ class Waiting:
         elif what == self.shown or (key == self.key and time.monotonic() - self.said < LIMITS.PROGRESS_LINE):
             return
         else:
-            print(what.replace("{time}", clock(seconds)), flush=True)
+            print(message(key, **values, time=clock(seconds)), flush=True)
             self.said = time.monotonic()
         self.key, self.shown = key, what
 
