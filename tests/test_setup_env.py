@@ -501,6 +501,10 @@ def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_
             life.on_login(
                 f"mkdir -p {PLACE}.builds/{name}; touch {PLACE}.builds/{name}/passerelle.specification; echo {int(time.time()) - age * 86400} >{replaced}"
             )
+        code = f"{PLACE}.builds/code/passerelle"
+        life.on_login(
+            f"mkdir -p $(dirname {code}); touch {code}.specification; echo 'kept[$(touch ~/run)]' >{code}.replaced"
+        )
         # one that is not complete is nobody's
         life.on_login(f"mkdir {PLACE}.builds/half")
         done = life.on_login("./setup_env.sh")
@@ -514,8 +518,9 @@ def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_
         return names
 
     try:
-        assert left() == ["1", "29", "6", "8"]
-        assert left(hours_max=168) == ["1", "6"]
+        assert left() == ["1", "29", "6", "8", "code"]
+        assert left(hours_max=168) == ["1", "6", "code"]
+        assert idle.run("login", "student", "ls").stdout.split().count("run") == 0
     finally:
         idle.run("login", "student", "bash", "-c", f"rm -rf {PLACE}.builds/?{{,?,???}}", check=True)
 

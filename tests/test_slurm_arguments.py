@@ -510,6 +510,17 @@ def test_slurm_is_asked_from_a_folder_that_the_cluster_takes(
         assert (done.returncode, str(here / asked) in done.stdout.replace("\n", " ").split()) == (0, True), done
 
 
+def test_a_session_has_the_number_that_sbatch_says_and_no_other(folder_with, script, here, plain_path):
+    folder = folder_with("narval", {"python_module": "none"})
+    notice = "NOTE: 3 jobs of def-yourpi are waiting"
+    (here / "bin/sbatch").write_text(
+        f"#!/bin/sh\ncat >/dev/null; echo '{notice}'; echo 'Submitted batch job 77 on cluster narval'\n"
+    )
+    done = script(folder / "submit_session.sh", HOME=here / "home", PATH=f"{here}/bin:{plain_path}")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, notice)
+    assert re.findall(r"scancel \d+", done.stdout) == ["scancel 77"]
+
+
 def test_what_sbatch_answers_to_a_notebook_is_what_is_said(folder_with, script, here, plain_path):
     folder = folder_with("narval", {"python_module": "none"})
     variables = {"HOME": here / "home", "PATH": f"{here}/bin:{plain_path}"}

@@ -174,6 +174,7 @@ LANGUAGES = {
         notebook("1", kernelspec={"name": "../x/mine"}),
         NAMELESS.replace("mine", "../x/mine"),
     ),
+    "a kernel that is damaged": (notebook("1", kernelspec={"name": "broken"}), NAMELESS.replace("mine", "broken")),
     "Julia in the old format": (old("Julia"), IN_JULIA.replace("julia", "Julia")),
     "Julia in the old format's cells": (old("", "julia"), IN_JULIA),
     "Python in the old format": (old(""), ""),
@@ -206,11 +207,27 @@ def test_a_notebook_in_another_language_is_refused(make_folder, script, tmp_path
         kernel = tmp_path / "home/.local/share/jupyter/kernels" / name / "kernel.json"
         kernel.parent.mkdir(parents=True)
         kernel.write_text(json.dumps({"language": language, "argv": []}))
+    broken = kernel.parent.with_name("broken")
+    broken.mkdir()
+    (broken / "kernel.json").write_text('{"argv": []}')
     done = script(folder / "submit_notebook.sh", "--print", "x.ipynb", HOME=tmp_path / "home")
     if line:
         assert (done.returncode, done.stdout, done.stderr) == (64, "", f"submit_notebook.sh: {line}\n")
     else:
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_folder_whose_name_would_be_lines_of_the_batch_script_is_refused(pristine_folder, script, tmp_path):
+    for name in ("two\n#SBATCH --mail-user=eve", "at its end\n", 'a "quote"'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.ipynb").write_text(notebook("1"))
+        done = script(pristine_folder("least") / "submit_notebook.sh", "--print", "x.ipynb", cwd=tmp_path / name)
+        assert (done.returncode, done.stdout, done.stderr) == (
+            64,
+            "",
+            "submit_notebook.sh: The path of x.ipynb contains a double quote, a backslash or a newline, which sbatch cannot "
+            "read; rename it.\n",
+        )
 
 
 @pytest.mark.parametrize(
