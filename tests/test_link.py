@@ -185,7 +185,8 @@ def test_a_login_node_that_forwards_no_ports_is_named_and_not_the_server(session
     limit(life, SERVER_ANSWER=1)
     done = life.run_lab("attach", "--no-browser")
     assert (done.returncode, done.stderr) == (1, f"lab: {refusal}")
-    kept = "The session goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab"
+    job = life.jobs().split()[0]
+    kept = f"The session lab (job {job}) goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab"
     assert done.stdout.splitlines()[-1] == kept
     if way == "other ports":
         done = life.run_lab("check")

@@ -1,8 +1,5 @@
 # shellcheck shell=bash
-# What Slurm says of jobs.
-
-# what the job of a session that runs as a batch job is called, before the session's own name
-SESSION_PREFIX=passerelle-
+# What Slurm says of jobs (with places.sh, which has their names).
 
 # slurm COMMAND...: one of its queries; what gives no answer is given up
 slurm() {

@@ -1,6 +1,9 @@
 # shellcheck shell=bash
-# Where sessions have their records (address, end) and logs, readable by their owner alone.
+# Where sessions are found: by the names of their jobs, and their records (address, end) and logs, readable by their owner
+# alone.
 
+# what the job of a session that runs as a batch job is called, before the session's own name
+SESSION_PREFIX=passerelle-
 # in the home, or on scratch where jobs cannot write to the home
 STATE_IN_HOME=.local/state/passerelle
 STATE_ON_SCRATCH=.passerelle
