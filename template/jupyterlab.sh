@@ -54,7 +54,7 @@ server="" watcher="" stopped=""
 trap 'end_session' EXIT
 # in a process group of its own, so that Ctrl-C comes here and not to the kernels
 set -m
-# the same command, sooner and surer
+# the same command, sooner and surer; by its whole path, so that setup_env.sh sees that the build is used (runs_here)
 "$VIRTUAL_ENV/bin/python" "$FOLDER/lib/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
 server=$!
 set +m

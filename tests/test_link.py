@@ -237,7 +237,7 @@ def narrow(cluster):
 def patient(idle, other_folder, laptop):
     """student's life with short limits, with a connection."""
     life = Life(idle, other_folder)
-    limit(life, PING=1, SILENCE=4, RSYNC_SILENCE=5)
+    limit(life, PING=1, SILENCE=4, RSYNC_SILENCE=5, PROGRESS_LINE=1)
     assert life.run_lab("sync").returncode == 0
     return life
 
@@ -260,14 +260,17 @@ def test_a_slow_link_is_no_lost_one_and_what_has_arrived_is_shown(patient, narro
 
 
 def test_what_others_send_through_the_connection_is_no_silence(patient, narrow, laptop):
-    log = "~/.local/state/passerelle/logs/slow-1.log"
-    patient.on_login(f"mkdir -p {log.rpartition('/')[0]} && echo one >{log}")
+    logs = "/home/student/.local/state/passerelle/logs"
+    words = "echo one; until [ -e ~/two ]; do sleep 0.2; done; echo two; sleep 1000"
+    patient.on_login(
+        f"rm -f ~/two; mkdir -p {logs}; sbatch --job-name=passerelle-slow --output={logs}/slow-%j.log --wrap '{words}'"
+    )
     follow = patient.lab("logs", "slow", "--follow")
     follow.wait_for("^one")
     before = patient.cluster.auth_count("student")
     narrow()
     laptop("head -c 250000 /dev/urandom | ssh -S ~/.ssh/passerelle-*[0-9a-f] x 'cat >/dev/null'")
-    patient.on_login(f"echo two >>{log}; rm {log}")
+    patient.on_login("touch ~/two")
     follow.wait_for("^two")
     assert "No answer" not in follow.output
     assert patient.cluster.auth_count("student") == before

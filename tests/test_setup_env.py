@@ -1,6 +1,7 @@
 """setup_env.sh on the login node: what it builds, what it refuses, what it shows, and what an interruption leaves."""
 
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -490,6 +491,29 @@ def test_what_is_written_later_is_as_open_as_the_environment_is(pristine_folder,
                 ["bash", "-c", words, "-", tmp_path / mode, pristine_folder("least")], capture_output=True, text=True
             )
             assert (done.stdout, done.stderr) == (f"{mask if kind == 'shared' else '0077'}\n", ""), (mode, kind)
+
+
+def test_without_slurm_a_build_is_kept_while_something_runs_from_it(pristine_folder, tmp_path):
+    for name in ("runs", "rests", "linked"):
+        (tmp_path / "py3.builds" / name).mkdir(parents=True)
+        (tmp_path / "py3.builds" / name / "passerelle.specification").touch()
+    (tmp_path / "py3").symlink_to("py3.builds/linked")
+    shutil.copy(shutil.which("sleep"), tmp_path / "py3.builds/runs")
+    script = """
+        LOCKED=yes FACT_scheduler=none FACT_hours_max=unknown path=$1/py3 FOLDER=$2
+        say() { echo "$@"; }
+        source "$2/lib/login_node/build.sh"
+        LOCKED=yes
+        remove_leftovers "$1/py3.builds"; ls "$1/py3.builds"
+    """
+    words = ["bash", "-c", script, "-", tmp_path, pristine_folder("local")]
+    with subprocess.Popen([tmp_path / "py3.builds/runs/sleep", "60"]) as running:
+        try:
+            kept = subprocess.run(words, capture_output=True, text=True)
+        finally:
+            running.kill()
+    assert (kept.stdout, kept.stderr) == (f"builds_kept number=1 folder={tmp_path}/py3.builds\nlinked\nruns\n", "")
+    assert subprocess.run(words, capture_output=True, text=True).stdout == "linked\n"
 
 
 def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_folder, shared_built):
