@@ -40,8 +40,10 @@ PIP_OPTIONS=()
 [[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)
 
 if [[ ${OPTIONS[0]:-} != --register && ! $PRINT ]] && somebody_elses "$path"; then
+  [[ -x $path/bin/jupyter-lab ]] || die environment_closed path="$path" owner="$(owner_of "$path")"
   misuse not_yours path="$path" owner="$(owner_of "$path")" example="environment_path: $RULE_environment_path_example"
 fi
+[[ $PRINT ]] || not_closed "$path"
 [[ $PRINT ]] || as_open_as_before
 
 case ${OPTIONS[0]:-} in
@@ -83,6 +85,7 @@ if [[ $rebuild ]]; then
   build_environment
 else
   run source "$path/bin/activate"
+  : "${VIRTUAL_ENV:=$path}"
   pip_settings pip
   set_up_plugins
   if [[ ! $PRINT ]]; then

@@ -68,6 +68,7 @@ folder=$(submission_folder)
 slurm_options
 
 if [[ ! $PRINT ]]; then
+  [[ -w $directory ]] || misuse notebook_folder_closed notebook="$notebook" folder="$directory"
   not_elsewhere
   command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   complete_environment

@@ -43,6 +43,13 @@ somebody_elses() {
   ((fields[2] != EUID))
 }
 
+# not_closed PATH: ends the script where this person may not enter a folder on the way there
+not_closed() {
+  local folder=$1
+  until [[ -d $folder ]]; do folder=$(dirname -- "$folder"); done
+  [[ -x $folder ]] || die folder_closed path="$1" folder="$folder" owner="$(owner_of "$folder")"
+}
+
 # owner_of PATH: prints whose it is
 owner_of() {
   local fields
@@ -160,14 +167,16 @@ wanted_packages() {
 # built_from_these_settings: is the environment complete, and what settings.yml asks for today? Sets LACKS and HAS, the
 # packages in which it differs, and BUILT_WITH where that is another Python or another source of packages
 built_from_these_settings() {
-  local built wanted package asked="" there=""
+  local built wanted package part asked="" there=""
   LACKS="" HAS="" BUILT_WITH=""
   built=$(cat "$(environment_path)/passerelle.specification" 2>/dev/null) || return 1
   wanted=$(specification)
   asked=" ${wanted##*packages: } " there=" ${built##*packages: } "
   for package in $asked; do [[ $there == *" $package "* ]] || LACKS+=${LACKS:+, }$package; done
   for package in $there; do [[ $asked == *" $package "* ]] || HAS+=${HAS:+, }$package; done
-  [[ ${built%packages: *} == "${wanted%packages: *}" ]] || BUILT_WITH=${built%; packages: *}
+  while IFS= read -r part; do
+    [[ "; $wanted; " == *"; $part; "* ]] || BUILT_WITH+=${BUILT_WITH:+; }$part
+  done < <(sed 's/; packages: .*//; s/; /\n/g' <<<"$built")
   [[ ! $LACKS$HAS$BUILT_WITH ]]
 }
 
@@ -178,6 +187,7 @@ need_environment() {
   path=$(environment_path)
   if [[ ! -x $path/bin/jupyter-lab ]]; then
     if somebody_elses "$path"; then die environment_closed path="$path" owner="$(owner_of "$path")"; fi
+    not_closed "$path"
     die no_environment path="$path"
   fi
   # on the node it would be said a second time
@@ -186,6 +196,8 @@ need_environment() {
     warn settings_changed path="$path"
     return
   fi
+  # that it has more than was asked for, as after its owner has added something, is no news
+  [[ $LACKS$BUILT_WITH ]] || return 0
   [[ ! $LACKS ]] || differences+=("$(message environment_lacks packages="$LACKS")")
   [[ ! $HAS ]] || differences+=("$(message environment_has packages="$HAS")")
   [[ ! $BUILT_WITH ]] || differences+=("$(message environment_built_with words="$BUILT_WITH")")

@@ -41,6 +41,7 @@ check_quota() {
   [[ ! $folder ]] || folders+=("$folder")
   for folder in "${folders[@]}"; do
     until [[ -d $folder ]]; do folder=$(dirname "$folder"); done
+    not_closed "$folder"
     [[ "$written, " != *", $folder, "* ]] || continue
     write_into "$folder"
     written+=", $folder"
