@@ -293,7 +293,7 @@ def test_4_nodes_that_are_out_of_service_are_awaited_and_come_back(lab, state):
     nodes = ["scontrol", "update", "NodeName=node1,node2", "Reason=test"]
     lab.cluster.run("login", "root", *nodes, f"State={state}", check=True)
     process = lab.lab("open", "--no-browser")
-    process.wait_for(r"Job \d+ waits in the queue\. Ctrl-C ends the waiting and leaves the job there; ")
+    process.wait_for(r"Job \d+ waits in the queue\. To leave it there, press Ctrl-C and Enter; ")
     process.wait_for(r"job \d+ is PENDING; expected start: .* \((ReqNodeNotAvail|Nodes required|Resources)")
     lab.cluster.run("login", "root", *nodes, "State=RESUME", check=True)
     process.wait_for(LOCAL)

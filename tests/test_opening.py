@@ -46,7 +46,7 @@ KEPT = "The session lab (job 77) goes on without this window. To return: ./lab a
 PERHAPS = "Whether the session lab was submitted is not known. See with ./lab status; ./lab stop lab cancels it."
 SUBMITTED = "The session lab has been submitted (job 77)."
 LEAVE = (
-    "Job 77 waits in the queue. Ctrl-C ends the waiting and leaves the job there; ./lab open --name=lab returns to it."
+    "Job 77 waits in the queue. To leave it there, press Ctrl-C and Enter; ./lab open --name=lab returns to it."
 )
 
 

@@ -228,6 +228,17 @@ def test_a_folder_whose_template_is_not_on_this_computer_is_told_where_that_stan
     )
 
 
+@pytest.mark.parametrize("line", ["account def-yourpi", "x", "[", "a: b: c", "- hours: 1"])
+def test_a_line_that_nobody_can_read_ends_an_update_as_it_ends_everything_else(project, lab_update, line):
+    folder = project("least")
+    (folder / "settings.yml").open("a").write(line + "\n")
+    commit(folder)
+    number = len((folder / "settings.yml").read_text().splitlines())
+    done = lab_update(folder, "--defaults")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (64, "", 1)
+    assert done.stderr.startswith(f"lab: settings.yml:{number}: “{line}” cannot be read; write for example ")
+
+
 def test_a_folder_that_is_given_away_does_not_say_whose_home_the_template_was_in(
     versions, own_home, tmp_path, copier_command, lab_update
 ):

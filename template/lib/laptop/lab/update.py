@@ -7,18 +7,21 @@ from pathlib import Path
 
 from .messages import FOLDER, Trouble, say
 from .paths import files_here, is_undecided, named
+from .settings import read_flat
 
 
 def update(taken):
     """Run `copier update` in the folder; options go to Copier, which says itself what is wrong. Return its status.
 
-    Raises Trouble where there is no Copier, nor uv, which brings it, where Copier would not know what to do, and for
-    files that hold both versions afterwards.
+    Raises Trouble where there is no Copier, nor uv, which brings it, where Copier would not know what to do, for a line of
+    settings.yml that cannot be read, and for files that hold both versions afterwards.
     """
     copier = ["copier"] if shutil.which("copier") else ["uvx", "copier"]
     if not shutil.which(copier[0]):
         raise Trouble("no_copier")
     _check_git()
+    # Copier's own words for a line that it cannot read are a traceback
+    read_flat(FOLDER / "settings.yml")
     _check_source()
     # the link .copier-answers.yml, which leads there, does not exist on Windows
     words = ["update", "--answers-file", "settings.yml", *taken["rest"]]
