@@ -178,7 +178,7 @@ def test_the_connection_works_in_any_home(life, laptop, home):
     line = f"mkdir -p {shlex.quote(home)} && cd {shlex.quote(life.name)} && HOME={shlex.quote(home)} ./lab status"
     done = laptop(line, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    sockets = laptop("ls /tmp/passerelle-$(id -u)").stdout.split()
+    sockets = laptop("cd /tmp/passerelle-$(id -u) && find . -type s").stdout.split()
     assert len(sockets) == 1
     again = laptop(line, check=False)
     assert "Connecting" not in again.stdout
