@@ -335,11 +335,13 @@ import logging, sys
 from pathlib import Path
 from types import SimpleNamespace as Object
 sys.path.insert(0, "docs")
+# a fake of mkdocs, which the tests do without
+sys.modules["mkdocs"] = sys.modules["mkdocs.plugins"] = Object(event_priority=lambda _: lambda function: function)
 import reference
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 for path in sorted(Path("docs").rglob("*.md")):
     language = path.suffixes[0][1:]
-    page = Object(file=Object(locale=language, src_uri=str(path)))
+    page = Object(file=Object(locale=language, src_uri=str(path)), meta={})
     config = Object(plugins={"i18n": Object(current_language=language)})
     text = reference.on_page_markdown(path.read_text(encoding="utf-8"), page, config)
     if "reference/" in str(path) or "when-it-fails" in str(path):
@@ -418,7 +420,8 @@ def test_bash_and_python_read_the_same_settings(folder, environment):
 )
 def test_the_message_is_said_in_every_language(folder, script, language, words):
     done = script(folder(language) / "setup_env.sh", "--print", "--add", "octave", "struct")
-    assert (done.returncode, done.stderr) == (64, f"setup_env.sh: {words}\n")
+    colon = {"fr": "\u00a0: ", NEW: f"{MARK} : "}.get(language, ": ")
+    assert (done.returncode, done.stderr) == (64, f"setup_env.sh{colon}{words}\n")
 
 
 def test_the_language_is_spoken_by_questions_scripts_and_lab(folder, script, grown, copier_command, tmp_path):
@@ -434,9 +437,9 @@ def test_the_language_is_spoken_by_questions_scripts_and_lab(folder, script, gro
     refused = script(made / "start_salloc.sh", "--print")
     (made / "personal.yml").unlink()
     assert (refused.returncode, refused.stdout) == (64, "")
-    assert refused.stderr.startswith(f"start_salloc.sh: {MARK} personal.yml:1: account ")
+    assert refused.stderr.startswith(f"start_salloc.sh{MARK} : {MARK} personal.yml:1: account ")
     wrong = copier_command(
         "copy", "--defaults", "-d", f"language={NEW}", "-d", "cluster=lumen", "-d", "account=a b", grown, tmp_path / "p"
     )
     assert wrong.returncode == 1
-    assert f"account: {MARK} “a b”" in wrong.stderr
+    assert f"account: {MARK} Write for example def-yourpi; “a b”" in wrong.stderr

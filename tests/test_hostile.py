@@ -387,9 +387,9 @@ NOT_SENT = "The folder could not be written on alice@cluster.example: "
 
 @pytest.fixture
 def fake_rsync(laptop, tmp_path, monkeypatch):
-    """Send a megabyte by a fake rsync, a script of bash; return the Trouble in which that ends, or None."""
+    """Send or bring a megabyte by a fake rsync, a script of bash; return the Trouble in which that ends, or None."""
 
-    def run(script):
+    def run(script, out=True):
         (tmp_path / "rsync").write_text(f"#!/bin/bash\n{script}\n")
         (tmp_path / "rsync").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -402,7 +402,7 @@ def fake_rsync(laptop, tmp_path, monkeypatch):
         channel = SimpleNamespace(connection=connection, waiting=waiting, heed=heed, forgive=lambda: None)
         try:
             # more names than a pipe takes from who is not listened to
-            laptop.lab.rsync.rsync(channel, "lab", ["data"] * 100000, size=1000000)
+            laptop.lab.rsync.rsync(channel, "lab", ["data"] * 100000, out=out, size=1000000)
         except laptop.lab.messages.Trouble as trouble:
             return str(trouble)
 
@@ -415,9 +415,8 @@ def fake_rsync(laptop, tmp_path, monkeypatch):
     [
         (f"echo '{PLOT}' >&2; exit 23", None),
         (f"echo '{NO_SPACE}' >&2; echo '{PLOT}' >&2; exit 23", NOT_SENT),
-        # words and files of which there is no end
+        # words of which there is no end
         ("exec timeout 60 yes >&2", ENDLESS.format(1)),
-        ("exec timeout 60 yes >/dev/fd/$LAB_COUNT", ENDLESS.format(3)),
         # as many words as one may say, of which the first are kept
         (f"echo '{NO_SPACE}' >&2; yes | head -c 900000 >&2; exit 11", NOT_SENT),
         # somebody else has its standard error
@@ -426,7 +425,7 @@ def fake_rsync(laptop, tmp_path, monkeypatch):
             NOT_SENT,
         ),
     ],
-    ids=["a name", "no space", "endless words", "endless files", "many words", "a child"],
+    ids=["a name", "no space", "endless words", "many words", "a child"],
 )
 def test_what_rsync_says_is_read_as_far_as_it_is_wanted(laptop, fake_rsync, monkeypatch, tmp_path, script, trouble):
     monkeypatch.setattr(laptop.lab.rsync.LIMITS, "ANSWER_MEGABYTES", 1)
@@ -434,6 +433,15 @@ def test_what_rsync_says_is_read_as_far_as_it_is_wanted(laptop, fake_rsync, monk
     said = fake_rsync(script)
     assert (said or "").startswith(trouble or "") and bool(said) == bool(trouble), said
     assert not (tmp_path / "over").exists()
+
+
+def test_files_that_come_without_an_end_are_given_up_and_an_older_one_there_may_be_large(
+    laptop, fake_rsync, monkeypatch
+):
+    monkeypatch.setattr(laptop.lab.rsync.LIMITS, "ANSWER_MEGABYTES", 1)
+    assert fake_rsync("exec timeout 60 yes >/dev/fd/$LAB_COUNT", out=False).startswith(ENDLESS.format(3))
+    # rsync there reads what is there, too
+    assert fake_rsync("yes | head -c 200 >/dev/fd/$LAB_COUNT") is None
 
 
 def test_while_nothing_has_passed_the_login_node_is_awaited(laptop, fake_rsync, monkeypatch, tmp_path):

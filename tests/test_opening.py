@@ -45,9 +45,7 @@ QUEUED = (
 KEPT = "The session lab (job 77) goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab"
 PERHAPS = "Whether the session lab was submitted is not known. See with ./lab status; ./lab stop lab cancels it."
 SUBMITTED = "The session lab has been submitted (job 77)."
-LEAVE = (
-    "Job 77 waits in the queue. To leave it there, press Ctrl-C and Enter; ./lab open --name=lab returns to it."
-)
+LEAVE = "Job 77 waits in the queue. To leave it there, press Ctrl-C and Enter; ./lab open --name=lab returns to it."
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -10,6 +10,13 @@ if [[ ! $TEXTS || ! -e $FOLDER/lib/texts/$TEXTS/messages.yml ]]; then TEXTS=en; 
 
 # message KEY [NAME=VALUE...]: prints the text of KEY, each {NAME} replaced, "\n" a new line
 message() {
+  fill "$@"
+  printf '%s\n' "$FILLED"
+}
+
+# fill KEY [NAME=VALUE...]: sets FILLED to that text. No process is started: a signal that says something may come twice, to
+# all of them (timeout, a second Ctrl-C), and who is in the middle of saying it must not fail.
+fill() {
   local key=$1 line text="" shown="" pair name value
   shift
   while IFS= read -r line; do
@@ -30,21 +37,23 @@ message() {
     done
     shown+=$value
   done
-  text=$shown$text
-  printf '%s\n' "${text:-$key $*}"
+  FILLED=$shown$text
+  FILLED=${FILLED:-$key $*}
 }
 
 # say KEY [NAME=VALUE...]: news, on standard output
 say() {
-  local text
-  # which would lose the new lines at its end
-  text=$(message "$@" && echo .)
-  show 1 "${text%$'\n'.}"
+  fill "$@"
+  show 1 "$FILLED"
 }
 
 # warn KEY [NAME=VALUE...]: trouble, on standard error, behind the script's name
 warn() {
-  show 2 "${0##*/}$(message colon)$(message "$@")"
+  local text
+  fill "$@"
+  text=$FILLED
+  fill colon
+  show 2 "${0##*/}$FILLED$text"
 }
 
 # show STREAM TEXT: prints it; on a terminal, in rows of whole words

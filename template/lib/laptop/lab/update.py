@@ -13,8 +13,8 @@ from .settings import read_flat
 def update(taken):
     """Run `copier update` in the folder; options go to Copier, which says itself what is wrong. Return its status.
 
-    Raises Trouble where there is no Copier, nor uv, which brings it, where Copier would not know what to do, for a line of
-    settings.yml that cannot be read, and for files that hold both versions afterwards.
+    Raises Trouble where there is no Copier, nor uv, which brings it, where Copier would not know what to do, for a line
+    of settings.yml that cannot be read, and for files that hold both versions afterwards.
     """
     copier = ["copier"] if shutil.which("copier") else ["uvx", "copier"]
     if not shutil.which(copier[0]):
