@@ -512,7 +512,10 @@ def test_10_a_contradicting_host_key_stops_every_command_before_anything_is_sent
         lab.cluster.run("laptop", "alice", "rm", ".ssh/config")
     assert done.returncode == 1
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
-    assert done.stderr.endswith("lab: No connection to student@login.vcluster.example: see ssh's messages above.\n")
+    assert done.stderr.endswith(
+        "lab: No connection to student@login.vcluster.example: see ssh's messages above. Is the user name right (user or "
+        "ssh_host in personal.yml)?\n"
+    )
     assert lab.cluster.auth_count("student") == before
     assert lab.jobs() == ""
 
