@@ -63,9 +63,10 @@ def lint(session):
 def tests(session):
     """All tests, those on the cluster, too, where there can be one; arguments go to pytest."""
     install(session, "tests", "lint")
-    # each worker brings up a cluster of its own; a few tests, and a cluster that is there already, need one worker
+    # each worker brings up a cluster of its own, and waits for it much of the time: one more than the cores of a small
+    # machine. A few tests, and a cluster that is there already, need one worker.
     few = any(word.startswith(("-k", "--lf", "--last-failed")) or "test_" in word for word in session.posargs)
-    workers = 0 if few or "PASSERELLE_CLUSTER_STATE" in os.environ else 2
+    workers = 0 if few or "PASSERELLE_CLUSTER_STATE" in os.environ else 3
     # in the order of the files' names: the longest, test_lab.py, is to begin early
     session.run("pytest", f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder", *session.posargs)
 

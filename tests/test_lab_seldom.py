@@ -69,7 +69,7 @@ def test_where_there_is_no_browser_lab_says_how_to_get_the_address(lab):
     process = lab.cluster.spawn("laptop", "alice", "bash", "-c", line, tty=True)
     address = process.wait_for(rf"^ +({LOCAL})\s")[1]
     process.wait_for(
-        "^No browser could be opened. In another terminal, in this folder, ./lab url lab prints the address with its "
+        "No browser could be opened. In another terminal, in this folder, ./lab url lab prints the address with its "
         "token.$"
     )
     assert answers(lab, address) == "200"

@@ -408,7 +408,12 @@ def test_without_sshuttle_people_are_told_how_to_get_it(make_folder, script):
 @pytest.mark.parametrize(
     ("prints", "status", "words"),
     [
-        ("", 255, "No connection to alice@narval.alliancecan.ca: see ssh's messages above."),
+        (
+            "",
+            255,
+            "No connection to alice@narval.alliancecan.ca: see ssh's messages above. Is the user name right (user or ssh_host "
+            "in personal.yml)?",
+        ),
         ("Welcome!\n", 0, "You have no running session on narval; start one there with ./start_salloc.sh"),
         (
             f"passerelle-session {URL}\nWelcome!\npasserelle-session {URL.replace('1.int', '2.int')}\n",
