@@ -520,7 +520,7 @@ def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command,
     done = script(folder / "tunnel_ssh.sh", URL, **command("ssh", "", 255))
     words = (
         "tunnel_ssh.sh: The tunnel has ended: see ssh's messages above. Is the session still running, and is "
-        "alice@narval.alliancecan.ca right?\n"
+        "alice@narval.alliancecan.ca right (user or ssh_host in personal.yml)?\n"
     )
     assert (done.returncode, done.stderr) == (1, words)
     assert done.stdout == (
@@ -711,13 +711,13 @@ def test_without_modules_the_environment_is_not_built(make_folder, environment, 
         stdin=subprocess.DEVNULL,
     )
     words = {
-        "en": "There is no command “module” here; run this on a login node of narval: ssh USER@narval.alliancecan.ca\n",
+        "en": "setup_env.sh: There is no command “module” here; run this on a login node of narval: ssh USER@narval.alliancecan.ca\n",
         "fr": french(
-            "La commande « module » n'existe pas ici ; exécutez ceci sur un nœud de connexion de narval : "
+            "setup_env.sh : La commande « module » n'existe pas ici ; exécutez ceci sur un nœud de connexion de narval : "
             "ssh USER@narval.alliancecan.ca\n"
         ),
     }
-    assert (done.returncode, done.stdout, done.stderr) == (64, "", f"setup_env.sh: {words[language]}")
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", words[language])
     assert everything_in(folder, home) == before
 
 
