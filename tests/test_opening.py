@@ -32,6 +32,7 @@ SLURM = {
     "scontrol": "cat script",
     "sbatch": "exit 1",
     "submit_session.sh": """
+        [[ ! -e builds ]] || printf '\\npasserelle\\t1\\tbuilding\\tpip\\n' >&2
         [[ ! -e garbles ]] || printf '\\npasserelle\\t1\\tnonsense\\n' >&2
         while [[ -e held ]]; do sleep 0.05; done
         echo 'PENDING|Priority|N/A|' >state
@@ -263,6 +264,13 @@ def test_a_submission_whose_answer_cannot_be_read_may_have_worked(node):
     *_, trouble, last = said.splitlines()
     assert re.match("lab: What .* answered cannot be understood: ", trouble)
     assert (status, last) == (1, PERHAPS)
+
+
+def test_while_the_environment_is_built_nothing_is_submitted_whatever_comes(node):
+    node.say(held="", builds="", garbles="")
+    status, said = node.run("open", "--no-browser")
+    assert (status, said.count("\n")) == (1, 1)
+    assert re.match("lab: What .* answered cannot be understood: ", said)
 
 
 def test_where_slurm_was_not_reached_nothing_was_submitted_and_nothing_more_is_said(node):

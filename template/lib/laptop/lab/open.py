@@ -122,7 +122,8 @@ class Opening:
                 elif kind == "changed":
                     self.changed = word
                 elif kind == "building":
-                    self.building = word
+                    # nothing is submitted before that is ready
+                    self.building, self.begun = word, not word
                     if not word:
                         self.waiting.restart()
                     self._show_submission()
@@ -131,7 +132,7 @@ class Opening:
                     return True
         except Trouble as trouble:
             # nothing is submitted before that, nor where Slurm was not reached or has refused
-            self.begun = same and trouble.key not in ("slurm_says", "script_failed")
+            self.begun = self.begun and same and trouble.key not in ("slurm_says", "script_failed")
             raise
 
     def _show_submission(self):
