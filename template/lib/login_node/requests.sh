@@ -215,14 +215,15 @@ answer_state() {
 # accounted_state JOB: prints its state as Slurm's accounts have it, which may be "CANCELLED by 1001"
 accounted_state() { slurm sacct --noheader --parsable2 --allocations --jobs="$1" --format=State 2>/dev/null; }
 
-# answer_last NAME STATE,STATE...: tells the session of that name that ended last in one of these states, as Slurm's
-# accounts have it: its job, state, all that they say of it, its end, and what Slurm wrote about its memory; a number is the
-# job of one that was started by hand
+# answer_last NAME STATE,STATE...: tells the session of that name that ended last in one of these states, as squeue still
+# knows it, or else Slurm's accounts, which hear of an end some time later: its job, state, all that they say of it, its
+# end, and what Slurm wrote about its memory; a number is the job of one that was started by hand
 answer_last() {
   local job state end select=--name=$SESSION_PREFIX$1
   [[ ! $1 =~ ^[0-9]+$ ]] || select=--jobs=$1
+  IFS='|' read -r job state end <<<"$(slurm squeue --me --noheader "$select" --states="$2" --sort=-i --format='%i|%T|%e' 2>/dev/null)"
   # without states it would leave out what was never eligible; with states it wants both times
-  IFS='|' read -r job state end <<<"$(slurm sacct --noheader --parsable2 --allocations "$select" --state="$2" \
+  [[ $job =~ ^[0-9]+$ ]] || IFS='|' read -r job state end <<<"$(slurm sacct --noheader --parsable2 --allocations "$select" --state="$2" \
     --starttime="now-${LOG_DAYS}days" --endtime=now+1minute --format=JobID,State,End 2>/dev/null | tail -n 1)"
   # nor one of an array, which is no session
   [[ $job =~ ^[0-9]+$ ]] || job="" state="" end=""
