@@ -25,11 +25,6 @@ check_account() {
   [[ $answer =~ " to start at "([0-9]+) ]] || die check_no_estimate words="$answer"
   printf 'start=%s\tnow=%s\n' "${BASH_REMATCH[1]}" "$(date +%s)"
 }
-try_job() {
-  # for once sbatch words a refusal in another way, which run_in_slurm does not know
-  SLURM_TIME_FORMAT=%s sbatch --test-only 2>&1 \
-    | sed 's/^allocation failure: /sbatch: error: Batch job submission failed: /' >&2
-}
 
 # check_quota: can a file be written wherever one has to be?
 check_quota() {
