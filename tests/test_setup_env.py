@@ -98,7 +98,7 @@ def test_setup_env_killed_in_any_phase_never_breaks_what_worked_nor_a_session(ki
     done = killed.on_login("./setup_env.sh")
     assert done.stdout.splitlines()[0] == (
         "Earlier builds kept in /home/student/killed_py3.builds, because jobs may still be using them: "
-        f"{len(kept) - 1}. A later ./setup_env.sh removes them."
+        f"{len(kept) - 1}. A later build removes them."
     )
     # without it, one remains
     killed.cluster.clean(homes=False)
@@ -117,8 +117,7 @@ def test_the_very_first_build_killed_leaves_no_half_environment(other, phase):
     refused = life.on_login("./start_salloc.sh")
     assert (refused.returncode, refused.stderr) == (
         1,
-        "start_salloc.sh: There is no environment at /home/student/first_py3 yet; "
-        "run ./setup_env.sh on a login node first.\n",
+        "start_salloc.sh: There is no environment at /home/student/first_py3 yet. To build it: ./setup_env.sh\n",
     )
 
 
@@ -366,7 +365,7 @@ def test_another_folders_environment_is_not_rebuilt_in_silence(lab, pristine_fol
     words = (
         f"setup_env.sh: settings.yml:{line}: /home/student/jupyter_py3 is the environment of /home/student/lab, which asks "
         "for other packages, and was left as it is. Give this folder its own: write environment_path: "
-        "$HOME/jupyter_py3-second. Or take over the other's, and change it: ./setup_env.sh --rebuild\n"
+        "$HOME/jupyter_py3-second. Or take over the other's, and change it, on the login node: ./setup_env.sh --rebuild\n"
     )
     for command in ("./setup_env.sh", "./submit_session.sh --set-up"):
         refused = second.on_login(command)
@@ -537,7 +536,7 @@ def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_
         names = [name for name in life.on_login(f"ls {PLACE}.builds").stdout.split() if len(name) < 5]
         said = (
             f"Earlier builds kept in {PLACE}.builds, because jobs may still be using them: {len(names)}. "
-            "A later ./setup_env.sh removes them."
+            "A later build removes them."
         )
         assert said in done.stdout.splitlines()
         return names

@@ -188,12 +188,12 @@ need_environment() {
   if [[ ! -x $path/bin/jupyter-lab ]]; then
     if somebody_elses "$path"; then die environment_closed path="$path" owner="$(owner_of "$path")"; fi
     not_closed "$path"
-    die no_environment path="$path"
+    die no_environment path="$path" command="$(build_command)"
   fi
   # on the node it would be said a second time
   if on_compute_node || built_from_these_settings; then return; fi
   if ! somebody_elses "$path"; then
-    warn settings_changed path="$path"
+    warn settings_changed path="$path" command="$(build_command)"
     return
   fi
   # that it has more than was asked for, as after its owner has added something, is no news
@@ -204,6 +204,11 @@ need_environment() {
   ((${#differences[@]} == 0)) \
     || warn environment_differs path="$path" owner="$(owner_of "$path")" \
       differences="$(printf '%s; ' "${differences[@]}" | sed 's/; $//')" example="environment_path: $RULE_environment_path_example"
+}
+
+# build_command: prints what builds the environment for who works by hand, and for who works with lab (requests.sh)
+build_command() {
+  if [[ ${PASSERELLE_LAB:-} ]]; then echo "./lab open"; else echo "./setup_env.sh"; fi
 }
 
 # cluster_kernel_module MODULE: prints it, for a kernel plugin, if the cluster's facts list it

@@ -428,13 +428,17 @@ submit_notebook() {
   fi
 }
 
-# answer_check FOLDER SUM: tells how each step of lib/login_node/check.sh went, up to the first that fails
-answer_check() { begin_in_folder check_steps "$@"; }
+# answer_check FOLDER SUM: tells how each step of lib/login_node/check.sh went, up to the first that fails; also in a folder
+# that differs, for it is still the way to its own sessions
+answer_check() {
+  begin_in_folder check_steps "$@"
+  [[ $STATE != differs ]] || begin check_steps
+}
 check_steps() {
   local step words status
   for step in account quota modules environment; do
     status=0
-    words=$(timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" "$BASH" -p "$FOLDER/lib/login_node/check.sh" "$step" 2>&1) || status=$?
+    words=$(PASSERELLE_LAB=yes timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" "$BASH" -p "$FOLDER/lib/login_node/check.sh" "$step" 2>&1) || status=$?
     # a command's own words may stand above ours
     [[ $status == 0 || $words != *$'\n'* ]] || printf '%s\n' "${words%$'\n'*}"
     words=${words##*$'\n'}
