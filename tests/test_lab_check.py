@@ -483,7 +483,7 @@ def test_11_a_session_that_waits_is_no_failure(lab):
     lab.on_login("./submit_session.sh --hold")
     job = lab.jobs().split()[0]
     done = lab.run_lab("check")
-    waits = f"--     session      lab (job {job}) is PENDING: JobHeldUser; expected start: unknown"
+    waits = f"--     session      lab (job {job}) is waiting (PENDING: JobHeldUser); expected start: unknown"
     assert (done.returncode, lines_of(done)) == (0, [*well_until("session"), waits])
     # one that never could have started, too; Slurm's accounts may hear of it later
     lab.on_login(f"scancel {job}")

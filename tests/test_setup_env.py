@@ -129,7 +129,8 @@ def test_a_second_setup_env_at_the_same_time_is_refused(other):
     second = life.on_login("./setup_env.sh")
     assert (second.returncode, second.stderr) == (
         1,
-        "setup_env.sh: Another setup_env.sh is already running (it holds /home/student/twice_py3.lock); wait until it has finished.\n",
+        "setup_env.sh: Another setup_env.sh is already running (it holds /home/student/twice_py3.lock); wait until it has finished, "
+        "then run this again.\n",
     )
     assert first.wait() == 0
     assert works(life, "twice_py3")

@@ -3,7 +3,8 @@
 
 LOCKED=""
 
-# one_at_a_time FILE: holds a lock until the script ends; a second setup_env.sh is refused
+# one_at_a_time FILE: holds a lock until the script ends; a second setup_env.sh is refused, or waits where a session is to
+# follow: what the first one builds may serve both
 one_at_a_time() {
   local status=0
   mkdir -p "$(dirname "$1")" || die cannot_write path="$(dirname "$1")"
@@ -11,6 +12,11 @@ one_at_a_time() {
   command -v flock >/dev/null || return 0
   exec 9>"$1" || die cannot_write path="$1"
   flock --nonblock 9 || status=$?
+  if ((status == 1)) && [[ ${PASSERELLE_GOES_ON:-} ]]; then
+    status=0
+    say_step "$(message build_other)"
+    flock --wait "$SUBMISSION" 9 || status=$?
+  fi
   ((status != 1)) || die already_running file="$1"
   ((status != 0)) || LOCKED=yes
 }

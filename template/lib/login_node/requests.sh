@@ -136,8 +136,13 @@ take_turn() {
   local holder status=0 none=0 me="$HOSTNAME $BASHPID" end=$((SECONDS + SUBMISSION))
   TURN=""
   exec 7>>"$1"
-  flock --wait "$SUBMISSION" 7 2>/dev/null || status=$?
-  # 1: it has waited in vain
+  flock --nonblock 7 2>/dev/null || status=$?
+  if ((status == 1)); then
+    # its holder may be building an environment
+    tell turn another
+    flock --wait "$SUBMISSION" 7 2>/dev/null || true
+    tell turn ours
+  fi
   ((status > 1)) || return 0
   TURN=$1.held
   until ln -s -- "$me" "$TURN" 2>/dev/null; do
