@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cluster.api import PipedProcess
 from life import HOLD, Life
 
 WORKS = "$HOME/{0}/bin/jupyter-lab --version && $HOME/{0}/bin/python -c 'import ipykernel, nbconvert'"
@@ -515,6 +516,30 @@ def test_without_slurm_a_build_is_kept_while_something_runs_from_it(pristine_fol
             running.kill()
     assert (kept.stdout, kept.stderr) == (f"builds_kept number=1 folder={tmp_path}/py3.builds\nlinked\nruns\n", "")
     assert subprocess.run(words, capture_output=True, text=True).stdout == "linked\n"
+
+
+def test_a_session_waits_for_an_environment_that_is_being_built_and_does_not_build_it_again(
+    make_folder, environment, tmp_path
+):
+    path = tmp_path / "py3"
+    folder = make_folder("local", environment_path=str(path))
+    asked = {**environment, "PASSERELLE_GOES_ON": "yes", "PASSERELLE_REQUEST": "1"}
+    with subprocess.Popen(["flock", f"{path}.lock", "cat"], stdin=subprocess.PIPE) as builds:
+        while subprocess.run(["flock", "--nonblock", f"{path}.lock", "true"]).returncode == 0:
+            pass
+        second = PipedProcess([str(folder / "setup_env.sh")], asked)
+        second.wait_for("\npasserelle\t1\tbuilding\tAnother setup_env.sh is building it\n")
+        # as the first one leaves it
+        make = """
+            set -e; FOLDER=$1 PRINT=""; mkdir -p "$2.builds/1/bin"; touch "$2.builds/1/bin/activate"; ln -s "$2.builds/1" "$2"
+            source "$1/lib/both/settings.sh"; source "$1/lib/cluster/environment.sh"; load_settings
+            specification >"$2/passerelle.specification"
+        """
+        subprocess.run(["bash", "-c", make, "-", folder, path], env=environment, check=True)
+        builds.stdin.close()
+    assert second.wait(30) == 0
+    assert second.output.splitlines()[-1] == f"The environment is ready: {path}"
+    assert "Building" not in second.output
 
 
 def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_folder, shared_built):
