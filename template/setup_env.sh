@@ -92,6 +92,7 @@ else
   set_up_plugins
   if [[ ! $PRINT ]]; then
     record_modules "$path" "$modules"
+    record_kernels "$path"
     # of an environment that was built before this was kept
     [[ -e $path/passerelle.folder ]] || record_folder "$path"
   fi

@@ -1,5 +1,6 @@
 """setup_env.sh on the login node: what it builds, what it refuses, what it shows, and what an interruption leaves."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -398,6 +399,8 @@ OWN = "environment of your own; write for example environment_path: $HOME/jupyte
         # the student's folder is older, or newer, than the teacher's environment
         ("s/^kernels: .*/kernels: []/", ""),
         ("s/^packages: .*/packages: [numpy, plumbum]/", "it lacks numpy, plumbum"),
+        # a module of the cluster's needs nothing of the environment
+        ("s/^kernels: .*/kernels: [python, r, julia, ir-kernel]/", "it has none of these kernels: julia"),
         (
             "s/^packages: .*/packages: [numpy]/; s/^kernels: .*/kernels: []/; s/^python_module: .*/python_module: python\\/9.9/",
             "it lacks numpy; it also has ipykernel; it was built with python_module: python",
@@ -410,7 +413,7 @@ def test_a_student_with_another_folder_than_the_teachers_uses_the_environment_as
     life = Life(idle, shared_folder, user="student2")
     differs = (
         f"{PLACE} is the environment of student and is used as it is, although settings.yml asks for something else: "
-        f"{differences}. To choose the packages yourself, have an {OWN}"
+        f"{differences}. Only student can change it. To choose for yourself, have an {OWN}"
     )
     submits, checks = (f"{script}: {differs}" if differences else "" for script in ("submit_session.sh", "check.sh"))
     done = life.on_login(f"sed -i '{change}' settings.yml; ./submit_session.sh --set-up --hold")
@@ -518,6 +521,18 @@ def test_without_slurm_a_build_is_kept_while_something_runs_from_it(pristine_fol
     assert subprocess.run(words, capture_output=True, text=True).stdout == "linked\n"
 
 
+def test_the_kernels_that_were_registered_in_a_shared_environment_outlive_its_builds(pristine_folder, tmp_path):
+    argv = {"python3": "python -m ipykernel_launcher", "mine": "/x/bin/python -m ipykernel_launcher", "ir": "R"}
+    for name, words in argv.items():
+        spec = tmp_path / "old/share/jupyter/kernels" / name
+        spec.mkdir(parents=True)
+        (spec / "kernel.json").write_text(json.dumps({"argv": words.split()}))
+    keep = 'PRINT="" path=$1/old VIRTUAL_ENV=$1/new; source "$2/lib/login_node/build.sh"; keep_registered'
+    subprocess.run(["bash", "-euc", keep, "-", tmp_path, pristine_folder("least")], check=True)
+    kept = list((tmp_path / "new/share/jupyter/kernels").glob("*/*"))
+    assert [path.relative_to(tmp_path / "new/share/jupyter/kernels").as_posix() for path in kept] == ["mine/kernel.json"]
+
+
 def test_a_session_waits_for_an_environment_that_is_being_built_and_does_not_build_it_again(
     make_folder, environment, tmp_path
 ):
@@ -581,5 +596,7 @@ def test_a_shared_environment_brings_its_kernels_to_everybody(idle, shared_folde
     life = Life(idle, shared_folder, user="student2")
     _, address = life.start_session()
     _, url = life.tunnel(address)
-    ran = idle.browse(url, "--kernel", "R", "--run", "library(crayon); cat(Sys.info()[['user']])")
-    assert ran["output"].endswith("student2")
+    # what they install goes into a library of their own, and the class's comes behind
+    look = "library(crayon); own <- .libPaths()[1]; cat(own, file.access(own, 2), .libPaths()[2], Sys.info()[['user']])"
+    ran = idle.browse(url, "--kernel", "R", "--run", look)
+    assert re.search(r"/home/student2/R/[^/ ]+-library/\d\.\d+ 0 /project/def-prof/jupyter\.r student2$", ran["output"])

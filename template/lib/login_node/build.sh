@@ -67,9 +67,11 @@ build_environment() {
   reinstall ${carried[@]+"${carried[@]}"}
   write_wrapper
   keep_history_in_memory
+  keep_registered
   set_up_plugins
   if [[ ! $PRINT ]]; then
     record_modules "$new" "$modules"
+    record_kernels "$new"
     record_folder "$new"
     specification >"$new/passerelle.specification"
   fi
@@ -156,6 +158,18 @@ keep_history_in_memory() {
   echo 'get_config().HistoryAccessor.hist_file = ":memory:"' >"$VIRTUAL_ENV/etc/ipython/ipython_config.py"
 }
 
+# keep_registered: takes over the kernels that --register has put into the old environment, because it is a shared one
+keep_registered() {
+  local spec
+  [[ ! $PRINT ]] || return 0
+  for spec in "$path"/share/jupyter/kernels/*/; do
+    # its own is not among them; other kernels are set up anew, if they are still wanted
+    [[ $spec != */python3/ ]] && grep -q -s ipykernel_launcher "${spec}kernel.json" || continue
+    mkdir -p "$VIRTUAL_ENV/share/jupyter/kernels"
+    cp -R "${spec%/}" "$VIRTUAL_ENV/share/jupyter/kernels/"
+  done
+}
+
 # set_up_plugins: each extension's and kernel's own installation; FAILED names those that did not succeed
 FAILED=""
 set_up_plugins() {
@@ -182,6 +196,15 @@ record_modules() {
     printf '%s\n' "$module"
   done >"$folder/passerelle.modules.new"
   mv "$folder/passerelle.modules.new" "$folder/passerelle.modules"
+}
+
+# record_kernels BUILD: adds those of settings.yml to what the build has, for whom it is somebody else's (missing_kernels)
+record_kernels() {
+  local name kernels=()
+  for name in $SETTING_kernels; do
+    [[ " $FAILED " == *" $name "* ]] || kernels+=("$name")
+  done
+  printf '%s\n' ${kernels[@]+"${kernels[@]}"} >>"$1/passerelle.kernels"
 }
 
 # record_folder BUILD: keeps which folder has built it (need_own_environment)
