@@ -568,11 +568,12 @@ def test_the_words_of_a_job_are_shown_as_text(hostile, student, slurm):
     shown = SHOWN.replace(r"\x0d", "")
     done = hostile.run_lab("status")
     is_harmless(done.stdout, done.stderr, done.returncode)
-    heading, row, *more = done.stdout.splitlines()
-    # a name this long is shown without its middle
-    start, end = row.split("…")
-    assert (done.returncode, len(row) <= 80, end) == (0, True, f"{f'{shown} |a b'[-len(end.split('  77')[0]) :]}  77   PENDING")
-    assert shown.startswith(start) and "".join(map(str.strip, more)) == f"expected start: unknown ({shown} )".replace(" (", "(")
+    _, row, *more = done.stdout.splitlines()
+    # so long a name is shown without its middle
+    start, end = re.fullmatch("(.*)…(.*)  77   PENDING", row).groups()
+    name = f"{shown} |a b"
+    assert (done.returncode, len(row) <= 80, name.startswith(start), name.endswith(end)) == (0, True, True, True)
+    assert "".join("".join(more).split()) == f"expectedstart:unknown({shown})"
     process = hostile.lab("attach", "--no-browser", tty=False)
     process.wait_for("job 77 is waiting; expected start: unknown \\(" + re.escape(shown) + " \\)\n")
     process.send_signal(signal.SIGINT)

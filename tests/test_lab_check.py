@@ -436,13 +436,18 @@ def test_11_a_folder_that_is_missing_or_not_the_same_is_said_and_not_touched(lab
     try:
         done = lab.run_lab("check")
         words = f"lab is not on {LOGIN} yet; ./lab open sends it."
-        assert (done.returncode, lines_of(done)) == (0, [*well_until("folder"), f"--     folder       {words}", NO_SESSION])
+        assert (done.returncode, lines_of(done)) == (
+            0,
+            [*well_until("folder"), f"--     folder       {words}", NO_SESSION],
+        )
         assert lab.cluster.run("login", "student", "ls", "-d", "lab").returncode == 2
     finally:
         lab.cluster.run("login", "student", "mv", "lab.away", "lab", check=True)
     lab.on_login("sed -i 's/^hours: .*/hours: 2/' settings.yml")
     done = lab.run_lab("check")
-    words = f"lab on {LOGIN} differs from the one here; the next ./lab open sends it. What follows is about the one there."
+    words = (
+        f"lab on {LOGIN} differs from the one here; the next ./lab open sends it. What follows is about the one there."
+    )
     before, after = well_until("folder", shared=True), well_until("session", shared=True)[4:]
     assert (done.returncode, lines_of(done)) == (0, [*before, f"--     folder       {words}", *after, NO_SESSION])
     assert lab.on_login("grep ^hours settings.yml").stdout == "hours: 2\n"

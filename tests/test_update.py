@@ -184,9 +184,7 @@ def test_both_versions_of_a_line_are_named_and_not_sent(project, lab_update, env
     edit(folder / "start_salloc.sh", "set -euo pipefail\n", "# ours\nset -euo pipefail\n")
     commit(folder)
     done = lab_update(folder, "--defaults")
-    said = (
-        "lab: Where you and the template changed the same lines, both versions are there now, between <<<<<<< "
-    )
+    said = "lab: Where you and the template changed the same lines, both versions are there now, between <<<<<<< "
     said += "and >>>>>>>: start_salloc.sh. Keep one of them, delete the marks, and commit."
     assert (done.returncode, done.stderr.splitlines()[-1], done.stdout) == (1, said, "")
     done = subprocess.run(

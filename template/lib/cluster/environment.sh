@@ -213,14 +213,14 @@ need_environment() {
 # missing_kernels: prints those of settings.yml that the environment was built without, commas between; of one that was built
 # before that was kept, none
 missing_kernels() {
-  local name record missing=""
+  local name record lacking=""
   record=$(environment_path)/passerelle.kernels
   [[ -r $record ]] || return 0
   for name in $SETTING_kernels; do
     # the others are modules of the cluster's, or packages
-    ! grep -q '^plugin_setup' "$FOLDER/plugins/kernels/$name.sh" || grep -q -x "$name" "$record" || missing+=${missing:+, }$name
+    ! grep -q '^plugin_setup' "$FOLDER/plugins/kernels/$name.sh" || grep -q -x "$name" "$record" || lacking+=${lacking:+, }$name
   done
-  printf '%s\n' "$missing"
+  printf '%s\n' "$lacking"
 }
 
 # build_command: prints what builds the environment for who works by hand, and for who works with lab (requests.sh)

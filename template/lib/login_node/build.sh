@@ -114,7 +114,7 @@ pip_install() {
   full=$(its_words | grep -E -m 1 -o 'Disk quota exceeded|No space left on device' || true)
   missing=$(its_words | sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p')
   [[ ! $full ]] || die disk_full reason="$full" path="$path"
-  [[ ! $missing ]] || die no_such_package package="$missing" source="$FACT_pip_source" place="${PACKAGES_FROM:-$LINE_packages}"
+  [[ ! $missing ]] || die no_such_package package="$missing" source="$(message "from_$FACT_pip_source")" place="${PACKAGES_FROM:-$LINE_packages}"
   die pip_failed
 }
 
@@ -164,7 +164,7 @@ keep_registered() {
   [[ ! $PRINT ]] || return 0
   for spec in "$path"/share/jupyter/kernels/*/; do
     # its own is not among them; other kernels are set up anew, if they are still wanted
-    [[ $spec != */python3/ ]] && grep -q -s ipykernel_launcher "${spec}kernel.json" || continue
+    if [[ $spec == */python3/ ]] || ! grep -q -s ipykernel_launcher "${spec}kernel.json"; then continue; fi
     mkdir -p "$VIRTUAL_ENV/share/jupyter/kernels"
     cp -R "${spec%/}" "$VIRTUAL_ENV/share/jupyter/kernels/"
   done

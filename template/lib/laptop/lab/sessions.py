@@ -34,18 +34,22 @@ def show_status(settings, channel, taken):
         return
     rows.insert(0, [*message("status_heading").split("|"), ""])
     rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(width_of(cell) for cell in column) for column in zip(*rows)][1:-1]
-    room = max(8, 80 - sum(2 + width for width in widths))
-    names = [shortened(row[0], room) for row in rows]
-    widths.insert(0, max(map(width_of, names)))
-    for name, (_, *cells, more) in zip(names, rows):
-        padded = (cell + " " * (width - width_of(cell)) for cell, width in zip([name, *cells], widths))
-        print("  ".join(padded).rstrip(), *textwrap.wrap(more, 74), sep="\n    ")
+    widths = [max(width_of(row[column]) for row in rows) for column in range(1, len(rows[0]) - 1)]
+    for row in rows:
+        row[0] = shortened(row[0], max(8, 80 - sum(2 + width for width in widths)))
+    widths.insert(0, max(width_of(row[0]) for row in rows))
+    for *cells, more in rows:
+        print("  ".join(map(padded, cells, widths)).rstrip(), *textwrap.wrap(more, 74), sep="\n    ")
 
 
 def width_of(text):
-    """Return how many columns of a terminal a text takes: of some alphabets a letter takes two, or none (Unicode 15)."""
+    """Return how many columns of a terminal a text takes: letters of some alphabets take two, or none."""
     return sum(0 if combining(letter) else 1 + (east_asian_width(letter) in "WF") for letter in text)
+
+
+def padded(text, width):
+    """Return a text that takes so many columns."""
+    return text + " " * (width - width_of(text))
 
 
 def shortened(text, room):
