@@ -108,13 +108,14 @@ pip_settings() {
 
 # pip_install STEP PACKAGE...: pip, with a clear line when it fails
 pip_install() {
-  local step=$1 full missing
+  local step=$1 full missing source
   shift
   if watched "$step" run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@"; then return; fi
   full=$(its_words | grep -E -m 1 -o 'Disk quota exceeded|No space left on device' || true)
   missing=$(its_words | sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p')
   [[ ! $full ]] || die disk_full reason="$full" path="$path"
-  [[ ! $missing ]] || die no_such_package package="$missing" source="$(message "from_$FACT_pip_source")" place="${PACKAGES_FROM:-$LINE_packages}"
+  source=$(message "from_$FACT_pip_source")
+  [[ ! $missing ]] || die no_such_package package="$missing" source="$source" place="${PACKAGES_FROM:-$LINE_packages}"
   die pip_failed
 }
 
