@@ -56,8 +56,11 @@ def test_a_user_name_that_cannot_be_one_is_refused_and_not_kept(unknown, name):
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line_before_anything_is_asked(unknown):
-    unknown.cluster.run("laptop", "root", "chown", "-R", "root:", "/home/alice/lab", check=True)
-    done = unknown.run_lab("open")
+    unknown.cluster.run("laptop", "root", "chown", "root", "/home/alice/lab", check=True)
+    try:
+        done = unknown.run_lab("open")
+    finally:
+        unknown.cluster.run("laptop", "root", "chown", "alice", "/home/alice/lab", check=True)
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
         "",
