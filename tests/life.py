@@ -46,8 +46,10 @@ class Life:
             if host != KEY:
                 settings = mine / "settings.yml"
                 settings.write_text(settings.read_text().replace(f"login_host: {KEY}", f"login_host: {host}"))
+            # lab has the folder there by the project's name, with what it knows of other tests' jobs
+            project = re.search(r"(?m)^project_name: (\S+)$", (mine / "settings.yml").read_text())[1]
             for side, person in (("login", user), ("laptop", "alice")):
-                cluster.run(side, person, "rm", "-rf", name, check=True)
+                cluster.run(side, person, "rm", "-rf", name, *([project] if side == "login" else []), check=True)
                 cluster.put(side, person, mine, name)
         cluster.write("laptop", "alice", f"{name}/personal.yml", f"user: {user}\n")
 
