@@ -67,7 +67,7 @@ def tests(session):
     # machine. A few tests, and a cluster that is there already, need one worker.
     few = any(word.startswith(("-k", "--lf", "--last-failed")) or "test_" in word for word in session.posargs)
     workers = 0 if few or "PASSERELLE_CLUSTER_STATE" in os.environ else 3
-    # in the order of the files' names: the longest, test_lab.py, is to begin early
+    # in the order that conftest.py gives them: the longest files first
     session.run("pytest", f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder", *session.posargs)
 
 

@@ -41,6 +41,16 @@ hypothesis.settings.register_profile("repeat", database=None, deadline=None, der
 hypothesis.settings.register_profile("explore", database=None, deadline=None, max_examples=3000)
 hypothesis.settings.load_profile("repeat")
 
+# the files that take longest, the longest first: with several workers, all are to end at about the same time
+LONGEST = ["setup_env", "lab", "update", "session", "contributing"]
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests of the longest files first."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 # all that the scripts of a folder may count on; ssh, sshuttle, Slurm and modules are not among it
 PLAIN_TOOLS = (
     "awk basename bash cat chmod cp cut date dirname env find flock grep head hostname iconv id ln ls mkdir mktemp mv "

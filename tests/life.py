@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -143,11 +145,23 @@ def other_folder(pristine_folder):
 
 
 @pytest.fixture(scope="session")
-def built(cluster, other_folder):
-    """student's environment with its kernels and extensions, built once by setup_env.sh; return what that said."""
-    done = Life(cluster, other_folder).on_login("./setup_env.sh", timeout=600)
-    assert done.returncode == 0, done.stderr
-    return done
+def built(cluster, other_folder, tmp_path_factory):
+    """student's environment with its kernels and extensions, built by setup_env.sh once.
+
+    Of several workers (pytest-xdist), each with a cluster of its own, one builds it; the others wait, and take a copy.
+    """
+    home = cluster.state / "cluster/home/student"
+    kept = tmp_path_factory.getbasetemp().parent / "built.tar"
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    with open(os.devnull if alone else f"{kept}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.exists() and not alone:
+            subprocess.run(["tar", "-C", home, "-xf", kept], check=True)
+            return
+        done = Life(cluster, other_folder).on_login("./setup_env.sh", timeout=600)
+        assert done.returncode == 0, done.stderr
+        if not alone:
+            subprocess.run(["tar", "-C", home, "--exclude=./lab", "--exclude=./.ssh", "-cf", kept, "."], check=True)
 
 
 @pytest.fixture
