@@ -1,0 +1,200 @@
+"""Run a notebook in its own kernel, cell by cell: what submit_notebook.sh --execute asks for.
+
+run.py NOTEBOOK FOLDER [--again FOLDER]: the executed notebook, as far as it has come, a report to read (HTML), and its
+state go into FOLDER; with --again it goes on where an earlier run has ended. What a finished cell has shown is on disk
+before the next one begins, and what the running one has when a signal, an error or its kernel's death ends the run.
+
+nbclient runs the cells. Its execute() would not do: it saves at the end only, and takes signals for itself
+(nbclient 0.11, client.py).
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "laptop"))
+
+import memory  # noqa: E402
+import resume  # noqa: E402
+from keep import OURS, Result, code_cells  # noqa: E402
+from lab.messages import message  # noqa: E402 - one voice for all Python
+
+KERNEL_START = 600
+"""Seconds; Julia compiles at its first start."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Stop(BaseException):
+    """A signal ends the run; no Exception, because nbclient catches those."""
+
+
+class End(NamedTuple):
+    """How a run ends: "passed", "failed" or "stopped", its exit status, and a line that says why."""
+
+    state: str
+    status: int
+    why: str
+
+
+class Run:
+    """One run of a notebook; where it has come to."""
+
+    def __init__(self, notebook, result):
+        """notebook: as nbformat reads it, whose outputs are replaced; result: the keep.Result."""
+        self.notebook, self.result = notebook, result
+        # what people call cell 3 is the third of those in which there is something to run
+        self.cells = code_cells(notebook)
+        self.number, self.begun = 0, time.monotonic()
+        self.client = NotebookClient(notebook, timeout=None, startup_timeout=KERNEL_START, record_timing=False)
+        self.client.kernel_name = notebook.metadata.kernelspec.name
+        self.client.on_cell_executed = self.note_reply
+        self.client.reset_execution_trackers()
+        self.memory = memory.kills()
+        self.ends_here = False
+
+    def line(self, key, **values):
+        """Return a message that says where the run is."""
+        return message(key, number=self.number, cells=len(self.cells), **values)
+
+    def note_reply(self, cell, cell_index, execute_reply):
+        """Note whether the cell asks its kernel to end: exit in IPython, quit() in R."""
+        payload = execute_reply["content"].get("payload", [])
+        self.ends_here = any(part.get("source") == "ask_exit" for part in payload)
+
+    def go(self):
+        """Run all cells that are to be run, and keep what comes of it; return the End."""
+        for number in SIGNALS:
+            signal.signal(number, stop)
+        try:
+            with self.kernel():
+                end = self.run_cells()
+        except Stop as signalled:
+            end = self.stopped(signalled.args[0])
+        except Exception as error:
+            # it has not even begun: no such program, a start without an end
+            end = End("failed", 1, message("kernel_not_started", kernel=self.client.kernel_name, words=one_line(error)))
+        finally:
+            ignore_signals()
+        self.result.finish(end.state, self.number, len(self.cells), end.why)
+        return end
+
+    @contextlib.contextmanager
+    def kernel(self):
+        """Start the kernel, and end it afterwards, whatever happens."""
+        private = tempfile.mkdtemp(prefix="notebook-", dir="/tmp")
+        manager = self.client.create_kernel_manager()
+        manager.connection_file = f"{private}/kernel.json"
+        # a port of the node is open to all its users; IJulia knows no other way (github.com/JuliaLang/IJulia.jl/issues/862)
+        if manager.kernel_spec.language.lower() != "julia":
+            manager.transport, manager.ip = "ipc", f"{private}/kernel"
+        try:
+            with self.client.setup_kernel(cwd=os.getcwd()):
+                yield
+        finally:
+            if manager.has_kernel:
+                ignore_signals()
+                manager.shutdown_kernel(now=True)
+            for name in os.listdir(private):
+                os.unlink(f"{private}/{name}")
+            os.rmdir(private)
+
+    def run_cells(self):
+        """Run the cells in their order; return the End."""
+        for self.number, index in enumerate(self.cells, start=1):
+            if not self.result.skips(index):
+                self.result.begin(self.number, len(self.cells))
+                end = self.run_cell(index)
+                if end:
+                    return end
+                print(self.line("cell_passed", time=duration(time.monotonic() - self.begun)), flush=True)
+            if self.ends_here:
+                return End("passed", 0, self.line("notebook_ended_itself"))
+        return End("passed", 0, message("notebook_passed", cells=self.number, time=duration(time.monotonic() - self.begun)))
+
+    def run_cell(self, index):
+        """Run one cell and keep what it has shown; return the End if it is one."""
+        cell, begun, end = self.notebook.cells[index], time.monotonic(), None
+        try:
+            self.client.execute_cell(cell, index)
+        except CellExecutionError as error:
+            end = self.failed(error)
+        except DeadKernelError:
+            end = self.kernel_died()
+        except Stop as signalled:
+            end = self.stopped(signalled.args[0])
+        self.result.keep(index, end.state if end else "passed", time.monotonic() - begun)
+        return end
+
+    def failed(self, error):
+        """Return the End of an error in a cell; of Python's sys.exit, as of any script."""
+        if error.ename != "SystemExit":
+            print(error.traceback, flush=True)
+            return End("failed", 1, self.line("cell_failed", words=one_line(f"{error.ename}: {error.evalue}")))
+        if error.evalue in ("0", "None", ""):
+            return End("passed", 0, self.line("notebook_ended_itself"))
+        status = int(error.evalue) if error.evalue.isdigit() and int(error.evalue) < 256 else 1
+        return End("failed", status, self.line("cell_failed", words=one_line(f"sys.exit({error.evalue})")))
+
+    def kernel_died(self):
+        """Return the End of a cell whose kernel is gone."""
+        if memory.kills() > self.memory:
+            return End("failed", 1, self.line("kernel_killed_for_memory"))
+        return End("failed", 1, self.line("kernel_died"))
+
+    def stopped(self, number):
+        """Return the End that a signal has brought; Slurm's warning before the time limit is one."""
+        key = "stopped_before_limit" if number == signal.SIGUSR1 else "stopped_by_signal"
+        return End("stopped", 128 + number, self.line(key, signal=signal.Signals(number).name))
+
+
+def stop(number, frame):
+    """End what runs. One signal is enough: what is kept then is to be kept whole."""
+    ignore_signals()
+    raise Stop(number)
+
+
+def ignore_signals():
+    """Let signals be from now on."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def one_line(words):
+    """Return the first line of some words, at most 200 letters of it."""
+    lines = str(words).strip().splitlines() or [""]
+    return lines[0][:200]
+
+
+def duration(seconds):
+    """Return a time as 5 s, 3 min 10 s or 2 h 05 min, which is the same in English and French."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def main(path, folder, *options):
+    """Run the notebook at a path; return the exit status."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
+    result = Result(notebook, Path(folder), Path(path).name)
+    if options:
+        print(resume.take_up(notebook, Path(options[1])), flush=True)
+    notebook.metadata[OURS] = resume.conditions(notebook)
+    end = Run(notebook, result).go()
+    print(end.why, flush=True)
+    return end.status
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
