@@ -6,14 +6,22 @@
 #                                           other options are sbatch's, and take
 #                                           precedence; values follow an equals
 #                                           sign
+#   ./submit_notebook.sh --execute NOTEBOOK
+#                                           runs the notebook itself, in its own
+#                                           kernel (Python, R, Julia)
+#   ./submit_notebook.sh --resume NOTEBOOK  the same, from where its last run has
+#                                           ended; --resume=FOLDER: that run
 #   ./submit_notebook.sh --print NOTEBOOK   writes the sbatch script instead of
 #                                           submitting it
 #   ./submit_notebook.sh --help             this text
 #
 # For anything longer than a session. The job converts the notebook to a Python
 # script (nbconvert) and runs that with IPython; an error in it makes the job
-# FAILED. Keep the script that --print writes, edit it, share it: sbatch takes it
-# as it is.
+# FAILED. With --execute, the notebook with all that it shows, and a report to
+# read (HTML), are in a folder of their own in results/; each cell is there as
+# soon as it has run. Variables are not kept: --resume runs the finished cells
+# again, except those tagged "once". Keep the script that --print writes, edit
+# it, share it: sbatch takes it as it is.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -27,9 +35,12 @@ source "$FOLDER/lib/cluster/jobs.sh"
 parse_options more "$@"
 load_settings
 
-notebook="" options=()
+notebook="" options=() execute="" resume=""
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
+    --execute) execute=yes ;;
+    --resume) execute=yes resume=last ;;
+    --resume=?*) execute=yes resume=${option#*=} ;;
     # they would make something else of it than one job, whose number sbatch says at once (getopt takes shortened names)
     --ar* | -a* | --te* | --wr* | --wait | -W* | --pars* | --qu* | -Q* | --usa* | --he* | -h* | --vers* | -V*)
       misuse not_for_notebooks option="$option"
@@ -53,8 +64,12 @@ directory=${directory%$'\n'.}
 [[ $directory/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
 environment=$(environment_path)
 language=$(python3 "$FOLDER/lib/login_node/language.py" "$notebook" "$environment") || misuse not_a_notebook notebook="$notebook"
-case $language in
+kernel=${language#*$'\t'} language=${language%%$'\t'*}
+case ${execute:-$language} in
   python) ;;
+  yes)
+    [[ ! $kernel ]] || misuse kernel_missing notebook="$notebook" kernel="$kernel" folder="$environment"
+    ;;
   "kernel "*) misuse unknown_language notebook="$notebook" kernel="${language#kernel }" ;;
   *) misuse not_python notebook="$notebook" language="$language" ;;
 esac
@@ -66,6 +81,8 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
+run_before=""
+[[ ! $resume ]] || find_run
 
 if [[ ! $PRINT ]]; then
   [[ -w $directory ]] || misuse notebook_folder_closed notebook="$notebook" folder="$directory"
@@ -75,11 +92,26 @@ if [[ ! $PRINT ]]; then
 fi
 modules=$(recorded_modules)
 
+# find_run: sets run_before to what the run that is taken up has left, as it is seen from the notebook
+find_run() {
+  local run newest=0
+  if [[ $resume == last ]]; then
+    for run in "$directory"/results/*-"$name"-*[0-9]; do
+      if [[ -e $run/$name.ipynb ]] && ((${run##*-} > newest)); then newest=${run##*-} run_before=$run/$name.ipynb; fi
+    done
+  elif [[ -e $resume/$name.ipynb ]]; then
+    run_before=$(cd -- "$resume" && pwd)/$name.ipynb
+  fi
+  [[ $run_before ]] || misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}"
+  [[ $PRINT ]] || "$environment/bin/python" "$FOLDER/lib/compute_node/notebook/resume.py" "$notebook" "$run_before" || exit 64
+}
+
 batch_script() {
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
   printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="${name//[^A-Za-z0-9._-]/_}.ipynb" \
-    --output="\"${directory//%/%%}/${name//%/%%}-%j.out\"" ${options[@]+"${options[@]}"}
+    --output="\"${directory//%/%%}/${name//%/%%}-%j.out\"" ${execute:+--signal="B:USR1@$BATCH_WARNING"} \
+    ${options[@]+"${options[@]}"}
   echo
   if [[ $modules ]]; then
     # a job does not always inherit the function
@@ -89,6 +121,22 @@ batch_script() {
   fi
   show_command source "$environment/bin/activate"
   show_command cd "$directory"
+  if [[ $execute ]]; then
+    (
+      # what the kernels need in a job
+      # shellcheck disable=SC2030 # for these lines alone
+      SLURMD_NODENAME=job PRINT=yes
+      each_plugin plugin_environment
+    )
+    # an old kernel of people's own would hide the environment's
+    echo 'export JUPYTER_PREFER_ENV_PATH=1'
+    echo "# it takes the batch script's place, so that Slurm's warning before the time limit reaches it"
+    # shellcheck disable=SC2016 # the job will know it
+    printf 'exec %s"$SLURM_JOB_ID"%s\n' \
+      "$(show_command python "$FOLDER/lib/compute_node/notebook/run.py" "./$name.ipynb" "results/$(date +%F)-$name-")" \
+      "${run_before:+ $(show_command --again "$run_before")}"
+    return
+  fi
   echo 'set -e'
   # a script of its own for each job, so that two jobs of one notebook do not meet; it stays as what was run
   printf 'name=%s\n' "$(show_command "$name")"

@@ -63,6 +63,10 @@ PAGE_LOOK=10
 # the session says so, and makes checkpoints, that long before its time limit
 TIME_LIMIT_WARNING=300
 
+# a notebook that runs as a batch job is stopped and kept that long before its time limit; Slurm may say so a minute
+# earlier (sbatch(1), --signal)
+BATCH_WARNING=90
+
 # --- not times ---
 # so many ports of the laptop are tried, from the wanted one on
 LOCAL_PORTS=50

@@ -13,7 +13,7 @@ import nbformat
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "laptop"))
 
-from jupyter_client.kernelspec import KernelSpecManager  # noqa: E402
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # noqa: E402
 from keep import OURS, code_cells, read, state_of  # noqa: E402
 from lab.messages import Trouble, message  # noqa: E402
 
@@ -27,7 +27,11 @@ def conditions(notebook):
     for module in record.read_text(encoding="utf-8").split() if record.exists() else []:
         title, _, version = module.rpartition("/")
         packages[title or module] = version
-    return {"kernel": " ".join([name, *KernelSpecManager().get_kernel_spec(name).argv]), "packages": packages}
+    try:
+        words = KernelSpecManager().get_kernel_spec(name).argv
+    except NoSuchKernel:
+        words = []
+    return {"kernel": " ".join([name, *words]), "packages": packages}
 
 
 def take_up(notebook, earlier):

@@ -8,8 +8,9 @@ nbclient runs the cells. Its execute() would not do: it saves at the end only, a
 (nbclient 0.11, client.py).
 """
 
-import contextlib
+import asyncio
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -30,11 +31,8 @@ from lab.messages import message  # noqa: E402 - one voice for all Python
 
 KERNEL_START = 600
 """Seconds; Julia compiles at its first start."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
-
-class Stop(BaseException):
-    """A signal ends the run; no Exception, because nbclient catches those."""
+TO_ARRIVE = 0.5
+"""Seconds; what a cell has shown when a signal comes is on its way, or here."""
 
 
 class End(NamedTuple):
@@ -45,6 +43,10 @@ class End(NamedTuple):
     why: str
 
 
+class Stopped(Exception):
+    """A signal has come, and the kernel is gone."""
+
+
 class Run:
     """One run of a notebook; where it has come to."""
 
@@ -53,13 +55,12 @@ class Run:
         self.notebook, self.result = notebook, result
         # what people call cell 3 is the third of those in which there is something to run
         self.cells = code_cells(notebook)
-        self.number, self.begun = 0, time.monotonic()
+        self.number, self.begun, self.ends_here = 0, time.monotonic(), False
         self.client = NotebookClient(notebook, timeout=None, startup_timeout=KERNEL_START, record_timing=False)
         self.client.kernel_name = notebook.metadata.kernelspec.name
         self.client.on_cell_executed = self.note_reply
         self.client.reset_execution_trackers()
         self.memory = memory.kills()
-        self.ends_here = False
 
     def line(self, key, **values):
         """Return a message that says where the run is."""
@@ -70,49 +71,74 @@ class Run:
         payload = execute_reply["content"].get("payload", [])
         self.ends_here = any(part.get("source") == "ask_exit" for part in payload)
 
-    def go(self):
+    async def go(self):
         """Run all cells that are to be run, and keep what comes of it; return the End."""
-        for number in SIGNALS:
-            signal.signal(number, stop)
+        loop = asyncio.get_running_loop()
+        # an exception out of a signal's handler would be asyncio's, which only notes it
+        self.signal = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            loop.add_signal_handler(number, self.note_signal, number)
+        private = tempfile.mkdtemp(prefix="notebook-", dir="/tmp")
         try:
-            with self.kernel():
-                end = self.run_cells()
-        except Stop as signalled:
-            end = self.stopped(signalled.args[0])
+            await self.unless_signalled(self.start_kernel(private))
+            end = await self.run_cells()
+        except Stopped:
+            end = self.stopped()
         except Exception as error:
             # it has not even begun: no such program, a start without an end
             end = End("failed", 1, message("kernel_not_started", kernel=self.client.kernel_name, words=one_line(error)))
         finally:
-            ignore_signals()
+            await self.end_kernel(private)
         self.result.finish(end.state, self.number, len(self.cells), end.why)
         return end
 
-    @contextlib.contextmanager
-    def kernel(self):
-        """Start the kernel, and end it afterwards, whatever happens."""
-        private = tempfile.mkdtemp(prefix="notebook-", dir="/tmp")
+    def note_signal(self, number):
+        """Note the first signal."""
+        if not self.signal.done():
+            self.signal.set_result(number)
+
+    async def unless_signalled(self, work):
+        """Return what a coroutine returns; raises Stopped when a signal comes before, and then the kernel is gone."""
+        task = asyncio.ensure_future(work)
+        await asyncio.wait({task, self.signal}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        await asyncio.wait({task}, timeout=TO_ARRIVE)
+        await self.kill_kernel()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise Stopped
+
+    async def start_kernel(self, private):
+        """Start the kernel; what it is reached by is in a folder that nobody else reads."""
         manager = self.client.create_kernel_manager()
         manager.connection_file = f"{private}/kernel.json"
         # a port of the node is open to all its users; IJulia knows no other way (github.com/JuliaLang/IJulia.jl/issues/862)
         if manager.kernel_spec.language.lower() != "julia":
             manager.transport, manager.ip = "ipc", f"{private}/kernel"
-        try:
-            with self.client.setup_kernel(cwd=os.getcwd()):
-                yield
-        finally:
-            if manager.has_kernel:
-                ignore_signals()
-                manager.shutdown_kernel(now=True)
-            for name in os.listdir(private):
-                os.unlink(f"{private}/{name}")
-            os.rmdir(private)
+        await self.client.async_start_new_kernel(cwd=os.getcwd())
+        await self.client.async_start_new_kernel_client()
 
-    def run_cells(self):
+    async def kill_kernel(self):
+        """End the kernel at once, if there is one: what it was doing is not wanted any more."""
+        if self.client.km and self.client.km.has_kernel:
+            await self.client.km.shutdown_kernel(now=True)
+
+    async def end_kernel(self, private):
+        """Leave nothing of the kernel."""
+        if self.client.kc:
+            self.client.kc.stop_channels()
+        await self.kill_kernel()
+        for name in os.listdir(private):
+            os.unlink(f"{private}/{name}")
+        os.rmdir(private)
+
+    async def run_cells(self):
         """Run the cells in their order; return the End."""
         for self.number, index in enumerate(self.cells, start=1):
             if not self.result.skips(index):
                 self.result.begin(self.number, len(self.cells))
-                end = self.run_cell(index)
+                end = await self.run_cell(index)
                 if end:
                     return end
                 print(self.line("cell_passed", time=duration(time.monotonic() - self.begun)), flush=True)
@@ -120,24 +146,25 @@ class Run:
                 return End("passed", 0, self.line("notebook_ended_itself"))
         return End("passed", 0, message("notebook_passed", cells=self.number, time=duration(time.monotonic() - self.begun)))
 
-    def run_cell(self, index):
+    async def run_cell(self, index):
         """Run one cell and keep what it has shown; return the End if it is one."""
-        cell, begun, end = self.notebook.cells[index], time.monotonic(), None
+        begun, end = time.monotonic(), None
         try:
-            self.client.execute_cell(cell, index)
+            await self.unless_signalled(self.client.async_execute_cell(self.notebook.cells[index], index))
         except CellExecutionError as error:
             end = self.failed(error)
         except DeadKernelError:
             end = self.kernel_died()
-        except Stop as signalled:
-            end = self.stopped(signalled.args[0])
+        except Stopped:
+            end = self.stopped()
         self.result.keep(index, end.state if end else "passed", time.monotonic() - begun)
         return end
 
     def failed(self, error):
         """Return the End of an error in a cell; of Python's sys.exit, as of any script."""
         if error.ename != "SystemExit":
-            print(error.traceback, flush=True)
+            # a file has no colours
+            print(re.sub(r"\x1b\[[0-9;]*m", "", error.traceback), flush=True)
             return End("failed", 1, self.line("cell_failed", words=one_line(f"{error.ename}: {error.evalue}")))
         if error.evalue in ("0", "None", ""):
             return End("passed", 0, self.line("notebook_ended_itself"))
@@ -150,22 +177,11 @@ class Run:
             return End("failed", 1, self.line("kernel_killed_for_memory"))
         return End("failed", 1, self.line("kernel_died"))
 
-    def stopped(self, number):
+    def stopped(self):
         """Return the End that a signal has brought; Slurm's warning before the time limit is one."""
+        number = self.signal.result()
         key = "stopped_before_limit" if number == signal.SIGUSR1 else "stopped_by_signal"
         return End("stopped", 128 + number, self.line(key, signal=signal.Signals(number).name))
-
-
-def stop(number, frame):
-    """End what runs. One signal is enough: what is kept then is to be kept whole."""
-    ignore_signals()
-    raise Stop(number)
-
-
-def ignore_signals():
-    """Let signals be from now on."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def one_line(words):
@@ -191,7 +207,7 @@ def main(path, folder, *options):
     if options:
         print(resume.take_up(notebook, Path(options[1])), flush=True)
     notebook.metadata[OURS] = resume.conditions(notebook)
-    end = Run(notebook, result).go()
+    end = asyncio.run(Run(notebook, result).go())
     print(end.why, flush=True)
     return end.status
 
