@@ -1,5 +1,6 @@
 """Notebooks that run in their own kernel (submit_notebook.sh --execute): what is left of a run, however it ends."""
 
+import copy
 import json
 import os
 import shutil
@@ -17,6 +18,10 @@ from conftest import TEMPLATE
 RUNNER = TEMPLATE / "lib/compute_node/notebook"
 sys.path.append(str(RUNNER))
 sys.path.append(str(TEMPLATE / "lib/laptop"))
+
+import keep  # noqa: E402 - the runner's own
+import resume  # noqa: E402
+from lab.messages import Trouble  # noqa: E402
 
 R = '{"argv": ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"], "display_name": "R", "language": "R"}'
 
@@ -141,3 +146,114 @@ def test_however_a_notebook_ends_what_has_run_is_kept_and_the_last_line_says_how
     assert (ran.status, ran.shown(), ran.last[: len(last)]) == (status, shown, last)
     assert ran.state() == state
     assert sorted(path.name for path in ran.folder.iterdir()) == ["a.html", "a.ipynb", "state"]
+
+
+# --- going on ---------------------------------------------------------------------------------------------------------
+
+
+def executed(folder, made, finished):
+    """Leave in a folder what a run of a notebook leaves that has finished so many cells, and failed in the next."""
+    made = copy.deepcopy(made)
+    result = keep.Result(made, folder, "a.ipynb")
+    made.metadata.passerelle = resume.conditions(made)
+    for number, index in enumerate(keep.code_cells(made)[: finished + 1]):
+        made.cells[index].outputs = [nbformat.v4.new_output("stream", text=f"before {number}\n")]
+        result.keep(index, "passed" if number < finished else "failed", 1)
+    result.finish("failed", finished + 1, 9, "")
+    return folder / "a.ipynb"
+
+
+CELLS = ["import x", "# train", "x.plot()", "last()"]
+GOES_ON = "Goes on with cell 3. Variables are not kept, so the cells before it run again"
+CHANGED = "Cell {} is not what it was when it ran; without --resume, all cells run."
+RESUMED = {
+    "nothing has changed": (notebook(*CELLS), GOES_ON + "."),
+    "the cell that failed was mended": (notebook(*CELLS[:2], "x.plots()", CELLS[3]), GOES_ON + "."),
+    "a text was added": (notebook(CELLS[0], "", *CELLS[1:]), GOES_ON + "."),
+    "a cell is tagged": (notebook(*CELLS, tags={1: "once"}), GOES_ON + ", except those tagged “once”: 2."),
+    "a finished cell has changed": (notebook("import y", *CELLS[1:]), CHANGED.format(1)),
+    "a finished cell is gone": (notebook(*CELLS[1:]), CHANGED.format(1)),
+    "a cell has come before": (notebook(CELLS[0], "new()", *CELLS[1:]), CHANGED.format(2)),
+    "only a finished cell is left": (notebook(CELLS[0]), CHANGED.format(2)),
+    "nothing is left to run": (
+        notebook(*CELLS[:2]),
+        "All 2 cells have run already; without --resume, they run again.",
+    ),
+    "another kernel": (
+        notebook(*CELLS, kernel="ir"),
+        "The kernel is another one (ir",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_a_run_goes_on_only_where_what_is_finished_is_what_would_run(case, tmp_path):
+    changed, words = RESUMED[case]
+    changed = copy.deepcopy(changed)
+    before = executed(tmp_path / "before", notebook(*CELLS), 2)
+    try:
+        said = resume.take_up(changed, before)
+    except Trouble as trouble:
+        said = str(trouble)
+    assert said[: len(words)] == words
+    shown = [text_of(cell.outputs[0]) for cell in changed.cells if cell.outputs]
+    assert shown == (["before 0\n", "before 1\n"] if words.startswith(GOES_ON) else [])
+
+
+def test_packages_that_have_changed_are_named_and_nothing_goes_on(tmp_path, monkeypatch):
+    before = executed(tmp_path / "before", notebook(*CELLS), 2)
+    now = resume.conditions(notebook(*CELLS))
+    then = {**now["packages"], "numpy": "1.26", "gone": "2"}
+    del then["nbclient"]
+    made = json.loads(before.read_text())
+    made["metadata"]["passerelle"]["packages"] = then
+    made["metadata"]["passerelle"]["packages"]["numpy"] = "1.26"
+    before.write_text(json.dumps(made))
+    monkeypatch.setattr(resume, "conditions", lambda notebook: {**now, "packages": {**now["packages"], "numpy": "2.0"}})
+    with pytest.raises(Trouble) as trouble:
+        resume.take_up(notebook(*CELLS), before)
+    version = now["packages"]["nbclient"]
+    assert str(trouble.value) == (
+        f"Packages have changed since (gone 2 > -, nbclient - > {version}, numpy 1.26 > 2.0); without --resume, all "
+        "cells run."
+    )
+
+
+# --- on disk ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_finished_cell_is_on_disk_and_much_output_is_not_written_again_and_again(tmp_path, monkeypatch):
+    made = notebook(*["1"] * 60)
+    written = []
+    result = keep.Result(made, tmp_path, "a.ipynb")
+    # time goes by as bytes are written, a second for each megabyte, and a second with each cell
+    monkeypatch.setattr(keep.time, "monotonic", lambda: sum(written) / 1e6 + len(kept))
+    real = keep.write
+
+    def write(path, text):
+        written.append(len(text))
+        real(path, text)
+
+    monkeypatch.setattr(keep, "write", write)
+    kept = []
+    for index, cell in enumerate(made.cells):
+        cell.outputs = [nbformat.v4.new_output("stream", text="x" * 1_000_000)]
+        kept.append(index)
+        result.keep(index, "passed", 1)
+        # whoever looks, or goes on after the node has gone, finds it
+        found = keep.read(tmp_path / "a.ipynb") if (tmp_path / "a.ipynb").exists() else made
+        assert [keep.state_of(cell) for cell in found.cells] == ["passed"] * (index + 1) + [""] * (59 - index)
+        assert found.cells[index].outputs == cell.outputs
+    # whole saves each time would have written 60 * 61 / 2 MB
+    assert sum(written) < 3 * 60e6
+    result.finish("passed", 60, 60, "")
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_half_a_line_of_the_journal_is_what_a_node_that_went_leaves_and_no_more_is_lost(tmp_path):
+    made = notebook("1", "2")
+    result = keep.Result(made, tmp_path, "a.ipynb")
+    result.finish("running", 0, 2, "")
+    made.cells[0].metadata.passerelle = {"state": "passed"}
+    (tmp_path / "a.ipynb.journal").write_text(json.dumps([0, made.cells[0]]) + "\n" + json.dumps([1, made.cells[1]])[:20])
+    assert [keep.state_of(cell) for cell in keep.read(tmp_path / "a.ipynb").cells] == ["passed", ""]
