@@ -11,6 +11,9 @@
 #                                           kernel (Python, R, Julia)
 #   ./submit_notebook.sh --resume NOTEBOOK  the same, from where its last run has
 #                                           ended; --resume=FOLDER: that run
+#   ./submit_notebook.sh --parameters=TABLE NOTEBOOK
+#                                           once for each row of a table (.csv,
+#                                           .json, .yml): a job array
 #   ./submit_notebook.sh --print NOTEBOOK   writes the sbatch script instead of
 #                                           submitting it
 #   ./submit_notebook.sh --help             this text
@@ -20,8 +23,11 @@
 # FAILED. With --execute, the notebook with all that it shows, and a report to
 # read (HTML), are in a folder of their own in results/; each cell is there as
 # soon as it has run. Variables are not kept: --resume runs the finished cells
-# again, except those tagged "once". Keep the script that --print writes, edit
-# it, share it: sbatch takes it as it is.
+# again, except those tagged "once". The columns of a TABLE are names to which the
+# cell tagged "parameters" gives values; what is written as JSON writes numbers,
+# true, false and null is that, all else is text. As many jobs are submitted as
+# the cluster allows, or --jobs=NUMBER; they share the rows. Keep the script that
+# --print writes, edit it, share it: sbatch takes it as it is.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -35,12 +41,14 @@ source "$FOLDER/lib/cluster/jobs.sh"
 parse_options more "$@"
 load_settings
 
-notebook="" options=() execute="" resume=""
+notebook="" options=() execute="" resume="" table="" jobs=""
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
     --execute) execute=yes ;;
     --resume) execute=yes resume=last ;;
     --resume=?*) execute=yes resume=${option#*=} ;;
+    --parameters=?*) execute=yes table=${option#*=} ;;
+    --jobs=[1-9]*) jobs=${option#*=} ;;
     # they would make something else of it than one job, whose number sbatch says at once (getopt takes shortened names)
     --ar* | -a* | --te* | --wr* | --wait | -W* | --pars* | --qu* | -Q* | --usa* | --he* | -h* | --vers* | -V*)
       misuse not_for_notebooks option="$option"
@@ -81,8 +89,9 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-run_before=""
+run_before="" parameters="" rows=0
 [[ ! $resume ]] || find_run
+[[ ! $table ]] || share_rows
 
 if [[ ! $PRINT ]]; then
   [[ -w $directory ]] || misuse notebook_folder_closed notebook="$notebook" folder="$directory"
@@ -106,11 +115,33 @@ find_run() {
   [[ $PRINT ]] || "$environment/bin/python" "$FOLDER/lib/compute_node/notebook/resume.py" "$notebook" "$run_before" || exit 64
 }
 
+# share_rows: sets parameters to a copy of the table, which may change before all of it has run, rows to how many it has, and
+# jobs to how many share them
+share_rows() {
+  local queued=0 most=$ARRAY_JOBS
+  [[ ! $resume ]] || misuse not_both first=--resume second=--parameters
+  [[ ! $jobs || $jobs =~ ^[1-9][0-9]{0,5}$ ]] || misuse unknown_option option="--jobs=$jobs"
+  parameters=$FOLDER/.lab/parameters/$(date +%F)-$name-$$.json
+  words=$({ umask 077 && mkdir -p "${parameters%/*}"; } 2>&1) || die not_written path="${parameters%/*}" words="${words##*: }"
+  rows=$("$environment/bin/python" "$FOLDER/lib/login_node/parameters.py" "$notebook" "$table" "$parameters") || exit 64
+  if [[ $FACT_max_jobs != unknown ]]; then
+    [[ $PRINT ]] || queued=$(slurm squeue --me --noheader --array --format=%i | wc -l) || queued=0
+    ((FACT_max_jobs - queued >= most)) || most=$((FACT_max_jobs - queued))
+    ((most > 0)) || die too_many_jobs queued="$queued" limit="$FACT_max_jobs" cluster="$CLUSTER_NAME"
+  fi
+  ((rows >= most)) || most=$rows
+  ((${jobs:-$most} >= most)) || most=$jobs
+  jobs=$most
+}
+
 batch_script() {
+  local number=%j run results at_once=""
+  [[ ! $table ]] || number=%A_%a
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
   printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="${name//[^A-Za-z0-9._-]/_}.ipynb" \
-    --output="\"${directory//%/%%}/${name//%/%%}-%j.out\"" ${execute:+--signal="B:USR1@$BATCH_WARNING"} \
+    --output="\"${directory//%/%%}/${name//%/%%}-$number.out\"" ${table:+--array="0-$((jobs - 1))"} \
+    ${execute:+--signal="B:USR1@$BATCH_WARNING"} \
     ${options[@]+"${options[@]}"}
   echo
   if [[ $modules ]]; then
@@ -131,10 +162,18 @@ batch_script() {
     # an old kernel of people's own would hide the environment's
     echo 'export JUPYTER_PREFER_ENV_PATH=1'
     echo "# it takes the batch script's place, so that Slurm's warning before the time limit reaches it"
-    # shellcheck disable=SC2016 # the job will know it
-    printf 'exec %s"$SLURM_JOB_ID"%s\n' \
-      "$(show_command python "$FOLDER/lib/compute_node/notebook/run.py" "./$name.ipynb" "results/$(date +%F)-$name-")" \
-      "${run_before:+ $(show_command --again "$run_before")}"
+    run=$FOLDER/lib/compute_node/notebook results=results/$(date +%F)-$name-
+    if [[ $table ]]; then
+      # whole nodes run as many rows as they have cores for
+      [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores / SETTING_cores))
+      # shellcheck disable=SC2016 # the job will know it
+      printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "./$name.ipynb" "$results")" \
+        "$(show_command "$parameters" "${at_once:-1}")"
+    else
+      # shellcheck disable=SC2016
+      printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "./$name.ipynb" "$results")" \
+        "${run_before:+ $(show_command --again "$run_before")}"
+    fi
     return
   fi
   echo 'set -e'
@@ -166,6 +205,7 @@ record_job() {
   find "$jobs" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
 }
 
+# shellcheck disable=SC2031 # it was not
 if [[ $PRINT ]]; then
   batch_script
   exit

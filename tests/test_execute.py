@@ -17,10 +17,12 @@ from conftest import TEMPLATE
 
 RUNNER = TEMPLATE / "lib/compute_node/notebook"
 sys.path.append(str(RUNNER))
-sys.path.append(str(TEMPLATE / "lib/laptop"))
+sys.path += [str(TEMPLATE / "lib/laptop"), str(TEMPLATE / "lib/login_node")]
 
 import keep  # noqa: E402 - the runner's own
+import parameters  # noqa: E402
 import resume  # noqa: E402
+from inject import inject  # noqa: E402
 from lab.messages import Trouble  # noqa: E402
 
 R = '{"argv": ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"], "display_name": "R", "language": "R"}'
@@ -68,7 +70,9 @@ NOTEBOOKS = {
     "exit 0": notebook("import sys", "print('one'); sys.exit(0)", "print('never')"),
     "exit 3": notebook("print('one'); raise SystemExit(3)", "print('never')"),
     "exit()": notebook("print('one'); exit()", "print('never')"),
-    "killed": notebook("1", "import os\nprint('one', flush=True)\nimport time; time.sleep(1)\nos.kill(os.getpid(), 9)", "2"),
+    "killed": notebook(
+        "1", "import os\nprint('one', flush=True)\nimport time; time.sleep(1)\nos.kill(os.getpid(), 9)", "2"
+    ),
     "no such kernel": notebook("1", kernel="none"),
     "R": notebook("x <- 1", "cat('one', x)", "x + 1", kernel="ir"),
     "R, an error": notebook("cat('one')", "stop('two')", "cat('never')", kernel="ir"),
@@ -95,7 +99,12 @@ ENDS = {
     "R": (0, ["passed", "3", "3"], ["", "one 1", "[1] 2"], "All 3 cells have run, in "),
     "R, an error": (1, ["failed", "2", "3"], ["one", "ERROR", None], "cell 2 of 3 failed: ERROR: Error"),
     "R, quit": (0, ["passed", "1", "2"], ["one", None], ENDED_ITSELF.format(1, 2)),
-    "TERM": (143, ["stopped", "2", "3"], ["1", "one\n", None], "cell 2 of 3 was stopped (SIGTERM); what has run is kept"),
+    "TERM": (
+        143,
+        ["stopped", "2", "3"],
+        ["1", "one\n", None],
+        "cell 2 of 3 was stopped (SIGTERM); what has run is kept",
+    ),
     "USR1": (
         *(138, ["stopped", "2", "3"], ["[1] 1", "one", None]),
         "cell 2 of 3 was stopped because the time limit is near; what has run is kept",
@@ -108,7 +117,9 @@ def start(folder, made, *options):
     nbformat.write(made, folder / "a.ipynb")
     command = [sys.executable, RUNNER / "run.py", "a.ipynb", "out", *options]
     variables = {**os.environ, "JUPYTER_PATH": str(folder.parent / "jupyter"), "HOME": str(folder.parent)}
-    return subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def ended(folder, process):
@@ -255,5 +266,127 @@ def test_half_a_line_of_the_journal_is_what_a_node_that_went_leaves_and_no_more_
     result = keep.Result(made, tmp_path, "a.ipynb")
     result.finish("running", 0, 2, "")
     made.cells[0].metadata.passerelle = {"state": "passed"}
-    (tmp_path / "a.ipynb.journal").write_text(json.dumps([0, made.cells[0]]) + "\n" + json.dumps([1, made.cells[1]])[:20])
+    (tmp_path / "a.ipynb.journal").write_text(
+        json.dumps([0, made.cells[0]]) + "\n" + json.dumps([1, made.cells[1]])[:20]
+    )
     assert [keep.state_of(cell) for cell in keep.read(tmp_path / "a.ipynb").cells] == ["passed", ""]
+
+
+# --- tables of parameters ---------------------------------------------------------------------------------------------
+
+WITH_PARAMETERS = notebook("import x", "a = 1\nb: str = 'x'\nc = None", "print(a, b)", tags={1: "parameters"})
+RAGGED = "t.{}, row {}: every row needs a value for each of {}."
+ROWS = [{"a": 7, "b": "x"}, {"a": 0.5, "b": "007"}]
+TABLES = {
+    "CSV": ("csv", "a,b\n7,x\n0.5,007\n", ROWS),
+    "CSV of another system": ("csv", "\ufeffa , b\r\n7, x\r\n\r\n0.5 ,007\r\n", ROWS),
+    "JSON": ("json", '[{"a": 7, "b": "x"}, {"a": 0.5, "b": "007"}]', ROWS),
+    "YAML": ("yml", "- {a: 7, b: x}\n- a: 0.5\n  b: 007\n", ROWS),
+    "what is a number is stated": (
+        "csv",
+        'a,b\n-1e3,1_000\n+1,0x10\ntrue,yes\nnull,\n"a, ""b""",NaN\n',
+        [
+            {"a": -1000.0, "b": "1_000"},
+            {"a": "+1", "b": "0x10"},
+            {"a": True, "b": "yes"},
+            {"a": None, "b": ""},
+            {"a": 'a, "b"', "b": "NaN"},
+        ],
+    ),
+    "YAML's quotes": (
+        "yml",
+        "- {a: '7', b: \"true\"}\n- {a: yes, b: ~}\n",
+        [{"a": "7", "b": "true"}, {"a": "yes", "b": "~"}],
+    ),
+    "no rows": ("csv", "a,b\n", "t.csv has no rows; it needs names of parameters, and under each its values."),
+    "nothing": ("csv", "", "t.csv has no rows; it needs names of parameters, and under each its values."),
+    "one row alone": (
+        "json",
+        '{"a": 1}',
+        "t.json has no rows; it needs names of parameters, and under each its values.",
+    ),
+    "a value too few": ("csv", "a,b\n1,2\n3\n", RAGGED.format("csv", 2, "a, b")),
+    "other names": ("json", '[{"a": 1}, {"b": 1}]', RAGGED.format("json", 2, "a")),
+    "a list": ("yml", "- {a: [1]}\n", "t.yml, row 1: a is neither a number nor text, true, false or null."),
+    "no number": ("json", '[{"a": NaN}]', "t.json, row 1: a is neither a number nor text, true, false or null."),
+    "a name twice": ("csv", "a,a\n1,2\n", "t.csv cannot be read: a name stands there twice"),
+    "no JSON": (
+        "json",
+        "[{",
+        "t.json cannot be read: Expecting property name enclosed in double quotes: line 1 column 3 (char 2)",
+    ),
+    "no table": ("txt", "", "t.txt is no table; write a .csv, .json or .yml file."),
+    "an unknown name": (
+        "csv",
+        "a,d,e f\n1,2,3\n",
+        "The cell tagged “parameters” does not give a value to: d, e f. It does to: a, b, c.",
+    ),
+}
+
+
+def table_of(folder, suffix, text, made=WITH_PARAMETERS):
+    """Check a table against a notebook as submit_notebook.sh does; return its rows, or the line that refuses it."""
+    nbformat.write(made, folder / "a.ipynb")
+    (folder / f"t.{suffix}").write_bytes(text.encode())
+    try:
+        number = parameters.main(folder / "a.ipynb", folder / f"t.{suffix}", folder / "copy.json")
+    except Trouble as trouble:
+        assert not (folder / "copy.json").exists()
+        return str(trouble)
+    rows = json.loads((folder / "copy.json").read_text())
+    assert number == len(rows)
+    return rows
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_is_read_by_one_rule_or_refused_in_a_line_before_anything_is_queued(case, tmp_path):
+    suffix, text, expected = TABLES[case]
+    found = table_of(tmp_path, suffix, text)
+    assert found == expected
+    # 7 == 7.0 == True
+    assert repr(found) == repr(expected)
+
+
+def test_a_notebook_without_a_cell_for_parameters_is_refused(tmp_path):
+    assert table_of(tmp_path, "csv", "a\n1\n", notebook("a = 1")) == (
+        "The notebook has no cell tagged “parameters”, whose values a table could replace; tag one in JupyterLab "
+        "(property inspector, cell tags)."
+    )
+
+
+VALUES = {"a": 'it\'s "1" $x \\ é\n', "b": True, "c": None, "d": -1.5e300, "e": 10**20}
+INJECTED = {
+    "python": ["a = 'it\\'s \"1\" $x \\\\ é\\n'", "b = True", "c = None", "d = -1.5e+300", f"e = {10**20}"],
+    "R": ['a <- "it\'s \\"1\\" $x \\\\ é\\n"', "b <- TRUE", "c <- NULL", "d <- -1.5e+300", f"e <- {10**20}"],
+    "julia": ['a = "it\'s \\"1\\" \\$x \\\\ é\\n"', "b = true", "c = nothing", "d = -1.5e+300", f"e = {10**20}"],
+}
+
+
+@pytest.mark.parametrize("language", INJECTED)
+def test_a_row_is_a_cell_of_the_notebooks_language_behind_the_one_that_it_replaces(language):
+    made = copy.deepcopy(WITH_PARAMETERS)
+    made.metadata.kernelspec.language = language
+    inject(made, VALUES)
+    assert [cell.metadata.get("tags") for cell in made.cells] == [None, ["parameters"], ["injected-parameters"], None]
+    assert made.cells[2].source.split("\n") == INJECTED[language]
+
+
+def test_rows_are_shared_out_and_one_that_fails_does_not_end_the_others(tmp_path):
+    made = notebook("a = 0", "1 / (a - 3)\nprint(a)", tags={0: "parameters"})
+    assert len(table_of(tmp_path, "csv", "a\n1\n2\n3\n4\n5\n", made)) == 5
+    tasks = []
+    for task in (0, 1):
+        numbers = {"SLURM_ARRAY_TASK_ID": str(task + 4), "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "2"}
+        command = [sys.executable, RUNNER / "rows.py", "a.ipynb", "out", "copy.json", "2"]
+        variables = {**os.environ, **numbers}
+        tasks.append(subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True))
+    said = [set(task.communicate()[0].splitlines()) for task in tasks]
+    assert [task.returncode for task in tasks] == [1, 0]
+    failed = "row 3 of 5: cell 3 of 3 failed: ZeroDivisionError: division by zero"
+    assert failed in said[0]
+    assert {line.split(":")[0] for line in said[0]} == {f"row {row} of 5" for row in (1, 3, 5)}
+    assert {line.split(":")[0] for line in said[1]} == {f"row {row} of 5" for row in (2, 4)}
+    states = {path.parent.name: path.read_text().split("\t")[0] for path in tmp_path.glob("out/*/state")}
+    assert states == {f"row-000{row}": "failed" if row == 3 else "passed" for row in (1, 2, 3, 4, 5)}
+    shown = nbformat.read(tmp_path / "out/row-0005/a.ipynb", as_version=4).cells[2].outputs
+    assert shown[0].text == "5\n"

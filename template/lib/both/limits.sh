@@ -83,5 +83,8 @@ BUILD_DAYS=30
 JOBS_LOOKED_AT=200
 ENDED_DAYS=7
 ENDED_SHOWN=10
+# so many jobs can an array have: Slurm's own limit on their highest number is 1000, unless a cluster has another one
+# (slurm.conf(5), MaxArraySize)
+ARRAY_JOBS=1000
 # days that what `lab sync` has replaced, or taken out of the way, is kept
 REPLACED_DAYS=30

@@ -52,9 +52,8 @@ def language_of_kernel(name, environment):
 try:
     with open(sys.argv[1], encoding="utf-8") as file:
         notebook = json.load(file)
-    found = [language_of(notebook, sys.argv[2]), notebook.get("metadata", {}).get("kernelspec", {}).get("name", "python3")]
-    if specification(found[1], sys.argv[2]):
-        found[1] = ""
+    kernel = notebook.get("metadata", {}).get("kernelspec", {}).get("name", "python3")
+    found = [language_of(notebook, sys.argv[2]), "" if specification(kernel, sys.argv[2]) else kernel]
     words = ("".join(letter for letter in word if letter.isprintable())[:50] for word in found)
     sys.stdout.buffer.write("\t".join(words).encode() + b"\n")
 # whatever stands in the place of something else

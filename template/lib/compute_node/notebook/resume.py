@@ -47,7 +47,8 @@ def take_up(notebook, earlier):
     if finished >= len(cells):
         raise Trouble("resume_finished", cells=finished)
     once = []
-    for number, (cell, old) in enumerate(zip(cells, before[:finished]), start=1):
+    for number, old in enumerate(before[:finished], start=1):
+        cell = cells[number - 1]
         cell.outputs, cell.execution_count, cell.metadata[OURS] = old.outputs, old.execution_count, old.metadata[OURS]
         if "once" in cell.metadata.get("tags", []):
             once.append(str(number))

@@ -1,14 +1,17 @@
 """Run a notebook in its own kernel, cell by cell: what submit_notebook.sh --execute asks for.
 
-run.py NOTEBOOK FOLDER [--again FOLDER]: the executed notebook, as far as it has come, a report to read (HTML), and its
-state go into FOLDER; with --again it goes on where an earlier run has ended. What a finished cell has shown is on disk
-before the next one begins, and what the running one has when a signal, an error or its kernel's death ends the run.
+run.py NOTEBOOK FOLDER [--again EARLIER] [--row PARAMETERS NUMBER]: the executed notebook, as far as it has come, a
+report to read (HTML), and its state go into FOLDER; it may go on where an earlier run has ended, and take a row of
+parameters. What a finished cell has shown is on disk before the next one begins, and what the running one has when a
+signal, an error or its kernel's death ends the run.
 
 nbclient runs the cells. Its execute() would not do: it saves at the end only, and takes signals for itself
 (nbclient 0.11, client.py).
 """
 
+import argparse
 import asyncio
+import json
 import os
 import re
 import signal
@@ -26,6 +29,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "laptop"))
 
 import memory  # noqa: E402
 import resume  # noqa: E402
+from inject import inject  # noqa: E402
 from keep import OURS, Result, code_cells  # noqa: E402
 from lab.messages import message  # noqa: E402 - one voice for all Python
 
@@ -113,7 +117,8 @@ class Run:
         """Start the kernel; what it is reached by is in a folder that nobody else reads."""
         manager = self.client.create_kernel_manager()
         manager.connection_file = f"{private}/kernel.json"
-        # a port of the node is open to all its users; IJulia knows no other way (github.com/JuliaLang/IJulia.jl/issues/862)
+        # a port of the node is open to all its users; IJulia knows no other way
+        # (github.com/JuliaLang/IJulia.jl/issues/862)
         if manager.kernel_spec.language.lower() != "julia":
             manager.transport, manager.ip = "ipc", f"{private}/kernel"
         await self.client.async_start_new_kernel(cwd=os.getcwd())
@@ -135,7 +140,8 @@ class Run:
 
     async def run_cells(self):
         """Run the cells in their order; return the End."""
-        for self.number, index in enumerate(self.cells, start=1):
+        for number, index in enumerate(self.cells, start=1):
+            self.number = number
             if not self.result.skips(index):
                 self.result.begin(self.number, len(self.cells))
                 end = await self.run_cell(index)
@@ -144,7 +150,7 @@ class Run:
                 print(self.line("cell_passed", time=duration(time.monotonic() - self.begun)), flush=True)
             if self.ends_here:
                 return End("passed", 0, self.line("notebook_ended_itself"))
-        return End("passed", 0, message("notebook_passed", cells=self.number, time=duration(time.monotonic() - self.begun)))
+        return End("passed", 0, self.line("notebook_passed", time=duration(time.monotonic() - self.begun)))
 
     async def run_cell(self, index):
         """Run one cell and keep what it has shown; return the End if it is one."""
@@ -199,13 +205,22 @@ def duration(seconds):
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def main(path, folder, *options):
-    """Run the notebook at a path; return the exit status."""
-    notebook = nbformat.read(path, as_version=4)
+def main(words):
+    """Run the notebook that a command line names; return the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--again", type=Path)
+    parser.add_argument("--row", nargs=2)
+    given = parser.parse_args(words)
+    notebook = nbformat.read(given.notebook, as_version=4)
     notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
-    result = Result(notebook, Path(folder), Path(path).name)
-    if options:
-        print(resume.take_up(notebook, Path(options[1])), flush=True)
+    if given.row:
+        with open(given.row[0], encoding="utf-8") as file:
+            inject(notebook, json.load(file)[int(given.row[1])])
+    result = Result(notebook, given.folder, given.notebook.name)
+    if given.again:
+        print(resume.take_up(notebook, given.again), flush=True)
     notebook.metadata[OURS] = resume.conditions(notebook)
     end = asyncio.run(Run(notebook, result).go())
     print(end.why, flush=True)
@@ -213,4 +228,4 @@ def main(path, folder, *options):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
