@@ -82,25 +82,13 @@ case ${execute:-$language} in
   *) misuse not_python notebook="$notebook" language="$language" ;;
 esac
 
-name=$(basename -- "$notebook" .ipynb)
+name=$(basename -- "$notebook" .ipynb) today=$(date +%F)
 folder=$(submission_folder)
 # ~/scratch is a link
 [[ ! -d $folder ]] || folder=$(cd -- "$folder" && pwd -P)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-run_before="" parameters="" rows=0
-[[ ! $resume ]] || find_run
-[[ ! $table ]] || share_rows
-
-if [[ ! $PRINT ]]; then
-  [[ -w $directory ]] || misuse notebook_folder_closed notebook="$notebook" folder="$directory"
-  not_elsewhere
-  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
-  complete_environment
-fi
-modules=$(recorded_modules)
-
 # find_run: sets run_before to what the run that is taken up has left, as it is seen from the notebook
 find_run() {
   local run newest=0
@@ -112,7 +100,7 @@ find_run() {
     run_before=$(cd -- "$resume" && pwd)/$name.ipynb
   fi
   [[ $run_before ]] || misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}"
-  [[ $PRINT ]] || "$environment/bin/python" "$FOLDER/lib/compute_node/notebook/resume.py" "$notebook" "$run_before" || exit 64
+  "$environment/bin/python" "$FOLDER/lib/compute_node/notebook/resume.py" "$notebook" "$run_before" || exit 64
 }
 
 # share_rows: sets parameters to a copy of the table, which may change before all of it has run, rows to how many it has, and
@@ -121,7 +109,7 @@ share_rows() {
   local queued=0 most=$ARRAY_JOBS
   [[ ! $resume ]] || misuse not_both first=--resume second=--parameters
   [[ ! $jobs || $jobs =~ ^[1-9][0-9]{0,5}$ ]] || misuse unknown_option option="--jobs=$jobs"
-  parameters=$FOLDER/.lab/parameters/$(date +%F)-$name-$$.json
+  parameters=$FOLDER/.lab/parameters/$today-$name-$$.json
   words=$({ umask 077 && mkdir -p "${parameters%/*}"; } 2>&1) || die not_written path="${parameters%/*}" words="${words##*: }"
   rows=$("$environment/bin/python" "$FOLDER/lib/login_node/parameters.py" "$notebook" "$table" "$parameters") || exit 64
   if [[ $FACT_max_jobs != unknown ]]; then
@@ -133,6 +121,19 @@ share_rows() {
   ((${jobs:-$most} >= most)) || most=$jobs
   jobs=$most
 }
+
+run_before="" parameters="" rows=0
+[[ ! $resume$table || -x $environment/bin/python ]] || need_environment
+[[ ! $resume ]] || find_run
+[[ ! $table ]] || share_rows
+
+if [[ ! $PRINT ]]; then
+  [[ -w $directory ]] || misuse notebook_folder_closed notebook="$notebook" folder="$directory"
+  not_elsewhere
+  command -v sbatch >/dev/null || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
+  complete_environment
+fi
+modules=$(recorded_modules)
 
 batch_script() {
   local number=%j run results at_once=""
@@ -162,7 +163,7 @@ batch_script() {
     # an old kernel of people's own would hide the environment's
     echo 'export JUPYTER_PREFER_ENV_PATH=1'
     echo "# it takes the batch script's place, so that Slurm's warning before the time limit reaches it"
-    run=$FOLDER/lib/compute_node/notebook results=results/$(date +%F)-$name-
+    run=$FOLDER/lib/compute_node/notebook results=results/$today-$name-
     if [[ $table ]]; then
       # whole nodes run as many rows as they have cores for
       [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores / SETTING_cores))
@@ -227,3 +228,4 @@ if [[ ${PASSERELLE_LAB:-} ]]; then
 else
   say submitted job="$job" output="$output"
 fi
+[[ ! $execute ]] || say results_folder folder="$directory/results/$today-$name-$job"
