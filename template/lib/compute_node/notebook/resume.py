@@ -53,7 +53,7 @@ def take_up(notebook, earlier):
         if "once" in cell.metadata.get("tags", []):
             once.append(str(number))
     words = message("resume_once", numbers=", ".join(once)) if once else ""
-    return message("resume_from", next=finished + 1, finished=finished, once=words)
+    return message("resume_from", next=finished + 1, once=words)
 
 
 def _compare(cells, finished, now, before):
