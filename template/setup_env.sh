@@ -76,6 +76,8 @@ if [[ ! $PRINT ]]; then
     || misuse no_slurm command=sbatch cluster="$CLUSTER_NAME" login="$(login_name)"
   # from here on nothing is refused, and something may be written
   one_at_a_time "$path.lock"
+  # another one may have done it meanwhile
+  [[ ${OPTIONS[0]:-} == --rebuild ]] || ! built_from_these_settings || rebuild=""
   begin_log
   # scp makes a file of the link; as a link, "copier update" finds what was edited in settings.yml
   if [[ -f $FOLDER/.copier-answers.yml && ! -L $FOLDER/.copier-answers.yml ]]; then ln -sf settings.yml "$FOLDER/.copier-answers.yml"; fi
@@ -90,6 +92,7 @@ else
   set_up_plugins
   if [[ ! $PRINT ]]; then
     record_modules "$path" "$modules"
+    record_kernels "$path"
     # of an environment that was built before this was kept
     [[ -e $path/passerelle.folder ]] || record_folder "$path"
   fi

@@ -49,6 +49,18 @@ done
 [[ $name =~ ^$RULE_project_name$ ]] || misuse bad_session_name name="$name"
 slurm_options
 
+batch_script() {
+  echo '#!/bin/bash'
+  # sbatch replaces %j in --output; a "%" of the path itself is doubled
+  local logs
+  logs=$(state_folder)/logs
+  printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="$SESSION_PREFIX$name" --output="\"${logs//%/%%}/$name-%j.log\"" \
+    --no-requeue ${options[@]+"${options[@]}"}
+  # what it was submitted with, for who edits settings.yml later (lib/login_node/changed.sh)
+  session_settings | sed 's/^/# settings.yml: /'
+  show_command exec "$FOLDER/jupyterlab.sh"
+}
+
 if [[ ! $PRINT ]]; then
   ! on_compute_node || misuse on_compute_node
   not_elsewhere
@@ -57,8 +69,14 @@ if [[ ! $PRINT ]]; then
   job=$(job_of "$name") || job=""
   [[ ! $job ]] || die session_there name="$name" job="$job"
   complete_environment
+  folder=$(submission_folder)
   # standard output is for sbatch's answer
   if [[ $set_up ]] && ! built_from_these_settings && ! somebody_elses "$(environment_path)"; then
+    # what Slurm refuses is said now, and not minutes later
+    words=$(cd "${folder:-.}" && run_in_slurm try_job <<<"$(batch_script)" 2>&1) || {
+      printf '%s\n' "$words" >&2
+      exit 1
+    }
     PASSERELLE_GOES_ON=yes "$FOLDER/setup_env.sh" >&2
     # lab shows what else it waits for
     [[ ! ${PASSERELLE_REQUEST:-} ]] || printf '\npasserelle\t%s\tbuilding\t\n' "$PASSERELLE_REQUEST" >&2
@@ -74,23 +92,10 @@ if [[ ! $PRINT ]]; then
   logs_folder >/dev/null
 fi
 
-batch_script() {
-  echo '#!/bin/bash'
-  # sbatch replaces %j in --output; a "%" of the path itself is doubled
-  local logs
-  logs=$(state_folder)/logs
-  printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="$SESSION_PREFIX$name" --output="\"${logs//%/%%}/$name-%j.log\"" \
-    --no-requeue ${options[@]+"${options[@]}"}
-  # what it was submitted with, for who edits settings.yml later (lib/login_node/changed.sh)
-  session_settings | sed 's/^/# settings.yml: /'
-  show_command exec "$FOLDER/jupyterlab.sh"
-}
-
 if [[ $PRINT ]]; then
   batch_script
   exit
 fi
-folder=$(submission_folder)
 [[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 printf '%s\n' "$answer"

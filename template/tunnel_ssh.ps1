@@ -134,5 +134,14 @@ if ($facts['host_keys']) {
 }
 # ssh is told the file's place from here: it parts a path at spaces
 Set-Location -LiteralPath $PSScriptRoot
-& ssh @arguments
+# what ssh says passes; in Windows PowerShell 5.1 its first word would end the script otherwise
+$ErrorActionPreference = 'Continue'
+$refused = 'forwarding_refused'
+if ($facts['reach'] -eq 'jump') { $refused = 'jump_refused' }
+& ssh @arguments 2>&1 | ForEach-Object {
+    [Console]::Error.WriteLine("$_")
+    if ("$_" -match 'open failed: administratively prohibited') {
+        Stop-Here $refused @{ login = $login; node = $node; port = $remotePort } 1
+    }
+}
 exit $LASTEXITCODE

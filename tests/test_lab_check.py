@@ -364,30 +364,40 @@ class TestOnTheLoginNode:
                 "modules",
                 "settings.yml:{line}: module not found: python/9.9. See what there is with: module spider NAME",
             ),
-            (
-                "environment_path",
-                r"$HOME\/nothing_py3",
-                "environment",
-                "There is no environment at /home/student/nothing_py3 yet; run ./setup_env.sh on a login node first.",
-            ),
-            (
-                "packages",
-                "[numpy]",
-                "environment",
-                "settings.yml has changed since /home/student/jupyter_py3 was built; ./setup_env.sh brings it up to date.",
-            ),
         ],
     )
     def test_11_what_fails_on_the_login_node(self, setting, value, step, words, connected):
         line = line_of(connected, setting)
         with changed(connected, f"s/^{setting}: .*/{setting}: {value}/"):
             done = connected.run_lab("check")
-        other = {}
-        if setting == "environment_path":
-            # nothing is built there, so no versions are known
-            other = {"quota": "there is room in /home/student", "modules": "rstudio-server python r"}
-        assert lines_of(done) == [*well_until(step, shared=True, **other), fails(step, words.format(line=line))]
+        assert lines_of(done) == [*well_until(step, shared=True), fails(step, words.format(line=line))]
         assert (done.returncode, done.stderr) == (1, "")
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "said", "other"),
+        [
+            (
+                "environment_path",
+                r"$HOME\/nothing_py3",
+                "There is no environment at /home/student/nothing_py3 yet. To build it: ./lab open",
+                # nothing is built there, so no versions are known
+                {"quota": "there is room in /home/student", "modules": "rstudio-server python r"},
+            ),
+            (
+                "packages",
+                "[numpy]",
+                "settings.yml has changed since /home/student/jupyter_py3 was built. To bring that environment up to date: "
+                "./lab open",
+                {},
+            ),
+        ],
+    )
+    def test_11_what_the_next_open_builds_is_no_failure(self, setting, value, said, other, connected):
+        with changed(connected, f"s/^{setting}: .*/{setting}: {value}/"):
+            done = connected.run_lab("check")
+        steps = well_until("environment", shared=True, **other)
+        assert lines_of(done) == [*steps, f"--     environment  {said}", NO_SESSION]
+        assert (done.returncode, done.stderr) == (0, "")
 
     def test_11_en_francais(self, connected):
         with changed(connected, "s/^language: .*/language: fr/; s/^account: .*/account: def-nobody/"):
@@ -426,14 +436,20 @@ def test_11_a_folder_that_is_missing_or_not_the_same_is_said_and_not_touched(lab
     try:
         done = lab.run_lab("check")
         words = f"lab is not on {LOGIN} yet; ./lab open sends it."
-        assert (done.returncode, lines_of(done)) == (1, [*well_until("folder"), fails("folder", words)])
+        assert (done.returncode, lines_of(done)) == (
+            0,
+            [*well_until("folder"), f"--     folder       {words}", NO_SESSION],
+        )
         assert lab.cluster.run("login", "student", "ls", "-d", "lab").returncode == 2
     finally:
         lab.cluster.run("login", "student", "mv", "lab.away", "lab", check=True)
     lab.on_login("sed -i 's/^hours: .*/hours: 2/' settings.yml")
     done = lab.run_lab("check")
-    words = f"lab on {LOGIN} differs from the one here; run ./lab sync"
-    assert (done.returncode, lines_of(done)) == (1, [*well_until("folder", shared=True), fails("folder", words)])
+    words = (
+        f"lab on {LOGIN} differs from the one here; the next ./lab open sends it. What follows is about the one there."
+    )
+    before, after = well_until("folder", shared=True), well_until("session", shared=True)[4:]
+    assert (done.returncode, lines_of(done)) == (0, [*before, f"--     folder       {words}", *after, NO_SESSION])
     assert lab.on_login("grep ^hours settings.yml").stdout == "hours: 2\n"
 
 
@@ -472,7 +488,7 @@ def test_11_a_session_that_waits_is_no_failure(lab):
     lab.on_login("./submit_session.sh --hold")
     job = lab.jobs().split()[0]
     done = lab.run_lab("check")
-    waits = f"--     session      lab (job {job}) is PENDING: JobHeldUser; expected start: unknown"
+    waits = f"--     session      lab (job {job}) is waiting (PENDING: JobHeldUser); expected start: unknown"
     assert (done.returncode, lines_of(done)) == (0, [*well_until("session"), waits])
     # one that never could have started, too; Slurm's accounts may hear of it later
     lab.on_login(f"scancel {job}")

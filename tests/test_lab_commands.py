@@ -127,7 +127,7 @@ def test_on_this_computer_itself_open_is_the_script_and_nothing_else_has_to_be_d
     status, shown, errors = lab(folder, "open")
     assert (status, shown) == (1, "")
     assert errors == (
-        f"jupyterlab.sh: There is no environment at {tmp_path}/nothing yet; run ./setup_env.sh on a login node first.\n"
+        f"jupyterlab.sh: There is no environment at {tmp_path}/nothing yet. To build it: ./setup_env.sh\n"
     )
     assert lab(folder, "status") == (
         64,

@@ -55,6 +55,20 @@ def test_a_user_name_that_cannot_be_one_is_refused_and_not_kept(unknown, name):
     assert unknown.cluster.auth_count("student") == before
 
 
+def test_a_folder_that_cannot_be_written_to_is_one_line_before_anything_is_asked(unknown):
+    unknown.cluster.run("laptop", "root", "chown", "root", "/home/alice/lab", check=True)
+    try:
+        done = unknown.run_lab("open")
+    finally:
+        unknown.cluster.run("laptop", "root", "chown", "alice", "/home/alice/lab", check=True)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "lab: You may not write to /home/alice/lab, where lab keeps its records. Copy the folder to a place of your own, and "
+        "run lab there.\n",
+    )
+
+
 def test_where_nobody_can_be_asked_for_the_user_name_the_line_to_write_is_shown(unknown):
     done = unknown.run_lab("status")
     said = "lab: Your user name on login.vcluster.example is not known; write it into personal.yml, for example: user: alice\n"

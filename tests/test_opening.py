@@ -8,10 +8,11 @@ import signal
 import threading
 import time
 from pathlib import Path
+from unicodedata import east_asian_width
 
 import pytest
 from cluster.api import PipedProcess, TerminalProcess
-from conftest import PYTHON
+from conftest import LANGUAGES, PYTHON, set_answer
 from test_hostile import laptop  # noqa: F401 - a fixture
 
 SLURM = {
@@ -20,11 +21,13 @@ SLURM = {
         [[ ! -e slow ]] || sleep 3
         if [[ -e refuses ]]; then cat refuses >&2; exit 1; fi
         case $*/$(<state) in
+            *--Format*) cat list ;;
             *%T*/nothing) echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1 ;;
             *%T*) cat state ;;
             */PENDING* | */RUNNING*) [[ $* == *%j* ]] && echo passerelle-lab || echo 77 ;;
         esac""",
-    "sacct": """case $* in *JobID*) cat last ;; *) cut -d '|' -f 2 last ;; esac""",
+    "sstat": "cat usage",
+    "sacct": """case $* in *ExitCode*) cat ended ;; *JobID*) cat last ;; *) cut -d '|' -f 2 last ;; esac""",
     "scancel": """
         [[ ! -e hangs ]] || exec sleep 1000
         echo '77|CANCELLED by 1000|1764000000' >last
@@ -279,6 +282,111 @@ def test_where_slurm_was_not_reached_nothing_was_submitted_and_nothing_more_is_s
     assert node.run("open", "--no-browser") == (1, said)
 
 
+def test_ctrl_c_while_the_environment_is_built_says_what_is_left(node):
+    node.say(held="", builds="")
+    process = node.start("open", "--no-browser")
+    process.wait_for("building the environment, pip")
+    process.type("\x03")
+    assert process.wait(20) == 130
+    assert re.search(
+        r"The build has been given up: nothing was submitted, and nothing is left running on \S+\. An environment that was "
+        r"there before is as it was\. To build it after all: \./lab open$",
+        " ".join(process.output.split()),
+    )
+
+
+def test_a_second_lab_waits_for_the_first_ones_build_and_finds_its_session(node):
+    node.say(held="", builds="")
+    first = node.start("open", "--no-browser", tty=False)
+    first.wait_for("building the environment, pip")
+    second = node.start("open", "--no-browser", tty=False)
+    second.wait_for("waiting for another lab to open a session on ")
+    (node.slurm / "held").unlink()
+    second.wait_for(re.escape("The session lab is already there (job 77)."))
+    first.wait_for(re.escape(SUBMITTED))
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+TABLES = {
+    "en": """
+NAME                                    JOB           STATE    NODE   TIME LEFT
+a-project-with-a-na…hat-goes-on-and-on  123456789012  RUNNING  node1  2 h 05 min
+    memory: 3 of 2048 MB, CPU: 1 % of 2 cores
+b                                       78            PENDING
+    expected start: 2030-11-27 09:13 (Nodes required for job are DOWN, DRAINED
+    or reserved for jobs in higher priority partitions)
+分析/結果の分析をする…のノート2.ipynb   81            PENDING
+    expected start: unknown (Priority)
+a/long/path/to/some…k/that-fails.ipynb  76            FAILED
+    exit code 1
+""",
+    "fr": """
+NOM                                  TÂCHE         ÉTAT     NŒUD   TEMPS RESTANT
+a-project-with-a-…at-goes-on-and-on  123456789012  RUNNING  node1  2 h 05 min
+    mémoire : 3 Mo sur 2048, CPU : 1 % de 2 cœurs
+b                                    78            PENDING
+    début prévu : le 27 nov. 2030 à 9 h 13 (Nodes required for job are DOWN,
+    DRAINED or reserved for jobs in higher priority partitions)
+分析/結果の分析をする…ノート2.ipynb  81            PENDING
+    début prévu : inconnu (Priority)
+a/long/path/to/so…/that-fails.ipynb  76            FAILED
+    code de sortie 1
+""",
+}
+
+
+def show_jobs(node, ended, *jobs):
+    """Have Slurm say that the job 76 of this notebook has failed, and of others: name, number, state, reason, start, node."""
+    where = node.folder / ".lab/jobs"
+    where.mkdir(parents=True)
+    (where / "76").write_text(f"{ended}\noutput\n")
+    now, rows = int(time.time()), []
+    for name, job, state, reason, start, place in jobs:
+        rows.append(f"{job}|{state}|{reason}|{start or now - 500}|{now + 7530}|{place}|mem=2G|2|{name}")
+        if not name.startswith("passerelle-"):
+            (where / job).write_text(f"{name}\noutput\n")
+    node.say(list="\n".join(rows), ended="76|FAILED|1:0|Unknown", usage="123456789012.0|3136K|00:10.5")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_table_of_sessions_fits_80_columns(node, language):
+    set_answer(node.folder, language=language)
+    node.environment["TZ"] = "UTC"
+    reason = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions"
+    show_jobs(
+        node,
+        "a/long/path/to/some/notebook/that-fails.ipynb",
+        ("passerelle-a-project-with-a-name-that-goes-on-and-on", "123456789012", "RUNNING", "None", "", "node1"),
+        ("passerelle-b", "78", "PENDING", reason, 1922001180, ""),
+        ("分析/結果の分析をする長い名前のノート2.ipynb", "81", "PENDING", "Priority", "N/A", ""),
+    )
+    status, said = node.run("status")
+    assert status == 0
+    # French has no-break spaces
+    assert f"\n{said}".replace("\u00a0", " ") == TABLES[language]
+    assert max(sum(1 + (east_asian_width(letter) in "WF") for letter in row) for row in said.splitlines()) == 80
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        # not the newest, which has ended
+        (["RUNNING"], "The batch job 70 (a.ipynb) has been cancelled."),
+        ([], "The batch job 76 (a.ipynb) had already ended."),
+        (["RUNNING", "PENDING", "COMPLETING"],
+         "lab: Several jobs of a.ipynb are waiting or running: 70, 71. Name one, for example: ./lab stop 71"),
+    ],
+)  # fmt: skip
+def test_of_several_jobs_of_a_notebook_none_is_stopped_by_guessing(node, states, said):
+    show_jobs(
+        node, "a.ipynb", *(("a.ipynb", f"7{number}", state, "None", "", "node1") for number, state in enumerate(states))
+    )
+    node.say(state="RUNNING|None|1764000000|node1" if states else "nothing")
+    status, last = node.run("stop", "a.ipynb")
+    assert (status, last) == (64 if states[1:] else 0, f"{said}\n")
+
+
 # --- an end from elsewhere --------------------------------------------------------------------------------------------
 
 
@@ -417,7 +525,7 @@ def test_the_log_of_a_job_is_its_own_and_not_that_of_the_session_before(node):
 def test_a_log_that_is_followed_is_awaited_and_ends_with_its_job(node):
     node.say(state="PENDING|Resources|N/A|")
     process = node.start("logs", "--follow", tty=False)
-    process.wait_for(r"job 77 is PENDING; expected start: unknown \(Resources\)\n")
+    process.wait_for(r"job 77 is waiting; expected start: unknown \(Resources\)\n")
     node.serve()
     node.state("logs/lab-77.log").write_text("begun\n")
     process.wait_for("begun\n")
@@ -438,7 +546,7 @@ def test_a_log_that_is_followed_is_awaited_and_ends_with_its_job(node):
 def test_a_log_that_is_followed_and_never_begins_ends_too(node):
     node.say(state="PENDING|Resources|N/A|")
     process = node.start("logs", "--follow", tty=False)
-    process.wait_for("job 77 is PENDING")
+    process.wait_for("job 77 is waiting")
     assert node.run("stop")[0] == 0
     assert process.wait(20) == 0
     said = "lab: Job 77 has ended: CANCELLED. It was cancelled; start it again with: ./lab open --name=lab"
@@ -514,7 +622,7 @@ def test_what_cannot_start_by_itself_ends_the_wait_of_who_submitted_it_and_no_ot
     assert process.wait(20) == 1
     assert last_lines(process) == [said]
     process = node.start("open", "--no-browser", tty=False)
-    process.wait_for(rf"job 77 is PENDING; expected start: unknown \({reason}\)")
+    process.wait_for(rf"job 77 is waiting; expected start: unknown \({reason}\)")
     process.wait_for(re.escape(LEAVE))
     node.serve()
     process.wait_for("runs on 127.0.0.1 until")

@@ -793,9 +793,8 @@ MISUSE = {
     "a server before its environment": (
         ("jupyterlab.sh", [], "least", SLURM),
         1,
-        "There is no environment at {home}/jupyter_py3 yet; run ./setup_env.sh on a login node first.",
-        "Il n'y a pas encore d'environnement dans {home}/jupyter_py3 ; exécutez d'abord ./setup_env.sh sur un nœud de "
-        "connexion.",
+        "There is no environment at {home}/jupyter_py3 yet. To build it: ./setup_env.sh",
+        "Il n'y a pas encore d'environnement dans {home}/jupyter_py3. Pour le construire : ./setup_env.sh",
     ),
     "a server with an option": (
         ("jupyterlab.sh", ["--port=80"], "least", SLURM),

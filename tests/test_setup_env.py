@@ -1,5 +1,6 @@
 """setup_env.sh on the login node: what it builds, what it refuses, what it shows, and what an interruption leaves."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cluster.api import PipedProcess
 from life import HOLD, Life
 
 WORKS = "$HOME/{0}/bin/jupyter-lab --version && $HOME/{0}/bin/python -c 'import ipykernel, nbconvert'"
@@ -98,7 +100,7 @@ def test_setup_env_killed_in_any_phase_never_breaks_what_worked_nor_a_session(ki
     done = killed.on_login("./setup_env.sh")
     assert done.stdout.splitlines()[0] == (
         "Earlier builds kept in /home/student/killed_py3.builds, because jobs may still be using them: "
-        f"{len(kept) - 1}. A later ./setup_env.sh removes them."
+        f"{len(kept) - 1}. A later build removes them."
     )
     # without it, one remains
     killed.cluster.clean(homes=False)
@@ -117,8 +119,7 @@ def test_the_very_first_build_killed_leaves_no_half_environment(other, phase):
     refused = life.on_login("./start_salloc.sh")
     assert (refused.returncode, refused.stderr) == (
         1,
-        "start_salloc.sh: There is no environment at /home/student/first_py3 yet; "
-        "run ./setup_env.sh on a login node first.\n",
+        "start_salloc.sh: There is no environment at /home/student/first_py3 yet. To build it: ./setup_env.sh\n",
     )
 
 
@@ -130,7 +131,8 @@ def test_a_second_setup_env_at_the_same_time_is_refused(other):
     second = life.on_login("./setup_env.sh")
     assert (second.returncode, second.stderr) == (
         1,
-        "setup_env.sh: Another setup_env.sh is already running (it holds /home/student/twice_py3.lock); wait until it has finished.\n",
+        "setup_env.sh: Another setup_env.sh is already running (it holds /home/student/twice_py3.lock); wait until it has finished, "
+        "then run this again.\n",
     )
     assert first.wait() == 0
     assert works(life, "twice_py3")
@@ -170,7 +172,7 @@ def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
         r"ERROR: Could not find a version that satisfies the requirement no-such-package-here .*\n"
         "ERROR: No matching distribution found for no-such-package-here\n"
         rf"setup_env.sh: All that was said is in /home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log\n"
-        "setup_env.sh: --add: there is no package “no-such-package-here” in wheelhouse; check its name "
+        "setup_env.sh: --add: there is no package “no-such-package-here” in the cluster's wheelhouse; check its name "
         r"\(on the Alliance's clusters, with: avail_wheels no-such-package-here\)\n",
         missing.stderr,
     )
@@ -366,7 +368,7 @@ def test_another_folders_environment_is_not_rebuilt_in_silence(lab, pristine_fol
     words = (
         f"setup_env.sh: settings.yml:{line}: /home/student/jupyter_py3 is the environment of /home/student/lab, which asks "
         "for other packages, and was left as it is. Give this folder its own: write environment_path: "
-        "$HOME/jupyter_py3-second. Or take over the other's, and change it: ./setup_env.sh --rebuild\n"
+        "$HOME/jupyter_py3-second. Or take over the other's, and change it, on the login node: ./setup_env.sh --rebuild\n"
     )
     for command in ("./setup_env.sh", "./submit_session.sh --set-up"):
         refused = second.on_login(command)
@@ -397,6 +399,7 @@ OWN = "environment of your own; write for example environment_path: $HOME/jupyte
         # the student's folder is older, or newer, than the teacher's environment
         ("s/^kernels: .*/kernels: []/", ""),
         ("s/^packages: .*/packages: [numpy, plumbum]/", "it lacks numpy, plumbum"),
+        ("s/^kernels: .*/kernels: [python, r, julia]/", "it has none of these kernels: julia"),
         (
             "s/^packages: .*/packages: [numpy]/; s/^kernels: .*/kernels: []/; s/^python_module: .*/python_module: python\\/9.9/",
             "it lacks numpy; it also has ipykernel; it was built with python_module: python",
@@ -409,7 +412,7 @@ def test_a_student_with_another_folder_than_the_teachers_uses_the_environment_as
     life = Life(idle, shared_folder, user="student2")
     differs = (
         f"{PLACE} is the environment of student and is used as it is, although settings.yml asks for something else: "
-        f"{differences}. To choose the packages yourself, have an {OWN}"
+        f"{differences}. Only student can change it. To choose for yourself, have an {OWN}"
     )
     submits, checks = (f"{script}: {differs}" if differences else "" for script in ("submit_session.sh", "check.sh"))
     done = life.on_login(f"sed -i '{change}' settings.yml; ./submit_session.sh --set-up --hold")
@@ -517,6 +520,44 @@ def test_without_slurm_a_build_is_kept_while_something_runs_from_it(pristine_fol
     assert subprocess.run(words, capture_output=True, text=True).stdout == "linked\n"
 
 
+def test_the_kernels_that_were_registered_in_a_shared_environment_outlive_its_builds(pristine_folder, tmp_path):
+    argv = {"python3": "python -m ipykernel_launcher", "mine": "/x/bin/python -m ipykernel_launcher", "ir": "R"}
+    for name, words in argv.items():
+        spec = tmp_path / "old/share/jupyter/kernels" / name
+        spec.mkdir(parents=True)
+        (spec / "kernel.json").write_text(json.dumps({"argv": words.split()}))
+    keep = 'PRINT="" path=$1/old VIRTUAL_ENV=$1/new; source "$2/lib/login_node/build.sh"; keep_registered'
+    subprocess.run(["bash", "-euc", keep, "-", tmp_path, pristine_folder("least")], check=True)
+    kept = list((tmp_path / "new/share/jupyter/kernels").glob("*/*"))
+    assert [path.relative_to(tmp_path / "new/share/jupyter/kernels").as_posix() for path in kept] == [
+        "mine/kernel.json"
+    ]
+
+
+def test_a_session_waits_for_an_environment_that_is_being_built_and_does_not_build_it_again(
+    make_folder, environment, tmp_path
+):
+    path = tmp_path / "py3"
+    folder = make_folder("local", environment_path=str(path))
+    asked = {**environment, "PASSERELLE_GOES_ON": "yes", "PASSERELLE_REQUEST": "1"}
+    with subprocess.Popen(["flock", f"{path}.lock", "cat"], stdin=subprocess.PIPE) as builds:
+        while subprocess.run(["flock", "--nonblock", f"{path}.lock", "true"]).returncode == 0:
+            pass
+        second = PipedProcess([str(folder / "setup_env.sh")], asked)
+        second.wait_for("\npasserelle\t1\tbuilding\tAnother setup_env.sh is building it\n")
+        # as the first one leaves it
+        make = """
+            set -e; FOLDER=$1 PRINT=""; mkdir -p "$2.builds/1/bin"; touch "$2.builds/1/bin/activate"; ln -s "$2.builds/1" "$2"
+            source "$1/lib/both/settings.sh"; source "$1/lib/cluster/environment.sh"; load_settings
+            specification >"$2/passerelle.specification"
+        """
+        subprocess.run(["bash", "-c", make, "-", folder, path], env=environment, check=True)
+        builds.stdin.close()
+    assert second.wait(30) == 0
+    assert second.output.splitlines()[-1] == f"The environment is ready: {path}"
+    assert "Building" not in second.output
+
+
 def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_folder, shared_built):
     def left(**facts):
         life = Life(idle, shared_folder, name="class", **facts)
@@ -537,7 +578,7 @@ def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_
         names = [name for name in life.on_login(f"ls {PLACE}.builds").stdout.split() if len(name) < 5]
         said = (
             f"Earlier builds kept in {PLACE}.builds, because jobs may still be using them: {len(names)}. "
-            "A later ./setup_env.sh removes them."
+            "A later build removes them."
         )
         assert said in done.stdout.splitlines()
         return names
@@ -556,5 +597,7 @@ def test_a_shared_environment_brings_its_kernels_to_everybody(idle, shared_folde
     life = Life(idle, shared_folder, user="student2")
     _, address = life.start_session()
     _, url = life.tunnel(address)
-    ran = idle.browse(url, "--kernel", "R", "--run", "library(crayon); cat(Sys.info()[['user']])")
-    assert ran["output"].endswith("student2")
+    # what they install goes into a library of their own, and the class's comes behind
+    look = "library(crayon); own <- .libPaths()[1]; cat(own, file.access(own, 2), .libPaths()[2], Sys.info()[['user']])"
+    ran = idle.browse(url, "--kernel", "R", "--run", look)
+    assert re.search(r"/home/student2/R/[^/ ]+-library/\d\.\d+ 0 /project/def-prof/jupyter\.r student2$", ran["output"])

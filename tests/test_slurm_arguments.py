@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -519,6 +520,40 @@ def test_a_session_has_the_number_that_sbatch_says_and_no_other(folder_with, scr
     done = script(folder / "submit_session.sh", HOME=here / "home", PATH=f"{here}/bin:{plain_path}")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, notice)
     assert re.findall(r"scancel \d+", done.stdout) == ["scancel 77"]
+
+
+TRIALS = [
+    (
+        "echo allocation failure: Invalid account; exit 1",
+        "Slurm refused the job: Invalid account (look at settings.yml:{})",
+    ),
+    ("echo sbatch: unrecognized option x; exit 255", ""),
+    ("echo sbatch: Job 7 to start at 1764000000", None),
+    ("echo allocation failure: Unable to contact slurm controller; exit 1", None),
+    # said of nodes that are out of service, for which a job may wait
+    ("echo allocation failure: Requested node configuration is not available; exit 1", None),
+    ("exec sleep 60", None),
+]
+
+
+@pytest.mark.parametrize(("does", "said"), TRIALS)
+def test_what_slurm_refuses_is_said_before_the_environment_is_built(folder_with, script, here, plain_path, does, said):
+    """said: None where it does not refuse, nothing where its own words are all."""
+    folder = folder_with("narval", {"python_module": "none"})
+    limits = folder / "lib/both/limits.sh"
+    limits.write_text(re.sub("SLURM_TRIAL=.*", "SLURM_TRIAL=1", limits.read_text()))
+    (folder / "setup_env.sh").write_text("#!/bin/sh\necho builds\n")
+    accepts = 'if [ ! "$1" ]; then echo Submitted batch job 7; exit; fi'
+    (here / "bin/sbatch").write_text(f"#!/bin/sh\ncat >/dev/null; {accepts}\nexec >&2; {does}\n")
+    (here / "bin/timeout").symlink_to(shutil.which("timeout"))
+    done = script(folder / "submit_session.sh", "--set-up", HOME=here / "home", PATH=f"{here}/bin:{plain_path}")
+    if said is None:
+        assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Submitted batch job 7")
+        assert "builds" in done.stderr.splitlines()
+    else:
+        account = (folder / "settings.yml").read_text().split("\naccount:")[0].count("\n") + 2
+        said = f"submit_session.sh: {said.format(account)}" if said else "sbatch: unrecognized option x"
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{said}\n")
 
 
 def test_what_sbatch_answers_to_a_notebook_is_what_is_said(folder_with, script, here, plain_path):

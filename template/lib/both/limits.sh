@@ -42,6 +42,8 @@ FIRST_QUERY=5
 LONGEST_PAUSE=60
 # a query of Slurm's; its controller is restarted within a minute, and its commands wait for it 10 s and more (MessageTimeout)
 SLURM_ANSWER=60
+# what Slurm may take to say whether it would take a job, before an environment is built for that
+SLURM_TRIAL=30
 # the session's own record is looked at ten times a second for this long after something has changed
 EAGER=60
 

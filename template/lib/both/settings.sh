@@ -21,7 +21,7 @@ load_settings() {
   [[ -e $FOLDER/plugins/clusters/$SETTING_cluster.yml ]] \
     || misuse no_such_plugin place="$LINE_cluster" folder=plugins/clusters name="$SETTING_cluster" known="$(names_in plugins/clusters)"
   read_flat "plugins/clusters/$SETTING_cluster.yml" FACT
-  [[ $FACT_status != retired ]] || misuse retired place="$LINE_cluster" cluster="$SETTING_cluster" successor="$FACT_successor"
+  [[ $FACT_status != retired ]] || misuse retired place="$LINE_cluster" cluster="$SETTING_cluster" successor="$FACT_successor" command="copier update"
   # where the login host is asked, the cluster's id stands for many and says nothing
   CLUSTER_NAME=$SETTING_cluster
   [[ $FACT_login_host != asked ]] || CLUSTER_NAME=${SETTING_login_host:-}

@@ -183,27 +183,49 @@ built_from_these_settings() {
 # need_environment: ends the script when setup_env.sh has not built the environment; one line when it is not what
 # settings.yml asks for
 need_environment() {
-  local path differences=()
+  local path kernels differences=()
   path=$(environment_path)
   if [[ ! -x $path/bin/jupyter-lab ]]; then
     if somebody_elses "$path"; then die environment_closed path="$path" owner="$(owner_of "$path")"; fi
     not_closed "$path"
-    die no_environment path="$path"
+    die no_environment path="$path" command="$(build_command)"
   fi
   # on the node it would be said a second time
-  if on_compute_node || built_from_these_settings; then return; fi
-  if ! somebody_elses "$path"; then
-    warn settings_changed path="$path"
+  if on_compute_node; then return; fi
+  if built_from_these_settings; then
+    somebody_elses "$path" || return 0
+  elif ! somebody_elses "$path"; then
+    warn settings_changed path="$path" command="$(build_command)"
     return
   fi
+  kernels=$(missing_kernels)
   # that it has more than was asked for, as after its owner has added something, is no news
-  [[ $LACKS$BUILT_WITH ]] || return 0
+  [[ $LACKS$BUILT_WITH$kernels ]] || return 0
+  [[ ! $kernels ]] || differences+=("$(message environment_lacks_kernels kernels="$kernels")")
   [[ ! $LACKS ]] || differences+=("$(message environment_lacks packages="$LACKS")")
   [[ ! $HAS ]] || differences+=("$(message environment_has packages="$HAS")")
   [[ ! $BUILT_WITH ]] || differences+=("$(message environment_built_with words="$BUILT_WITH")")
   ((${#differences[@]} == 0)) \
     || warn environment_differs path="$path" owner="$(owner_of "$path")" \
       differences="$(printf '%s; ' "${differences[@]}" | sed 's/; $//')" example="environment_path: $RULE_environment_path_example"
+}
+
+# missing_kernels: prints those of settings.yml that the environment was built without, commas between; of one that was built
+# before that was kept, none
+missing_kernels() {
+  local name record lacking=""
+  record=$(environment_path)/passerelle.kernels
+  [[ -r $record ]] || return 0
+  for name in $SETTING_kernels; do
+    # the others are modules of the cluster's, or packages
+    ! grep -q '^plugin_setup' "$FOLDER/plugins/kernels/$name.sh" || grep -q -x "$name" "$record" || lacking+=${lacking:+, }$name
+  done
+  printf '%s\n' "$lacking"
+}
+
+# build_command: prints what builds the environment for who works by hand, and for who works with lab (requests.sh)
+build_command() {
+  if [[ ${PASSERELLE_LAB:-} ]]; then echo "./lab open"; else echo "./setup_env.sh"; fi
 }
 
 # cluster_kernel_module MODULE: prints it, for a kernel plugin, if the cluster's facts list it

@@ -87,11 +87,30 @@ run_in_slurm() {
   case $refusal in
     # no refusal: it may have been received, and only its answer was lost
     *"timed out"* | *"Unable to contact"* | *"Zero Bytes"* | *"onnection"* | *"standby mode"*)
-      [[ $1 != try_job ]] || die check_no_estimate words="$refusal"
-      die perhaps_queued refusal="$refusal"
+      [[ $1 == try_job ]] || die perhaps_queued refusal="$refusal"
+      printf '%s\n' "$refusal"
+      return
+      ;;
+    # while the nodes are out of service sbatch takes such a job all the same
+    "Requested node configuration is not available" | *busy*)
+      if [[ $1 == try_job ]]; then
+        printf '%s\n' "$refusal"
+        return
+      fi
       ;;
   esac
   die refused refusal="$refusal" place="$(place_of "$refusal")"
+}
+
+# try_job: for run_in_slurm, asks whether Slurm takes the batch script on standard input, and when it would start (seconds
+# since 1970); where Slurm does not say, its words come instead of a refusal
+try_job() {
+  local status=0
+  # for once sbatch words a refusal in another way, which run_in_slurm does not know
+  SLURM_TIME_FORMAT=%s timeout --kill-after="$SSH_ANSWER" "$SLURM_TRIAL" sbatch --test-only 2>&1 \
+    | sed 's/^allocation failure: /sbatch: error: Batch job submission failed: /' >&2 || status=$?
+  ((status != 124)) || echo "sbatch: error: Batch job submission failed: timed out after $SLURM_TRIAL s" >&2
+  return "$status"
 }
 
 # place_of REFUSAL: prints what asked for what Slurm refuses: options of the command line, or the lines of settings.yml

@@ -3,7 +3,8 @@
 
 LOCKED=""
 
-# one_at_a_time FILE: holds a lock until the script ends; a second setup_env.sh is refused
+# one_at_a_time FILE: holds a lock until the script ends; a second setup_env.sh is refused, or waits where a session is to
+# follow: what the first one builds may serve both
 one_at_a_time() {
   local status=0
   mkdir -p "$(dirname "$1")" || die cannot_write path="$(dirname "$1")"
@@ -11,6 +12,11 @@ one_at_a_time() {
   command -v flock >/dev/null || return 0
   exec 9>"$1" || die cannot_write path="$1"
   flock --nonblock 9 || status=$?
+  if ((status == 1)) && [[ ${PASSERELLE_GOES_ON:-} ]]; then
+    status=0
+    say_step "$(message build_other)"
+    flock --wait "$SUBMISSION" 9 || status=$?
+  fi
   ((status != 1)) || die already_running file="$1"
   ((status != 0)) || LOCKED=yes
 }
@@ -61,9 +67,11 @@ build_environment() {
   reinstall ${carried[@]+"${carried[@]}"}
   write_wrapper
   keep_history_in_memory
+  keep_registered
   set_up_plugins
   if [[ ! $PRINT ]]; then
     record_modules "$new" "$modules"
+    record_kernels "$new"
     record_folder "$new"
     specification >"$new/passerelle.specification"
   fi
@@ -100,13 +108,14 @@ pip_settings() {
 
 # pip_install STEP PACKAGE...: pip, with a clear line when it fails
 pip_install() {
-  local step=$1 full missing
+  local step=$1 full missing source
   shift
   if watched "$step" run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@"; then return; fi
   full=$(its_words | grep -E -m 1 -o 'Disk quota exceeded|No space left on device' || true)
   missing=$(its_words | sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p')
   [[ ! $full ]] || die disk_full reason="$full" path="$path"
-  [[ ! $missing ]] || die no_such_package package="$missing" source="$FACT_pip_source" place="${PACKAGES_FROM:-$LINE_packages}"
+  source=$(message "from_$FACT_pip_source")
+  [[ ! $missing ]] || die no_such_package package="$missing" source="$source" place="${PACKAGES_FROM:-$LINE_packages}"
   die pip_failed
 }
 
@@ -150,6 +159,18 @@ keep_history_in_memory() {
   echo 'get_config().HistoryAccessor.hist_file = ":memory:"' >"$VIRTUAL_ENV/etc/ipython/ipython_config.py"
 }
 
+# keep_registered: takes over the kernels that --register has put into the old environment, because it is a shared one
+keep_registered() {
+  local spec
+  [[ ! $PRINT ]] || return 0
+  for spec in "$path"/share/jupyter/kernels/*/; do
+    # its own is not among them; other kernels are set up anew, if they are still wanted
+    if [[ $spec == */python3/ ]] || ! grep -q -s ipykernel_launcher "${spec}kernel.json"; then continue; fi
+    mkdir -p "$VIRTUAL_ENV/share/jupyter/kernels"
+    cp -R "${spec%/}" "$VIRTUAL_ENV/share/jupyter/kernels/"
+  done
+}
+
 # set_up_plugins: each extension's and kernel's own installation; FAILED names those that did not succeed
 FAILED=""
 set_up_plugins() {
@@ -176,6 +197,15 @@ record_modules() {
     printf '%s\n' "$module"
   done >"$folder/passerelle.modules.new"
   mv "$folder/passerelle.modules.new" "$folder/passerelle.modules"
+}
+
+# record_kernels BUILD: adds those of settings.yml to what the build has, for whom it is somebody else's (missing_kernels)
+record_kernels() {
+  local name kernels=()
+  for name in $SETTING_kernels; do
+    [[ " $FAILED " == *" $name "* ]] || kernels+=("$name")
+  done
+  printf '%s\n' ${kernels[@]+"${kernels[@]}"} >>"$1/passerelle.kernels"
 }
 
 # record_folder BUILD: keeps which folder has built it (need_own_environment)

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # One step of `lab check` on the login node, in a process of its own, so that it can be given up: bash -p lib/login_node/check.sh STEP.
 # The last line it prints is what lab shows: NAME=VALUE, tabs between, when all is well; else, with another status than 0,
-# what is wrong and what to do.
+# what is wrong and what to do; with the status 3 what the next `lab open` does by itself, which is no failure.
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$FOLDER/lib/cluster/clean.sh"
@@ -24,11 +24,6 @@ check_account() {
   }
   [[ $answer =~ " to start at "([0-9]+) ]] || die check_no_estimate words="$answer"
   printf 'start=%s\tnow=%s\n' "${BASH_REMATCH[1]}" "$(date +%s)"
-}
-try_job() {
-  # for once sbatch words a refusal in another way, which run_in_slurm does not know
-  SLURM_TIME_FORMAT=%s sbatch --test-only 2>&1 \
-    | sed 's/^allocation failure: /sbatch: error: Batch job submission failed: /' >&2
 }
 
 # check_quota: can a file be written wherever one has to be?
@@ -73,11 +68,12 @@ check_modules() {
 check_environment() {
   local path modules version
   path=$(environment_path)
+  if ! somebody_elses "$path" && ! built_from_these_settings; then
+    (need_environment) || true
+    exit 3
+  fi
+  # in what somebody else's differs is said, and nobody but its owner can do something about it
   need_environment
-  built_from_these_settings || {
-    # need_environment has said in what it differs; nobody but its owner can do something about it
-    somebody_elses "$path" || exit 1
-  }
   modules=$(recorded_modules)
   load_modules "$modules"
   version=$("$path/bin/python" "$FOLDER/lib/compute_node/jupyter-lab.py" --version 2>&1) \

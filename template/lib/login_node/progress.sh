@@ -108,7 +108,7 @@ show_progress() {
   ((SECONDS > said)) || return 0
   weigh
   if [[ ${PASSERELLE_REQUEST:-} ]]; then
-    [[ $what == "$shown" ]] || printf '\npasserelle\t%s\tbuilding\t%s\n' "$PASSERELLE_REQUEST" "$what"
+    [[ $what == "$shown" ]] || say_step "$what"
   elif [[ -t 1 ]]; then
     text=$(message build_time what="$what" time="$(clock $((SECONDS - since)))")
     # a second line would stay
@@ -119,6 +119,15 @@ show_progress() {
     return 0
   fi
   said=$SECONDS shown=$what
+}
+
+# say_step STEP: what is done now, before it says anything
+say_step() {
+  if [[ ${PASSERELLE_REQUEST:-} ]]; then
+    printf '\npasserelle\t%s\tbuilding\t%s\n' "$PASSERELLE_REQUEST" "$1"
+  else
+    printf '%s\n' "$1"
+  fi
 }
 
 # clock SECONDS: prints them as 0:05 or 1:02:03

@@ -136,8 +136,13 @@ take_turn() {
   local holder status=0 none=0 me="$HOSTNAME $BASHPID" end=$((SECONDS + SUBMISSION))
   TURN=""
   exec 7>>"$1"
-  flock --wait "$SUBMISSION" 7 2>/dev/null || status=$?
-  # 1: it has waited in vain
+  flock --nonblock 7 2>/dev/null || status=$?
+  if ((status == 1)); then
+    # its holder may be building an environment
+    tell turn another
+    flock --wait "$SUBMISSION" 7 2>/dev/null || true
+    tell turn ours
+  fi
   ((status > 1)) || return 0
   TURN=$1.held
   until ln -s -- "$me" "$TURN" 2>/dev/null; do
@@ -428,13 +433,17 @@ submit_notebook() {
   fi
 }
 
-# answer_check FOLDER SUM: tells how each step of lib/login_node/check.sh went, up to the first that fails
-answer_check() { begin_in_folder check_steps "$@"; }
+# answer_check FOLDER SUM: tells how each step of lib/login_node/check.sh went, up to the first that fails; also in a folder
+# that differs, for it is still the way to its own sessions
+answer_check() {
+  begin_in_folder check_steps "$@"
+  [[ $STATE != differs ]] || begin check_steps
+}
 check_steps() {
   local step words status
   for step in account quota modules environment; do
     status=0
-    words=$(timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" "$BASH" -p "$FOLDER/lib/login_node/check.sh" "$step" 2>&1) || status=$?
+    words=$(PASSERELLE_LAB=yes timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" "$BASH" -p "$FOLDER/lib/login_node/check.sh" "$step" 2>&1) || status=$?
     # a command's own words may stand above ours
     [[ $status == 0 || $words != *$'\n'* ]] || printf '%s\n' "${words%$'\n'*}"
     words=${words##*$'\n'}

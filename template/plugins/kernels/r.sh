@@ -19,8 +19,13 @@ plugin_add() {
   r_install "$@"
 }
 
+# what people install in a session goes into their own library, which R takes only if it is there, and a class's comes behind
 plugin_environment() {
-  r_library
+  shared_environment || return 0
+  # R's own default (help(".libPaths")), in which it fills in the rest
+  # shellcheck disable=SC2088
+  run export R_LIBS_USER="${R_LIBS_USER:-~/R/%p-library/%v}:$(environment_path).r"
+  run Rscript -e 'dir.create(strsplit(Sys.getenv("R_LIBS_USER"), ":")[[1]][1], recursive = TRUE, showWarnings = FALSE)'
 }
 
 # find_irkernel SPEC: has the kernel find its library behind those of a project, whose .Rprofile may name its own alone (renv)
@@ -45,7 +50,7 @@ r_install() {
   [[ $PRINT ]] || cd || return 1
   printf -v names ', "%s"' "$@"
   watched "$(message build_r)" run Rscript -e "packages <- c(${names#, })" -e '
-    library <- Sys.getenv("R_LIBS_USER")
+    library <- strsplit(Sys.getenv("R_LIBS_USER"), ":")[[1]][1]
     dir.create(library, recursive = TRUE, showWarnings = FALSE)
     .libPaths(c(library, .libPaths()))
     # an installation that was interrupted leaves a lock behind
@@ -65,10 +70,7 @@ r_install() {
     if (length(missing)) stop("not installed: ", paste(missing, collapse = ", "), call. = FALSE)'
 }
 
-# a shared environment has its R packages beside it; people's own come as well
+# a shared environment has its R packages beside it
 r_library() {
-  shared_environment || return 0
-  local shared
-  shared=$(environment_path).r
-  if on_compute_node; then run export R_LIBS="$shared"; else run export R_LIBS_USER="$shared"; fi
+  ! shared_environment || run export R_LIBS_USER="$(environment_path).r"
 }

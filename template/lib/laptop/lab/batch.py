@@ -1,9 +1,11 @@
 """The batch jobs of the folder's notebooks, which submit_notebook.sh records: found by number or notebook."""
 
+import itertools
 import re
 
-from .messages import FOLDER, Trouble, say
+from .messages import FOLDER, MISUSE, Trouble, say
 from .paths import escaped, inside, meant
+from .session import ENDED
 from .settings import read_rules
 
 
@@ -22,10 +24,20 @@ def is_batch(name):
 
 
 def cancel(settings, channel, name):
-    """Cancel the batch job of that number, or the newest one of that notebook; return whether there is one."""
-    job, notebook = channel.ask("batch_job", "batch", *request_for(settings, channel, name))
+    """Cancel the batch job of that number, or the one of that notebook; return whether there is one.
+
+    Raises Trouble where several jobs of that notebook wait or run: the user says which.
+    """
+    folder, path = request_for(settings, channel, name)
+    job, notebook = channel.ask("batch_job", "batch", folder, path)
     if not known(job, name):
         return False
+    if not name.isdigit():
+        rows = [words for kind, *words in until_end(channel.call("list", folder)) if kind == "batch"]
+        jobs = [words[1] for words in rows if words[-1] == notebook and words[2] not in (*ENDED, "COMPLETING")]
+        if len(jobs) > 1:
+            raise Trouble("several_jobs", MISUSE, notebook=notebook, jobs=", ".join(jobs), job=jobs[-1])
+        job = (jobs or [job])[0]
     try:
         (stopped,) = channel.ask("stopped", "stop", job, job, again=True)
     except Trouble as trouble:
@@ -34,6 +46,11 @@ def cancel(settings, channel, name):
         raise Trouble("job_perhaps_running", **trouble.values, notebook=notebook, job=job) from None
     say("job_cancelled" if stopped else "job_was_over", notebook=notebook, job=job)
     return True
+
+
+def until_end(answers):
+    """Yield the answers to "list"."""
+    return itertools.takewhile(lambda answer: answer[0] != "end", answers)
 
 
 def known(job, name):

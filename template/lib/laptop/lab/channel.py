@@ -36,6 +36,8 @@ SHAPES = {
     "found": [f"(?:{JOB})?"],
     # what of the environment is built; nothing when it is ready
     "building": [TEXT],
+    # whose it is to submit
+    "turn": ["another|ours"],
     # the settings that have changed since
     "changed": ["[a-z_ ]*"],
     # job, state, all that Slurm's accounts say of it, end, what Slurm wrote about the memory
@@ -73,7 +75,7 @@ ANSWERS = {
     "sums": ("sum", "summed"),
     "prepare": ("prepared",),
     "aside": ("aside",),
-    "open": ("folder", "changed", "building", "submitted", "found", "failed", "trouble"),
+    "open": ("folder", "turn", "changed", "building", "submitted", "found", "failed", "trouble"),
     "find": ("found", "trouble"),
     "last": ("last",),
     "withdraw": ("withdrawn", "trouble"),

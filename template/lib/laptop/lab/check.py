@@ -6,7 +6,7 @@ import time
 
 from .channel import Channel
 from .limits import LIMITS
-from .messages import Trouble, message, put, say
+from .messages import Trouble, message, printable, put, say
 from .paths import sum_of_folder
 from .session import ENDED, Session, no_session
 from .ssh_words import log_in, meaning, offered_keys, ssh_settings
@@ -20,6 +20,8 @@ STEPS = (
 """What is looked at, in the order in which `lab open` needs it; keys of lib/texts."""
 TIMED_OUT = ("124", "137")
 """The statuses of `timeout`, when it had to end or to kill a command."""
+DONE_BY_OPEN = "3"
+"""The status of check.sh for what is no failure, because the next `lab open` does it."""
 
 
 def check(settings, connection, taken):
@@ -168,15 +170,23 @@ class Check:
         else:
             self._ok("check_shared" if self.shared else "check_connected", login=self.login)
             self.step = "step_folder"
-            if state != "same":
-                key = {"missing": "check_no_folder", "differs": "check_folder_differs", "other": "other_folder"}[state]
-                raise Trouble(key, folder=folder, login=self.login)
-            self._ok("check_folder", folder=folder)
+            if state == "other":
+                raise Trouble("other_folder", folder=folder, login=self.login)
+            if state == "missing":
+                self._nothing("check_no_folder", folder=folder, login=self.login)
+                return
+            if state == "differs":
+                self._nothing("check_folder_differs", folder=folder, login=self.login)
+            else:
+                self._ok("check_folder", folder=folder)
         for step in ("step_account", "step_quota", "step_modules", "step_environment"):
             self.step = step
             status, words = next(words[1:] for kind, *words in answers if kind == "step")
             if status in TIMED_OUT:
                 raise Trouble("check_slow", login=self.login)
+            if status == DONE_BY_OPEN:
+                self._line("--", printable(words))
+                continue
             if status != "0":
                 raise Trouble("said", words=words)
             self._say_well(dict(pair.partition("=")[::2] for pair in words.split("\t")))

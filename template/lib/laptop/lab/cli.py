@@ -172,6 +172,8 @@ def start(command, options):
 
     if shutil.which("sbatch") and is_here():
         return settings, Here()
+    if not os.access(FOLDER, os.W_OK):
+        raise Trouble("folder_read_only", folder=FOLDER)
     if not settings.login:
         if not sys.stdin.isatty():
             raise Trouble("no_user", MISUSE, cluster=settings.place)

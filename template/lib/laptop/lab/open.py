@@ -58,8 +58,8 @@ class Opening:
         self.waiting, self.login = channel.waiting, channel.connection.login
         # mine: this lab has submitted it; it cancels no other
         self.job, self.mine, self.session, self.tunnel = None, False, None, None
-        # what of the environment is being built
-        self.building = ""
+        # what of the environment is being built; whether another lab has its turn
+        self.building, self.behind = "", False
         # whether the login node may have submitted it without saying so
         self.begun = False
         # the settings that were others when the job that was found was submitted
@@ -127,6 +127,9 @@ class Opening:
                     if not word:
                         self.waiting.restart()
                     self._show_submission()
+                elif kind == "turn":
+                    self.behind = word == "another"
+                    self.begun = not self.behind
                 else:
                     self.job, self.mine = word, kind == "submitted"
                     return True
@@ -139,6 +142,8 @@ class Opening:
         """Show what the submission is waiting for."""
         if self.building:
             self.waiting.show("waiting_for_build", words=self.building)
+        elif self.behind:
+            self.waiting.show("waiting_for_turn", login=self.login)
         else:
             self.waiting.show("waiting_for_submission", login=self.login)
 
@@ -292,7 +297,7 @@ class Opening:
             # a submission that is under way is ended; a job that there is nevertheless is not cancelled
             (self.job,) = channel.ask("withdrawn", "withdraw", self.name)
             if not self.job:
-                say("nothing_submitted")
+                say("build_given_up" if self.building else "nothing_submitted", login=self.login)
                 return 130
         stop = asked and self.mine and self._wants_to_stop()
         if self.tunnel:

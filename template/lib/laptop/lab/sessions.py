@@ -1,8 +1,10 @@
 """The sessions there are: `lab status`, `stop` and `url`."""
 
 import re
+import textwrap
+from unicodedata import combining, east_asian_width
 
-from .batch import cancel, is_batch
+from .batch import cancel, is_batch, until_end
 from .messages import Trouble, message, printable, say, warn
 from .session import ENDED, Session, find_job, stop_job
 from .tunnel import tunnel_to
@@ -10,14 +12,12 @@ from .waiting import clock_time, hours_and_minutes, is_time
 
 
 def show_status(settings, channel, taken):
-    """Print a line for each session and batch job that waits or runs, and for each batch job that ended lately.
+    """Print a row for each session and batch job that waits or runs, and for each batch job that ended lately.
 
-    It has name, job, state, node, time left, memory and CPU in use.
+    It has name, job, state, node and time left; what else there is to say stands below it. Both fit 80 columns.
     """
     jobs, ended, usage = {}, [], {}
-    for kind, *words in channel.call("list", channel.connection.folder(settings)):
-        if kind == "end":
-            break
+    for kind, *words in until_end(channel.call("list", channel.connection.folder(settings))):
         if kind in ("session", "batch") and words[2] not in ENDED:
             jobs[words[1]] = kind, words
         elif kind == "ended":
@@ -32,11 +32,33 @@ def show_status(settings, channel, taken):
     if not rows:
         say("no_sessions")
         return
-    rows.insert(0, message("status_heading").split("|"))
+    rows.insert(0, [*message("status_heading").split("|"), ""])
     rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(width_of(row[column]) for row in rows) for column in range(1, len(rows[0]) - 1)]
     for row in rows:
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
+        row[0] = shortened(row[0], max(8, 80 - sum(2 + width for width in widths)))
+    widths.insert(0, max(width_of(row[0]) for row in rows))
+    for *cells, more in rows:
+        print("  ".join(map(padded, cells, widths)).rstrip(), *textwrap.wrap(more, 74), sep="\n    ")
+
+
+def width_of(text):
+    """Return how many columns of a terminal a text takes: letters of some alphabets take two, or none."""
+    return sum(0 if combining(letter) else 1 + (east_asian_width(letter) in "WF") for letter in text)
+
+
+def padded(text, width):
+    """Return a text that takes so many columns."""
+    return text + " " * (width - width_of(text))
+
+
+def shortened(text, room):
+    """Return a text that is no wider than so many columns: "…" stands for the middle of one that is."""
+    short, kept = text, len(text)
+    while width_of(short) > room:
+        kept -= 1
+        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
 
 
 def _row(kind, words, usage):
@@ -45,27 +67,26 @@ def _row(kind, words, usage):
     if kind == "session":
         name = name.removeprefix("passerelle-") if name.startswith("passerelle-") else job
     left = hours_and_minutes(int(end) - int(now)) if state == "RUNNING" and is_time(end) else ""
+    more = ""
     if state == "PENDING":
-        state += f" ({reason})"
-        left = message("starts_at", start=clock_time(start) or message("unknown"))
-    memory = cpu = ""
-    if usage and state == "RUNNING" and is_time(start):
+        more = message("expected_start", start=clock_time(start) or message("unknown"), reason=reason)
+    elif usage and state == "RUNNING" and is_time(start):
         limit = re.search(r"mem=([0-9]{1,12}(?:\.[0-9]{1,12})?[KMGT])", given)
-        memory = message("of_megabytes", part=f"{usage[0]:.0f}", whole=f"{megabytes(limit[1]):.0f}" if limit else "?")
-        ran = max(1, int(now) - int(start)) * int(cores)
-        cpu = message("of_cores", percent=f"{100 * usage[1] / ran:.0f}", cores=cores)
-    return [name, job, state, node, left, memory, cpu]
+        percent = 100 * usage[1] / (max(1, int(now) - int(start)) * int(cores))
+        whole = f"{megabytes(limit[1]):.0f}" if limit else "?"
+        more = message("in_use", part=f"{usage[0]:.0f}", whole=whole, percent=f"{percent:.0f}", cores=cores)
+    return [name, job, state, node, left, more]
 
 
 def _row_of_ended(words):
     """Return the cells of a batch job that has ended."""
     job, state, status, end, notebook = words
     code, _, number = status.partition(":")
+    more = [message("ended_at", end=clock_time(end))] if is_time(end) else []
     if state == "FAILED":
         key = "failed_by_signal" if code == "0" else "failed_with_status"
-        state = message(key, state=state, number=number if code == "0" else code)
-    left = message("ended_at", end=clock_time(end)) if is_time(end) else ""
-    return [notebook, job, state, "", left, "", ""]
+        more.insert(0, message(key, number=number if code == "0" else code))
+    return [notebook, job, state, "", "", ", ".join(more)]
 
 
 def megabytes(text):

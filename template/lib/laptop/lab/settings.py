@@ -142,7 +142,10 @@ def load():
         raise SettingsError("no_such_plugin", place=_place("cluster"), folder=folder, name=cluster, known=known)
     facts = read_flat(plugin)
     if facts["status"] == "retired":
-        raise SettingsError("retired", place=_place("cluster"), cluster=cluster, successor=facts["successor"])
+        successor = facts["successor"]
+        raise SettingsError(
+            "retired", place=_place("cluster"), cluster=cluster, successor=successor, command="./lab update"
+        )
     least = facts.get("gpus_min", "0")
     if int(answers["gpus"]) < int(least):
         model = facts["gpu_requests"][0].split(":")[0]

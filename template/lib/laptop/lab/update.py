@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .messages import FOLDER, Trouble, say
+from .messages import FOLDER, Trouble
 from .paths import files_here, is_undecided, named
 from .settings import read_flat
 
@@ -26,12 +26,10 @@ def update(taken):
     # the link .copier-answers.yml, which leads there, does not exist on Windows
     words = ["update", "--answers-file", "settings.yml", *taken["rest"]]
     status = subprocess.run([*copier, *words], cwd=FOLDER, check=False).returncode
-    if status != 0:
-        return status
-    if undecided := sorted(path for path, _ in files_here() if is_undecided(path)):
+    if status == 0 and (undecided := sorted(path for path, _ in files_here() if is_undecided(path))):
         raise Trouble("update_undecided", names=named(undecided))
-    say("updated")
-    return 0
+    # how it ended, Copier has said
+    return status
 
 
 def _check_git():

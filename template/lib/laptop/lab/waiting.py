@@ -68,7 +68,7 @@ def clock(seconds):
 
 
 def clock_time(seconds):
-    """Return a time (seconds since 1970, as text) as 14:05 or 14 h 05, on another day with its date; "" for none."""
+    """Return a time (seconds since 1970, as text) as 09:05 or 9 h 05, on another day with its date; "" for none."""
     try:
         then = datetime.fromtimestamp(int(seconds))
     except (OSError, OverflowError, ValueError):
@@ -76,7 +76,8 @@ def clock_time(seconds):
         return ""
     key = "clock" if then.date() == datetime.now().date() else "clock_on_day"
     day, month = message("days").split()[then.day - 1], message("months").split()[then.month - 1]
-    return message(key, year=then.year, month=month, day=day, hour=f"{then:%H}", minute=f"{then:%M}")
+    hour = message("hours").split()[then.hour]
+    return message(key, year=then.year, month=month, day=day, hour=hour, minute=f"{then:%M}")
 
 
 def is_time(text):
@@ -85,7 +86,7 @@ def is_time(text):
 
 
 def hours_and_minutes(seconds):
-    """Return the time left as 2 h 05 min (2 h 05 in French) or 12 min, and never less than nothing."""
+    """Return the time left as 2 h 05 min or 12 min, and never less than nothing."""
     hours, minutes = divmod(max(0, int(seconds) // 60), 60)
     if not hours:
         return message("minutes", minutes=minutes)
