@@ -90,7 +90,7 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-run_before="" parameters="" rows=0
+results=results/$today-$name run_before="" parameters="" rows=0
 [[ ! $resume$table || -x $environment/bin/python ]] || need_environment
 [[ ! $resume ]] || find_run
 [[ ! $table ]] || share_rows
@@ -117,6 +117,7 @@ printf '%s' "${answer%Submitted batch job *}"
 output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
 output=${output//%%/%}
 output=${output:-$directory/$name-$job.out}
+results=${execute:+$directory/$results-$job}
 record_job
 # requests.sh sets this
 if [[ ${PASSERELLE_LAB:-} ]]; then
@@ -124,4 +125,4 @@ if [[ ${PASSERELLE_LAB:-} ]]; then
 else
   say submitted job="$job" output="$output"
 fi
-[[ ! $execute ]] || say results_folder folder="$directory/results/$today-$name-$job"
+[[ ! $execute ]] || say results_folder folder="$results"

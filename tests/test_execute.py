@@ -100,13 +100,13 @@ ENDS = {
     "R, an error": (1, ["failed", "2", "3"], ["one", "ERROR", None], "cell 2 of 3 failed: ERROR: Error"),
     "R, quit": (0, ["passed", "1", "2"], ["one", None], ENDED_ITSELF.format(1, 2)),
     "TERM": (
-        143,
+        1,
         ["stopped", "2", "3"],
         ["1", "one\n", None],
         "cell 2 of 3 was stopped (SIGTERM); what has run is kept",
     ),
     "USR1": (
-        *(138, ["stopped", "2", "3"], ["[1] 1", "one", None]),
+        *(1, ["stopped", "2", "3"], ["[1] 1", "one", None]),
         "cell 2 of 3 was stopped because the time limit is near; what has run is kept",
     ),
 }

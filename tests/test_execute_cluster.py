@@ -1,6 +1,8 @@
 """The same as jobs: submit_notebook.sh --execute, --resume and --parameters on the cluster, and what comes home."""
 
+import itertools
 import json
+import re
 
 import nbformat
 from test_execute import notebook
@@ -23,6 +25,16 @@ def submit(lab, words):
     return job, last.removeprefix(said)
 
 
+def status_of(lab, job):
+    """The row of a job in `lab status`, and what stands below it, without the time."""
+    done = lab.run_lab("status")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    number = next(number for number, line in enumerate(lines) if f"  {job}  " in line)
+    below = itertools.takewhile(lambda line: line.startswith("    "), lines[number + 1 :])
+    return re.split("  +", lines[number]), re.sub(r"ended: .*", "ended: ", " ".join(map(str.strip, below)))
+
+
 def log(lab, job, name):
     """The lines of a job's log that are the runner's."""
     return lab.cluster.read("login", "student", f"lab/{name}-{job}.out").splitlines()
@@ -38,6 +50,8 @@ def test_what_has_run_is_kept_goes_on_after_the_limit_and_comes_home_by_its_name
     assert state(lab, job) == "FAILED"
     last = "cell 3 of 4 was stopped because the time limit is near; what has run is kept"
     assert log(lab, job, "mon été")[-1] == last
+    row, more = status_of(lab, job)
+    assert (row[0], row[2], more) == ("mon été.ipynb", "FAILED", f"{last}. exit code 1, ended: ")
     # its cause has been mended
     put(lab, "mon été.ipynb", notebook(*cells[:2], "print('mended')", "print(x + 1)", tags={1: "once"}))
     again, more = submit(lab, "--resume 'mon été.ipynb'")
@@ -83,6 +97,11 @@ def test_a_table_is_one_job_array_whose_rows_are_shared_out(lab):
     ]
     said = lab.on_login(f"cat sweep-{job}_*.out").stdout
     assert "row 2 of 3: cell 3 of 3 failed: ZeroDivisionError: integer division or modulo by zero\n" in said
+    row, more = status_of(lab, job)
+    assert (row[0], row[2], more) == (
+        *("sweep.ipynb", "FAILED"),
+        "2 of 3 rows have run, 1 failed, 0 running. exit code 1, ended: ",
+    )
     refused = lab.on_login("echo 'b\n1' >t.csv; ./submit_notebook.sh --parameters=t.csv sweep.ipynb")
     assert (refused.returncode, refused.stdout, refused.stderr) == (
         64,

@@ -37,7 +37,7 @@ share_rows() {
 
 # batch_script: prints what sbatch takes
 batch_script() {
-  local number=%j run results at_once=""
+  local number=%j run at_once=""
   [[ ! $table ]] || number=%A_%a
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
@@ -60,16 +60,16 @@ batch_script() {
     # an old kernel of people's own would hide the environment's
     echo 'export JUPYTER_PREFER_ENV_PATH=1'
     echo "# it takes the batch script's place, so that Slurm's warning before the time limit reaches it"
-    run=$FOLDER/lib/compute_node/notebook results=results/$today-$name-
+    run=$FOLDER/lib/compute_node/notebook
     if [[ $table ]]; then
       # whole nodes run as many rows as they have cores for
       [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores / SETTING_cores))
       # shellcheck disable=SC2016 # the job will know it
-      printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "./$name.ipynb" "$results")" \
+      printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "./$name.ipynb" "$results-")" \
         "$(show_command "$parameters" "${at_once:-1}")"
     else
       # shellcheck disable=SC2016
-      printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "./$name.ipynb" "$results")" \
+      printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "./$name.ipynb" "$results-")" \
         "${run_before:+ $(show_command --again "$run_before")}"
     fi
     return
@@ -100,7 +100,7 @@ printed() { PRINT=yes "$@"; }
 record_job() {
   local jobs=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
   here=$(cd -- "$FOLDER" && pwd -P)
-  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "${path#"$here/"}" "$output" >"$jobs/$job"; } 2>&1); then
+  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "${path#"$here/"}" "$output" "$results" "$rows" >"$jobs/$job"; } 2>&1); then
     warn not_recorded job="$job" words="${words##*: }"
   fi
   find "$jobs" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true

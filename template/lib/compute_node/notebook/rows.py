@@ -5,6 +5,7 @@ FOLDER/row-NUMBER, where its log is, too; so many at a time. A row that fails do
 the end. A signal is passed on, and no further row begins.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -41,9 +42,7 @@ class Task:
             self.begin(row)
         while self.running:
             self.wait_for_one()
-        if self.signal:
-            return 128 + self.signal
-        return 1 if self.failed else 0
+        return 1 if self.failed or self.signal else 0
 
     def begin(self, row):
         """Begin to run a row."""
@@ -67,8 +66,10 @@ class Task:
     def pass_on(self, number, frame):
         """Have every row end that runs."""
         self.signal = number
-        for pid in self.running:
-            os.kill(pid, number)
+        for pid in [*self.running]:
+            # one may have ended
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def main(notebook, folder, parameters, at_once):

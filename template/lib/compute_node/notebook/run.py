@@ -187,7 +187,7 @@ class Run:
         """Return the End that a signal has brought; Slurm's warning before the time limit is one."""
         number = self.signal.result()
         key = "stopped_before_limit" if number == signal.SIGUSR1 else "stopped_by_signal"
-        return End("stopped", 128 + number, self.line(key, signal=signal.Signals(number).name))
+        return End("stopped", 1, self.line(key, signal=signal.Signals(number).name))
 
 
 def one_line(words):
