@@ -6,14 +6,28 @@
 #                                           other options are sbatch's, and take
 #                                           precedence; values follow an equals
 #                                           sign
+#   ./submit_notebook.sh --execute NOTEBOOK
+#                                           runs the notebook itself, in its own
+#                                           kernel (Python, R, Julia)
+#   ./submit_notebook.sh --resume NOTEBOOK  the same, from where its last run has
+#                                           ended; --resume=FOLDER: that run
+#   ./submit_notebook.sh --parameters=TABLE NOTEBOOK
+#                                           once for each row of a table (.csv,
+#                                           .json, .yml): a job array
 #   ./submit_notebook.sh --print NOTEBOOK   writes the sbatch script instead of
 #                                           submitting it
 #   ./submit_notebook.sh --help             this text
 #
 # For anything longer than a session. The job converts the notebook to a Python
 # script (nbconvert) and runs that with IPython; an error in it makes the job
-# FAILED. Keep the script that --print writes, edit it, share it: sbatch takes it
-# as it is.
+# FAILED. With --execute, the notebook with all that it shows, and a report to
+# read (HTML), are in a folder of their own in results/; each cell is there as
+# soon as it has run. Variables are not kept: --resume runs the finished cells
+# again, except those tagged "once". The columns of a TABLE are names to which the
+# cell tagged "parameters" gives values; what is written as JSON writes numbers,
+# true, false and null is that, all else is text. As many jobs are submitted as
+# the cluster allows, or --jobs=NUMBER; they share the rows. Keep the script that
+# --print writes, edit it, share it: sbatch takes it as it is.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -24,12 +38,18 @@ source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
 source "$FOLDER/lib/cluster/jobs.sh"
+source "$FOLDER/lib/login_node/notebook.sh"
 parse_options more "$@"
 load_settings
 
-notebook="" options=()
+notebook="" options=() execute="" resume="" table="" jobs=""
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
+    --execute) execute=yes ;;
+    --resume) execute=yes resume=last ;;
+    --resume=?*) execute=yes resume=${option#*=} ;;
+    --parameters=?*) execute=yes table=${option#*=} ;;
+    --jobs=[1-9]*) jobs=${option#*=} ;;
     # they would make something else of it than one job, whose number sbatch says at once (getopt takes shortened names)
     --ar* | -a* | --te* | --wr* | --wait | -W* | --pars* | --qu* | -Q* | --usa* | --he* | -h* | --vers* | -V*)
       misuse not_for_notebooks option="$option"
@@ -53,19 +73,27 @@ directory=${directory%$'\n'.}
 [[ $directory/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
 environment=$(environment_path)
 language=$(python3 "$FOLDER/lib/login_node/language.py" "$notebook" "$environment") || misuse not_a_notebook notebook="$notebook"
-case $language in
+kernel=${language#*$'\t'} language=${language%%$'\t'*}
+case ${execute:-$language} in
   python) ;;
+  yes)
+    [[ ! $kernel ]] || misuse kernel_missing notebook="$notebook" kernel="$kernel" folder="$environment"
+    ;;
   "kernel "*) misuse unknown_language notebook="$notebook" kernel="${language#kernel }" ;;
   *) misuse not_python notebook="$notebook" language="$language" ;;
 esac
 
-name=$(basename -- "$notebook" .ipynb)
+name=$(basename -- "$notebook" .ipynb) today=$(date +%F)
 folder=$(submission_folder)
 # ~/scratch is a link
 [[ ! -d $folder ]] || folder=$(cd -- "$folder" && pwd -P)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
+results=results/$today-$name run_before="" parameters="" rows=0
+[[ ! $resume$table || -x $environment/bin/python ]] || need_environment
+[[ ! $resume ]] || find_run
+[[ ! $table ]] || share_rows
 
 if [[ ! $PRINT ]]; then
   [[ -w $directory ]] || misuse notebook_folder_closed notebook="$notebook" folder="$directory"
@@ -74,49 +102,6 @@ if [[ ! $PRINT ]]; then
   complete_environment
 fi
 modules=$(recorded_modules)
-
-batch_script() {
-  echo '#!/bin/bash'
-  # sbatch replaces %j in --output; a "%" of the path itself is doubled
-  printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="${name//[^A-Za-z0-9._-]/_}.ipynb" \
-    --output="\"${directory//%/%%}/${name//%/%%}-%j.out\"" ${options[@]+"${options[@]}"}
-  echo
-  if [[ $modules ]]; then
-    # a job does not always inherit the function
-    echo 'type module &>/dev/null || source /etc/profile'
-    # shellcheck disable=SC2086 # words
-    show_command module load $modules
-  fi
-  show_command source "$environment/bin/activate"
-  show_command cd "$directory"
-  echo 'set -e'
-  # a script of its own for each job, so that two jobs of one notebook do not meet; it stays as what was run
-  printf 'name=%s\n' "$(show_command "$name")"
-  cat <<'SCRIPT'
-script=./$name-$SLURM_JOB_ID.py
-jupyter nbconvert --to python --stdin --stdout <"./$name.ipynb" >"$script"
-# only IPython takes an "await" outside of functions, in a file named .ipy
-compile='compile(open(0, "rb").read(), "", "exec")'
-if ! python -c "$compile" <"$script" 2>/dev/null; then
-  mv "$script" "${script%.py}.ipy"
-  script=${script%.py}.ipy
-fi
-# what is printed is not lost when the time limit ends the job
-export PYTHONUNBUFFERED=1
-# display(), %magics and !commands need IPython
-ipython --colors=NoColor "$script"
-SCRIPT
-}
-
-# record_job: keeps what the job is, for `lab status`, `logs` and `stop`
-record_job() {
-  local jobs=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
-  here=$(cd -- "$FOLDER" && pwd -P)
-  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "${path#"$here/"}" "$output" >"$jobs/$job"; } 2>&1); then
-    warn not_recorded job="$job" words="${words##*: }"
-  fi
-  find "$jobs" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
-}
 
 if [[ $PRINT ]]; then
   batch_script
@@ -132,6 +117,7 @@ printf '%s' "${answer%Submitted batch job *}"
 output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
 output=${output//%%/%}
 output=${output:-$directory/$name-$job.out}
+results=${execute:+$directory/$results-$job}
 record_job
 # requests.sh sets this
 if [[ ${PASSERELLE_LAB:-} ]]; then
@@ -139,3 +125,4 @@ if [[ ${PASSERELLE_LAB:-} ]]; then
 else
   say submitted job="$job" output="$output"
 fi
+[[ ! $execute ]] || say results_folder folder="$results"

@@ -180,7 +180,8 @@ def calls_in(tree):
     """Return (function, call) for every call; not those of an exception that has words of its own."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.ClassDef, ast.Module)):
-            methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+            functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+            methods = {item.name: item for item in node.body if isinstance(item, functions)}
             for function in methods.values() if "__str__" not in methods else []:
                 yield from ((function, call) for call in ast.walk(function) if isinstance(call, ast.Call))
 

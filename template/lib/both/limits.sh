@@ -65,6 +65,10 @@ PAGE_LOOK=10
 # the session says so, and makes checkpoints, that long before its time limit
 TIME_LIMIT_WARNING=300
 
+# a notebook that runs as a batch job is stopped and kept that long before its time limit; Slurm may say so a minute
+# earlier (sbatch(1), --signal)
+BATCH_WARNING=90
+
 # --- not times ---
 # so many ports of the laptop are tried, from the wanted one on
 LOCAL_PORTS=50
@@ -81,5 +85,8 @@ BUILD_DAYS=30
 JOBS_LOOKED_AT=200
 ENDED_DAYS=7
 ENDED_SHOWN=10
+# so many jobs can an array have: Slurm's own limit on their highest number is 1000, unless a cluster has another one
+# (slurm.conf(5), MaxArraySize)
+ARRAY_JOBS=1000
 # days that what `lab sync` has replaced, or taken out of the way, is kept
 REPLACED_DAYS=30

@@ -1,4 +1,4 @@
-"""Prints the language of a notebook, as submit_notebook.sh asks: language.py NOTEBOOK ENVIRONMENT.
+"""Prints the language of a notebook, and its kernel if that is not installed: language.py NOTEBOOK ENVIRONMENT.
 
 Where the notebook names a kernel alone that nobody knows, that is "kernel NAME". Ends with status 1 for a file that is
 no notebook. A batch script cannot say more than the job's log, so what can be seen beforehand is.
@@ -30,22 +30,32 @@ def language_of(notebook, environment):
     return next((language for language in languages if language.lower() != "python"), "python")
 
 
-def language_of_kernel(name, environment):
-    """Return the language of a kernel, as its kernel.json has it, or as it is called; "kernel NAME" for neither."""
-    for place in (os.path.join(environment, "share/jupyter"), os.path.expanduser("~/.local/share/jupyter")):
+def specification(name, environment):
+    """Return the kernel.json of a kernel; None where it is not installed, or damaged."""
+    places = [os.path.join(environment, "share/jupyter"), os.path.expanduser("~/.local/share/jupyter")]
+    for place in places + [path for path in os.environ.get("JUPYTER_PATH", "").split(":") if path]:
         path = os.path.join(place, "kernels", name.lower(), "kernel.json")
         if re.fullmatch("[A-Za-z0-9._-]+", name):
-            # one that is damaged says nothing of the notebook
-            with contextlib.suppress(OSError, ValueError, LookupError, TypeError), open(path, encoding="utf-8") as file:
-                return str(json.load(file)["language"])
+            with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+                found = json.load(file)
+                return found if isinstance(found, dict) else None
+    return None
+
+
+def language_of_kernel(name, environment):
+    """Return the language of a kernel, as its kernel.json has it, or as it is called; "kernel NAME" for neither."""
+    if language := (specification(name, environment) or {}).get("language"):
+        return str(language)
     return "python" if re.search("python|-py$", name.lower()) else "kernel " + name
 
 
 try:
     with open(sys.argv[1], encoding="utf-8") as file:
-        language = language_of(json.load(file), sys.argv[2])
-    words = "".join(letter for letter in language if letter.isprintable())[:50]
-    sys.stdout.buffer.write(words.encode() + b"\n")
+        notebook = json.load(file)
+    kernel = notebook.get("metadata", {}).get("kernelspec", {}).get("name", "python3")
+    found = [language_of(notebook, sys.argv[2]), "" if specification(kernel, sys.argv[2]) else kernel]
+    words = ("".join(letter for letter in word if letter.isprintable())[:50] for word in found)
+    sys.stdout.buffer.write("\t".join(words).encode() + b"\n")
 # whatever stands in the place of something else
 except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
     sys.exit(1)

@@ -247,11 +247,11 @@ memory_words() {
 # answer_list FOLDER: tells every session that waits or runs, and the folder's batch jobs, also those that ended lately:
 # squeue, sstat and sacct once each
 answer_list() {
-  local jobs line job state reason start end node given cores name running="" ended
+  local jobs line job state reason start end node given cores name running="" ended live=" "
   find_folder "$1"
   find_jobs
   jobs=$(slurm squeue --me --noheader --sort=i \
-    --Format='JobID:|,State:|,Reason:|,StartTime:|,EndTime:|,NodeList:|,tres-alloc:|,NumCPUs:|,Name:' 2>&1) || {
+    --Format='ArrayJobID:|,State:|,Reason:|,StartTime:|,EndTime:|,NodeList:|,tres-alloc:|,NumCPUs:|,Name:' 2>&1) || {
     tell trouble "$jobs"
     return
   }
@@ -259,8 +259,10 @@ answer_list() {
   # a name may have the bar in it that stands between the fields
   while IFS='|' read -r job state reason start end node given cores name; do
     if [[ $job && ${NOTEBOOK[$job]:-} ]]; then
+      # of an array's jobs, one for each state
+      [[ $live != *" $job.$state "* ]] || continue
+      live+="$job.$state "
       tell batch "$(now)" "$job" "$state" "$reason" "$start" "$end" "$node" "$given" "$cores" "${NOTEBOOK[$job]}"
-      unset "NOTEBOOK[$job]"
     elif [[ $name == "$SESSION_PREFIX"* || ($job && " ${FOUND[*]##*/} " == *" $job "*) ]]; then
       tell session "$(now)" "$job" "$state" "$reason" "$start" "$end" "$node" "$given" "$cores" "$name"
     else
@@ -270,25 +272,52 @@ answer_list() {
   done <<<"$jobs"
   [[ ! $running ]] || slurm sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
     | while IFS='|' read -r -a line; do tell usage "${line[@]}"; done
-  ended=${!NOTEBOOK[*]}
+  ended=""
+  for job in "${JOBS[@]}"; do [[ $live == *" $job."* ]] || ended+=" $job"; done
+  ended=${ended# }
   [[ ! $ended ]] || slurm sacct --noheader --parsable2 --allocations --jobs="${ended// /,}" --format=JobID,State,ExitCode,End 2>/dev/null \
-    | tail -n "$ENDED_SHOWN" | while IFS='|' read -r job state given end; do
+    | one_for_an_array | tail -n "$ENDED_SHOWN" | while IFS='|' read -r job state given end; do
     [[ ! $end =~ ^[0-9]+$ ]] || ((end > $(now) - ENDED_DAYS * 86400)) || continue
     tell ended "$job" "${state%% *}" "$given" "$end" "${NOTEBOOK[$job]:-}"
+    tell_progress "$job"
+  done
+  for job in "${JOBS[@]}"; do
+    [[ $live != *" $job."* ]] || tell_progress "$job"
   done
   tell end
 }
 
-# find_jobs: sets NOTEBOOK and OUTPUT, by their numbers, of the folder's newest batch jobs, as submit_notebook.sh has
+# one_for_an_array: of sacct's lines 8_0|STATE|CODE|END, one for each array: its last end, and a failure if there is one
+one_for_an_array() {
+  awk -F'|' -v OFS='|' '{ sub(/_.*/, "", $1); if (!($1 in line)) order[++count] = $1
+    if (!($1 in line) || line[$1] ~ /^COMPLETED/) line[$1] = $2 OFS $3; if ($4 > end[$1]) end[$1] = $4 }
+    END { for (i = 1; i <= count; i++) print order[i], line[order[i]], end[order[i]] }'
+}
+
+# tell_progress JOB: tells how far a notebook that runs itself has come: its state, cell, cells, and why; or of how many rows
+# so many have passed, failed, and run
+tell_progress() {
+  local results=${RESULTS[$1]:-} words states
+  [[ $results ]] || return 0
+  if [[ ${ROWS[$1]} == 0 ]]; then
+    IFS=$'\t' read -r -a words 2>/dev/null <"$results/state" || return 0
+    tell cells "$1" "${words[@]:0:3}" "${words[3]:-}"
+  else
+    states=$(find "$results" -mindepth 2 -maxdepth 2 -name state -exec cut -f 1 {} + 2>/dev/null)
+    tell rows "$1" "${ROWS[$1]}" "$(grep -c passed <<<"$states")" "$(grep -c -E 'failed|stopped' <<<"$states")" "$(grep -c running <<<"$states")"
+  fi
+}
+
+# find_jobs: sets NOTEBOOK, OUTPUT, RESULTS and ROWS, by their numbers, of the folder's newest batch jobs, as submit_notebook.sh has
 # recorded them; JOBS are these numbers, the newest first
 find_jobs() {
   local job lines
-  declare -gA NOTEBOOK=() OUTPUT=()
+  declare -gA NOTEBOOK=() OUTPUT=() RESULTS=() ROWS=()
   JOBS=()
   while read -r job; do
     mapfile -t lines <"$FOLDER/.lab/jobs/$job"
     [[ ${lines[1]:-} ]] || continue
-    JOBS+=("$job") NOTEBOOK[$job]=${lines[0]} OUTPUT[$job]=${lines[1]}
+    JOBS+=("$job") NOTEBOOK[$job]=${lines[0]} OUTPUT[$job]=${lines[1]} RESULTS[$job]=${lines[2]:-} ROWS[$job]=${lines[3]:-0}
   done < <(find "$FOLDER/.lab/jobs" -type f -user "$EUID" -printf '%f\n' 2>/dev/null | grep -x -E '[0-9]{1,12}' | sort -r -n | head -n "$JOBS_LOOKED_AT")
 }
 

@@ -23,6 +23,7 @@ from .waiting import Waiting, clock
 
 JOB, TIME, TEXT, REST = "[0-9]{1,12}", "[0-9]{1,11}", r"[^\t]*", ".*"
 A_TIME = f"(?:{TIME}|N/A|Unknown|)"
+COUNT = "[0-9]{1,7}"
 SHAPES = {
     "alive": [],
     "folder": ["missing|other|differs|same"],
@@ -56,6 +57,10 @@ SHAPES = {
     "usage": [f"{JOB}[^\t]*", TEXT, TEXT],
     # job, state, exit status and signal, end, notebook
     "ended": [JOB, "[A-Z_]+", "[0-9]{1,3}:[0-9]{1,3}", A_TIME, r"[^\t]+"],
+    # of a notebook that runs itself: job, state, cell, of how many, why it has ended
+    "cells": [JOB, "[a-z]+", COUNT, COUNT, TEXT],
+    # job, how many rows its table has, how many of them have passed, failed, and run
+    "rows": [JOB, COUNT, COUNT, COUNT, COUNT],
     # job, notebook
     "batch_job": [f"(?:{JOB})?", TEXT],
     "end": [],
@@ -81,7 +86,7 @@ ANSWERS = {
     "withdraw": ("withdrawn", "trouble"),
     "follow": ("up", "state", "trouble"),
     "state": ("state", "trouble"),
-    "list": ("session", "batch", "usage", "ended", "end", "trouble"),
+    "list": ("session", "batch", "usage", "ended", "cells", "rows", "end", "trouble"),
     "stop": ("stopped", "trouble"),
     "record": ("record",),
     "log": ("logged",),

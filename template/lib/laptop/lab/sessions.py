@@ -16,10 +16,14 @@ def show_status(settings, channel, taken):
 
     It has name, job, state, node and time left; what else there is to say stands below it. Both fit 80 columns.
     """
-    jobs, ended, usage = {}, [], {}
+    jobs, ended, usage, progress = {}, [], {}, {}
     for kind, *words in until_end(channel.call("list", channel.connection.folder(settings))):
         if kind in ("session", "batch") and words[2] not in ENDED:
-            jobs[words[1]] = kind, words
+            # of an array, what runs says more than what waits
+            if jobs.get(words[1], (kind, words))[1][2] != "RUNNING" or words[2] == "RUNNING":
+                jobs[words[1]] = kind, words
+        elif kind in ("cells", "rows"):
+            progress[words[0]] = _progress(kind, *words[1:])
         elif kind == "ended":
             ended.append(words)
         elif kind == "usage":
@@ -29,6 +33,8 @@ def show_status(settings, channel, taken):
                 before = usage.get(job, (0, 0))
                 usage[job] = before[0] + memory, before[1] + seconds
     rows = [*(_row(*words, usage.get(job)) for job, words in jobs.items()), *map(_row_of_ended, ended)]
+    for row in rows:
+        row[-1] = ". ".join(filter(None, [progress.get(row[1]), row[-1]]))
     if not rows:
         say("no_sessions")
         return
@@ -76,6 +82,17 @@ def _row(kind, words, usage):
         whole = f"{megabytes(limit[1]):.0f}" if limit else "?"
         more = message("in_use", part=f"{usage[0]:.0f}", whole=whole, percent=f"{percent:.0f}", cores=cores)
     return [name, job, state, node, left, more]
+
+
+def _progress(kind, *words):
+    """Return how far a notebook that runs itself has come."""
+    if kind == "rows":
+        rows, passed, failed, running = words
+        return message("progress_rows", rows=rows, passed=passed, failed=failed, running=running)
+    state, number, cells, why = words
+    if state == "running":
+        return message("progress_cells", number=number, cells=cells)
+    return why if state != "passed" else ""
 
 
 def _row_of_ended(words):

@@ -1,0 +1,35 @@
+"""A row of parameters, as a cell that runs after the one that is tagged "parameters" (papermill's convention)."""
+
+import json
+
+import nbformat
+
+
+def inject(notebook, values):
+    """Put a cell into a notebook that gives these names these values, in the notebook's language."""
+    said = notebook.metadata.get("language_info", {}).get("name", "")
+    language = (notebook.metadata.kernelspec.get("language") or said).lower()
+    write = {"r": _in_r, "julia": _in_julia}.get(language, _in_python)
+    cell = nbformat.v4.new_code_cell("\n".join(write(name, value) for name, value in values.items()))
+    cell.metadata.tags = ["injected-parameters"]
+    place = next(number for number, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    notebook.cells.insert(place + 1, cell)
+
+
+def _in_python(name, value):
+    return f"{name} = {value!r}"
+
+
+def _in_r(name, value):
+    return f"{name} <- {_quoted(value, 'NULL', 'TRUE', 'FALSE')}"
+
+
+def _in_julia(name, value):
+    return f"{name} = {_quoted(value, 'nothing').replace('$', chr(92) + '$')}"
+
+
+def _quoted(value, nothing, true="true", false="false"):
+    """Return a value as R and Julia read it: numbers and text as JSON has them."""
+    words = {"null": nothing, "true": true, "false": false}
+    word = json.dumps(value, ensure_ascii=False)
+    return words.get(word, word)

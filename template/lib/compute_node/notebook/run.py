@@ -1,0 +1,231 @@
+"""Run a notebook in its own kernel, cell by cell: what submit_notebook.sh --execute asks for.
+
+run.py NOTEBOOK FOLDER [--again EARLIER] [--row PARAMETERS NUMBER]: the executed notebook, as far as it has come, a
+report to read (HTML), and its state go into FOLDER; it may go on where an earlier run has ended, and take a row of
+parameters. What a finished cell has shown is on disk before the next one begins, and what the running one has when a
+signal, an error or its kernel's death ends the run.
+
+nbclient runs the cells. Its execute() would not do: it saves at the end only, and takes signals for itself
+(nbclient 0.11, client.py).
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "laptop"))
+
+import memory  # noqa: E402
+import resume  # noqa: E402
+from inject import inject  # noqa: E402
+from keep import OURS, Result, code_cells  # noqa: E402
+from lab.messages import message  # noqa: E402 - one voice for all Python
+
+KERNEL_START = 600
+"""Seconds; Julia compiles at its first start."""
+TO_ARRIVE = 0.5
+"""Seconds; what a cell has shown when a signal comes is on its way, or here."""
+
+
+class End(NamedTuple):
+    """How a run ends: "passed", "failed" or "stopped", its exit status, and a line that says why."""
+
+    state: str
+    status: int
+    why: str
+
+
+class Stopped(Exception):
+    """A signal has come, and the kernel is gone."""
+
+
+class Run:
+    """One run of a notebook; where it has come to."""
+
+    def __init__(self, notebook, result):
+        """notebook: as nbformat reads it, whose outputs are replaced; result: the keep.Result."""
+        self.notebook, self.result = notebook, result
+        # what people call cell 3 is the third of those in which there is something to run
+        self.cells = code_cells(notebook)
+        self.number, self.begun, self.ends_here = 0, time.monotonic(), False
+        self.client = NotebookClient(notebook, timeout=None, startup_timeout=KERNEL_START, record_timing=False)
+        self.client.kernel_name = notebook.metadata.kernelspec.name
+        self.client.on_cell_executed = self.note_reply
+        self.client.reset_execution_trackers()
+        self.memory = memory.kills()
+
+    def line(self, key, **values):
+        """Return a message that says where the run is."""
+        return message(key, number=self.number, cells=len(self.cells), **values)
+
+    def note_reply(self, cell, cell_index, execute_reply):
+        """Note whether the cell asks its kernel to end: exit in IPython, quit() in R."""
+        payload = execute_reply["content"].get("payload", [])
+        self.ends_here = any(part.get("source") == "ask_exit" for part in payload)
+
+    async def go(self):
+        """Run all cells that are to be run, and keep what comes of it; return the End."""
+        loop = asyncio.get_running_loop()
+        # an exception out of a signal's handler would be asyncio's, which only notes it
+        self.signal = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            loop.add_signal_handler(number, self.note_signal, number)
+        private = tempfile.mkdtemp(prefix="notebook-", dir="/tmp")
+        try:
+            await self.unless_signalled(self.start_kernel(private))
+            end = await self.run_cells()
+        except Stopped:
+            end = self.stopped()
+        except Exception as error:
+            # it has not even begun: no such program, a start without an end
+            end = End("failed", 1, message("kernel_not_started", kernel=self.client.kernel_name, words=one_line(error)))
+        finally:
+            await self.end_kernel(private)
+        self.result.finish(end.state, self.number, len(self.cells), end.why)
+        return end
+
+    def note_signal(self, number):
+        """Note the first signal."""
+        if not self.signal.done():
+            self.signal.set_result(number)
+
+    async def unless_signalled(self, work):
+        """Return what a coroutine returns; raises Stopped when a signal comes before, and then the kernel is gone."""
+        task = asyncio.ensure_future(work)
+        await asyncio.wait({task, self.signal}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        await asyncio.wait({task}, timeout=TO_ARRIVE)
+        await self.kill_kernel()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise Stopped
+
+    async def start_kernel(self, private):
+        """Start the kernel; what it is reached by is in a folder that nobody else reads."""
+        manager = self.client.create_kernel_manager()
+        manager.connection_file = f"{private}/kernel.json"
+        # a port of the node is open to all its users; IJulia knows no other way
+        # (github.com/JuliaLang/IJulia.jl/issues/862)
+        if manager.kernel_spec.language.lower() != "julia":
+            manager.transport, manager.ip = "ipc", f"{private}/kernel"
+        await self.client.async_start_new_kernel(cwd=os.getcwd())
+        await self.client.async_start_new_kernel_client()
+
+    async def kill_kernel(self):
+        """End the kernel at once, if there is one: what it was doing is not wanted any more."""
+        if self.client.km and self.client.km.has_kernel:
+            await self.client.km.shutdown_kernel(now=True)
+
+    async def end_kernel(self, private):
+        """Leave nothing of the kernel."""
+        if self.client.kc:
+            self.client.kc.stop_channels()
+        await self.kill_kernel()
+        for name in os.listdir(private):
+            os.unlink(f"{private}/{name}")
+        os.rmdir(private)
+
+    async def run_cells(self):
+        """Run the cells in their order; return the End."""
+        for number, index in enumerate(self.cells, start=1):
+            self.number = number
+            if not self.result.skips(index):
+                self.result.begin(self.number, len(self.cells))
+                end = await self.run_cell(index)
+                if end:
+                    return end
+                print(self.line("cell_passed", time=duration(time.monotonic() - self.begun)), flush=True)
+            if self.ends_here:
+                return End("passed", 0, self.line("notebook_ended_itself"))
+        return End("passed", 0, self.line("notebook_passed", time=duration(time.monotonic() - self.begun)))
+
+    async def run_cell(self, index):
+        """Run one cell and keep what it has shown; return the End if it is one."""
+        begun, end = time.monotonic(), None
+        try:
+            await self.unless_signalled(self.client.async_execute_cell(self.notebook.cells[index], index))
+        except CellExecutionError as error:
+            end = self.failed(error)
+        except DeadKernelError:
+            end = self.kernel_died()
+        except Stopped:
+            end = self.stopped()
+        self.result.keep(index, end.state if end else "passed", time.monotonic() - begun)
+        return end
+
+    def failed(self, error):
+        """Return the End of an error in a cell; of Python's sys.exit, as of any script."""
+        if error.ename != "SystemExit":
+            # a file has no colours
+            print(re.sub(r"\x1b\[[0-9;]*m", "", error.traceback), flush=True)
+            return End("failed", 1, self.line("cell_failed", words=one_line(f"{error.ename}: {error.evalue}")))
+        if error.evalue in ("0", "None", ""):
+            return End("passed", 0, self.line("notebook_ended_itself"))
+        status = int(error.evalue) if error.evalue.isdigit() and int(error.evalue) < 256 else 1
+        return End("failed", status, self.line("cell_failed", words=one_line(f"sys.exit({error.evalue})")))
+
+    def kernel_died(self):
+        """Return the End of a cell whose kernel is gone."""
+        if memory.kills() > self.memory:
+            return End("failed", 1, self.line("kernel_killed_for_memory"))
+        return End("failed", 1, self.line("kernel_died"))
+
+    def stopped(self):
+        """Return the End that a signal has brought; Slurm's warning before the time limit is one."""
+        number = self.signal.result()
+        key = "stopped_before_limit" if number == signal.SIGUSR1 else "stopped_by_signal"
+        return End("stopped", 1, self.line(key, signal=signal.Signals(number).name))
+
+
+def one_line(words):
+    """Return the first line of some words, at most 200 letters of it."""
+    lines = str(words).strip().splitlines() or [""]
+    return lines[0][:200]
+
+
+def duration(seconds):
+    """Return a time as 5 s, 3 min 10 s or 2 h 05 min, which is the same in English and French."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def main(words):
+    """Run the notebook that a command line names; return the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--again", type=Path)
+    parser.add_argument("--row", nargs=2)
+    given = parser.parse_args(words)
+    notebook = nbformat.read(given.notebook, as_version=4)
+    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
+    if given.row:
+        with open(given.row[0], encoding="utf-8") as file:
+            inject(notebook, json.load(file)[int(given.row[1])])
+    result = Result(notebook, given.folder, given.notebook.name)
+    if given.again:
+        print(resume.take_up(notebook, given.again), flush=True)
+    notebook.metadata[OURS] = resume.conditions(notebook)
+    end = asyncio.run(Run(notebook, result).go())
+    print(end.why, flush=True)
+    return end.status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

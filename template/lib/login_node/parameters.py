@@ -1,0 +1,122 @@
+"""Checks a table of parameters before anything is queued, and copies it: parameters.py NOTEBOOK TABLE COPY.
+
+NOTEBOOK has a cell that is tagged "parameters" and gives each a value; TABLE (.csv, .json, .yml) has a column for each
+that is to have another one, and a row for each run. COPY becomes JSON: {"column": value} for each row. Prints how many
+rows there are. Ends with status 64 and a line for what cannot be.
+
+One rule for values: what is written as JSON writes numbers, true, false and null is that, all else is text (007, yes).
+"""
+
+import ast
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import yaml
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "laptop"))
+
+from lab.messages import Trouble, message  # noqa: E402
+
+NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
+TAG = "parameters"
+INFINITE = (float("inf"), -float("inf"))
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_WORDS = {"true": True, "false": False, "null": None}
+
+
+def value_of(word):
+    """Return what a word of a table is: 7, 1.5, true, false, null, or text."""
+    if word in _WORDS:
+        return _WORDS[word]
+    return json.loads(word) if _NUMBER.fullmatch(word) else word
+
+
+def read_table(path):
+    """Return a table's rows; raises Trouble for what is no table."""
+    reader = {".csv": _read_csv, ".json": _read_json, ".yml": _read_yaml, ".yaml": _read_yaml}.get(path.suffix)
+    if not reader:
+        raise Trouble("table_unknown", table=path.name)
+    try:
+        rows = reader(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
+        raise Trouble("table_unreadable", table=path.name, words=str(error).split("\n")[0]) from None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and row for row in rows):
+        raise Trouble("table_empty", table=path.name)
+    for number, row in enumerate(rows, start=1):
+        if row.keys() != rows[0].keys():
+            raise Trouble("table_ragged", table=path.name, number=number, names=", ".join(map(str, rows[0])))
+        for name, value in row.items():
+            # Python reads NaN and Infinity, which are no JSON
+            if not isinstance(value, (str, int, float, type(None))) or value in INFINITE or value != value:
+                raise Trouble("table_bad_value", table=path.name, number=number, name=name)
+    return rows
+
+
+def _read_csv(text):
+    lines = [line for line in csv.reader(text.splitlines(), strict=True) if line]
+    names = [name.strip() for name in lines[0]] if lines else []
+    if len({*names}) != len(names):
+        raise ValueError(message("table_twice"))
+    # the value that is one too many has no name, which read_table finds
+    names.append("")
+    return [
+        {names[min(number, len(names) - 1)]: value_of(word.strip()) for number, word in enumerate(line)}
+        for line in lines[1:]
+    ]
+
+
+def _read_json(text):
+    return json.loads(text)
+
+
+def _read_yaml(text):
+    """YAML's own words for true (yes, on) and numbers (007, 1_000) would be a second rule."""
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {}
+
+        def construct_scalar(self, node):
+            word = super().construct_scalar(node)
+            return value_of(word) if node.style is None else word
+
+    Loader.add_constructor("tag:yaml.org,2002:str", Loader.construct_scalar)
+    return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+
+
+def names_in(notebook):
+    """Return the names to which the cell that is tagged "parameters" gives values; raises Trouble without one."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and TAG in cell.metadata.get("tags", []):
+            break
+    else:
+        raise Trouble("no_parameters_cell")
+    try:
+        parts = ast.parse(cell.source).body
+    except (SyntaxError, ValueError):
+        # R, Julia
+        return set(re.findall(r"(?m)^([A-Za-z][A-Za-z0-9_]*)\s*(?:<-|=)(?!=)", cell.source))
+    targets = [target for part in parts for target in getattr(part, "targets", [getattr(part, "target", None)])]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def main(notebook, table, copy):
+    """Check the table against the notebook, write the copy, and return how many rows there are."""
+    rows = read_table(Path(table))
+    known = names_in(nbformat.read(notebook, as_version=4))
+    unknown = [str(name) for name in rows[0] if name not in known or not NAME.fullmatch(str(name))]
+    if unknown:
+        raise Trouble("unknown_parameter", names=", ".join(unknown), known=", ".join(sorted(known)) or "-")
+    Path(copy).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    return len(rows)
+
+
+if __name__ == "__main__":
+    try:
+        print(main(*sys.argv[1:]))
+    except Trouble as trouble:
+        print(f"submit_notebook.sh{message('colon')}{trouble}", file=sys.stderr)
+        sys.exit(64)

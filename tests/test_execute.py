@@ -1,0 +1,392 @@
+"""Notebooks that run in their own kernel (submit_notebook.sh --execute): what is left of a run, however it ends."""
+
+import copy
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+import pytest
+from conftest import TEMPLATE
+
+RUNNER = TEMPLATE / "lib/compute_node/notebook"
+sys.path.append(str(RUNNER))
+sys.path += [str(TEMPLATE / "lib/laptop"), str(TEMPLATE / "lib/login_node")]
+
+import keep  # noqa: E402 - the runner's own
+import parameters  # noqa: E402
+import resume  # noqa: E402
+from inject import inject  # noqa: E402
+from lab.messages import Trouble  # noqa: E402
+
+R = '{"argv": ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"], "display_name": "R", "language": "R"}'
+
+
+def notebook(*cells, kernel="python3", tags=None):
+    """A notebook with these cells; tags: {index: tag}."""
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": kernel}})
+    made.cells = [nbformat.v4.new_code_cell(cell, id=f"c{number}") for number, cell in enumerate(cells)]
+    for index, tag in (tags or {}).items():
+        made.cells[index].metadata.tags = [tag]
+    return made
+
+
+class Ran(NamedTuple):
+    """What has come of a run: its exit status, its last line, and the folder with what it has left."""
+
+    status: int
+    last: str
+    folder: Path
+
+    def shown(self):
+        """What each cell has shown, None for one that has not run, as the notebook on disk says."""
+        cells = nbformat.read(self.folder / "a.ipynb", as_version=4).cells
+        return ["".join(map(text_of, cell.outputs)) if "passerelle" in cell.metadata else None for cell in cells]
+
+    def state(self):
+        """What its state says, without the last line."""
+        *words, why = (self.folder / "state").read_text().rstrip("\n").split("\t")
+        assert why == self.last
+        return words
+
+
+def text_of(output):
+    """What one output says."""
+    # what IPython adds to it
+    if output.output_type == "stream":
+        return output.text if output.name == "stdout" else ""
+    return output.ename if output.output_type == "error" else output.data["text/plain"]
+
+
+NOTEBOOKS = {
+    "all": notebook("x = 1", "print('one', x)", "", "x + 1"),
+    "an error": notebook("print('one')", "print('two'); 1 / 0", "print('never')"),
+    "exit 0": notebook("import sys", "print('one'); sys.exit(0)", "print('never')"),
+    "exit 3": notebook("print('one'); raise SystemExit(3)", "print('never')"),
+    "exit()": notebook("print('one'); exit()", "print('never')"),
+    "killed": notebook(
+        "1", "import os\nprint('one', flush=True)\nimport time; time.sleep(1)\nos.kill(os.getpid(), 9)", "2"
+    ),
+    "no such kernel": notebook("1", kernel="none"),
+    "R": notebook("x <- 1", "cat('one', x)", "x + 1", kernel="ir"),
+    "R, an error": notebook("cat('one')", "stop('two')", "cat('never')", kernel="ir"),
+    "R, quit": notebook("cat('one')\nquit(status = 3)", "cat('never')", kernel="ir"),
+    "TERM": notebook("1", "print('one', flush=True)\nopen('here', 'w').close()\nimport time; time.sleep(1000)", "2"),
+    "USR1": notebook("1", "cat('one'); invisible(file.create('here')); Sys.sleep(1000)", "2", kernel="ir"),
+}
+ENDED_ITSELF = "cell {} of {} has ended the notebook, as it asks; the cells after it were not run"
+# status, state, what the cells show, the last line
+ENDS = {
+    "all": (0, ["passed", "3", "3"], ["", "one 1\n", None, "2"], "All 3 cells have run, in "),
+    "an error": (
+        *(1, ["failed", "2", "3"], ["one\n", "two\nZeroDivisionError", None]),
+        "cell 2 of 3 failed: ZeroDivisionError: division by zero",
+    ),
+    "exit 0": (0, ["passed", "2", "3"], ["", "one\nSystemExit", None], ENDED_ITSELF.format(2, 3)),
+    "exit 3": (3, ["failed", "1", "2"], ["one\nSystemExit", None], "cell 1 of 2 failed: sys.exit(3)"),
+    "exit()": (0, ["passed", "1", "2"], ["one\n", None], ENDED_ITSELF.format(1, 2)),
+    "killed": (1, ["failed", "2", "3"], ["1", "one\n", None], "cell 2 of 3: its kernel has died"),
+    "no such kernel": (
+        *(1, ["failed", "0", "1"], [None]),
+        "The kernel none did not start: No such kernel named none",
+    ),
+    "R": (0, ["passed", "3", "3"], ["", "one 1", "[1] 2"], "All 3 cells have run, in "),
+    "R, an error": (1, ["failed", "2", "3"], ["one", "ERROR", None], "cell 2 of 3 failed: ERROR: Error"),
+    "R, quit": (0, ["passed", "1", "2"], ["one", None], ENDED_ITSELF.format(1, 2)),
+    "TERM": (
+        1,
+        ["stopped", "2", "3"],
+        ["1", "one\n", None],
+        "cell 2 of 3 was stopped (SIGTERM); what has run is kept",
+    ),
+    "USR1": (
+        *(1, ["stopped", "2", "3"], ["[1] 1", "one", None]),
+        "cell 2 of 3 was stopped because the time limit is near; what has run is kept",
+    ),
+}
+
+
+def start(folder, made, *options):
+    """Begin to run a notebook in a folder."""
+    nbformat.write(made, folder / "a.ipynb")
+    command = [sys.executable, RUNNER / "run.py", "a.ipynb", "out", *options]
+    variables = {**os.environ, "JUPYTER_PATH": str(folder.parent / "jupyter"), "HOME": str(folder.parent)}
+    return subprocess.Popen(
+        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def ended(folder, process):
+    """Wait for a run and return what has come of it."""
+    said, _ = process.communicate()
+    return Ran(process.returncode, said.rstrip("\n").split("\n")[-1], folder / "out")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Each of the notebooks, run; all at once, because each waits for its kernel."""
+    place, processes = tmp_path_factory.mktemp("runs"), {}
+    if shutil.which("R"):
+        spec = place / "jupyter/kernels/ir/kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(R)
+    for number, (name, made) in enumerate(NOTEBOOKS.items()):
+        folder = place / str(number)
+        folder.mkdir()
+        processes[name] = folder, start(folder, made)
+    for name in ("TERM", "USR1"):
+        folder, process = processes[name]
+        while not (folder / "here").exists() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGUSR1 if name == "USR1" else signal.SIGTERM)
+    return {name: ended(*process) for name, process in processes.items()}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_however_a_notebook_ends_what_has_run_is_kept_and_the_last_line_says_how(runs, name):
+    if NOTEBOOKS[name].metadata.kernelspec.name == "ir" and not shutil.which("R"):
+        pytest.skip("this machine has no R")
+    status, state, shown, last = ENDS[name]
+    ran = runs[name]
+    assert (ran.status, ran.shown(), ran.last[: len(last)]) == (status, shown, last)
+    assert ran.state() == state
+    assert sorted(path.name for path in ran.folder.iterdir()) == ["a.html", "a.ipynb", "state"]
+
+
+# --- going on ---------------------------------------------------------------------------------------------------------
+
+
+def executed(folder, made, finished):
+    """Leave in a folder what a run of a notebook leaves that has finished so many cells, and failed in the next."""
+    made = copy.deepcopy(made)
+    result = keep.Result(made, folder, "a.ipynb")
+    made.metadata.passerelle = resume.conditions(made)
+    for number, index in enumerate(keep.code_cells(made)[: finished + 1]):
+        made.cells[index].outputs = [nbformat.v4.new_output("stream", text=f"before {number}\n")]
+        result.keep(index, "passed" if number < finished else "failed", 1)
+    result.finish("failed", finished + 1, 9, "")
+    return folder / "a.ipynb"
+
+
+CELLS = ["import x", "# train", "x.plot()", "last()"]
+GOES_ON = "Goes on with cell 3. Variables are not kept, so the cells before it run again"
+CHANGED = "Cell {} is not what it was when it ran; without --resume, all cells run."
+RESUMED = {
+    "nothing has changed": (notebook(*CELLS), GOES_ON + "."),
+    "the cell that failed was mended": (notebook(*CELLS[:2], "x.plots()", CELLS[3]), GOES_ON + "."),
+    "a text was added": (notebook(CELLS[0], "", *CELLS[1:]), GOES_ON + "."),
+    "a cell is tagged": (notebook(*CELLS, tags={1: "once"}), GOES_ON + ", except those tagged “once”: 2."),
+    "a finished cell has changed": (notebook("import y", *CELLS[1:]), CHANGED.format(1)),
+    "a finished cell is gone": (notebook(*CELLS[1:]), CHANGED.format(1)),
+    "a cell has come before": (notebook(CELLS[0], "new()", *CELLS[1:]), CHANGED.format(2)),
+    "only a finished cell is left": (notebook(CELLS[0]), CHANGED.format(2)),
+    "nothing is left to run": (
+        notebook(*CELLS[:2]),
+        "All 2 cells have run already; without --resume, they run again.",
+    ),
+    "another kernel": (
+        notebook(*CELLS, kernel="ir"),
+        "The kernel is another one (ir",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_a_run_goes_on_only_where_what_is_finished_is_what_would_run(case, tmp_path):
+    changed, words = RESUMED[case]
+    changed = copy.deepcopy(changed)
+    before = executed(tmp_path / "before", notebook(*CELLS), 2)
+    try:
+        said = resume.take_up(changed, before)
+    except Trouble as trouble:
+        said = str(trouble)
+    assert said[: len(words)] == words
+    shown = [text_of(cell.outputs[0]) for cell in changed.cells if cell.outputs]
+    assert shown == (["before 0\n", "before 1\n"] if words.startswith(GOES_ON) else [])
+
+
+def test_packages_that_have_changed_are_named_and_nothing_goes_on(tmp_path, monkeypatch):
+    before = executed(tmp_path / "before", notebook(*CELLS), 2)
+    now = resume.conditions(notebook(*CELLS))
+    then = {**now["packages"], "numpy": "1.26", "gone": "2"}
+    del then["nbclient"]
+    made = json.loads(before.read_text())
+    made["metadata"]["passerelle"]["packages"] = then
+    made["metadata"]["passerelle"]["packages"]["numpy"] = "1.26"
+    before.write_text(json.dumps(made))
+    monkeypatch.setattr(resume, "conditions", lambda notebook: {**now, "packages": {**now["packages"], "numpy": "2.0"}})
+    with pytest.raises(Trouble) as trouble:
+        resume.take_up(notebook(*CELLS), before)
+    version = now["packages"]["nbclient"]
+    assert str(trouble.value) == (
+        f"Packages have changed since (gone 2 > -, nbclient - > {version}, numpy 1.26 > 2.0); without --resume, all "
+        "cells run."
+    )
+
+
+# --- on disk ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_finished_cell_is_on_disk_and_much_output_is_not_written_again_and_again(tmp_path, monkeypatch):
+    made = notebook(*["1"] * 60)
+    written = []
+    result = keep.Result(made, tmp_path, "a.ipynb")
+    # time goes by as bytes are written, a second for each megabyte, and a second with each cell
+    monkeypatch.setattr(keep.time, "monotonic", lambda: sum(written) / 1e6 + len(kept))
+    real = keep.write
+
+    def write(path, text):
+        written.append(len(text))
+        real(path, text)
+
+    monkeypatch.setattr(keep, "write", write)
+    kept = []
+    for index, cell in enumerate(made.cells):
+        cell.outputs = [nbformat.v4.new_output("stream", text="x" * 1_000_000)]
+        kept.append(index)
+        result.keep(index, "passed", 1)
+        # whoever looks, or goes on after the node has gone, finds it
+        found = keep.read(tmp_path / "a.ipynb") if (tmp_path / "a.ipynb").exists() else made
+        assert [keep.state_of(cell) for cell in found.cells] == ["passed"] * (index + 1) + [""] * (59 - index)
+        assert found.cells[index].outputs == cell.outputs
+    # whole saves each time would have written 60 * 61 / 2 MB
+    assert sum(written) < 3 * 60e6
+    result.finish("passed", 60, 60, "")
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_half_a_line_of_the_journal_is_what_a_node_that_went_leaves_and_no_more_is_lost(tmp_path):
+    made = notebook("1", "2")
+    result = keep.Result(made, tmp_path, "a.ipynb")
+    result.finish("running", 0, 2, "")
+    made.cells[0].metadata.passerelle = {"state": "passed"}
+    (tmp_path / "a.ipynb.journal").write_text(
+        json.dumps([0, made.cells[0]]) + "\n" + json.dumps([1, made.cells[1]])[:20]
+    )
+    assert [keep.state_of(cell) for cell in keep.read(tmp_path / "a.ipynb").cells] == ["passed", ""]
+
+
+# --- tables of parameters ---------------------------------------------------------------------------------------------
+
+WITH_PARAMETERS = notebook("import x", "a = 1\nb: str = 'x'\nc = None", "print(a, b)", tags={1: "parameters"})
+RAGGED = "t.{}, row {}: every row needs a value for each of {}."
+ROWS = [{"a": 7, "b": "x"}, {"a": 0.5, "b": "007"}]
+TABLES = {
+    "CSV": ("csv", "a,b\n7,x\n0.5,007\n", ROWS),
+    "CSV of another system": ("csv", "\ufeffa , b\r\n7, x\r\n\r\n0.5 ,007\r\n", ROWS),
+    "JSON": ("json", '[{"a": 7, "b": "x"}, {"a": 0.5, "b": "007"}]', ROWS),
+    "YAML": ("yml", "- {a: 7, b: x}\n- a: 0.5\n  b: 007\n", ROWS),
+    "what is a number is stated": (
+        "csv",
+        'a,b\n-1e3,1_000\n+1,0x10\ntrue,yes\nnull,\n"a, ""b""",NaN\n',
+        [
+            {"a": -1000.0, "b": "1_000"},
+            {"a": "+1", "b": "0x10"},
+            {"a": True, "b": "yes"},
+            {"a": None, "b": ""},
+            {"a": 'a, "b"', "b": "NaN"},
+        ],
+    ),
+    "YAML's quotes": (
+        "yml",
+        "- {a: '7', b: \"true\"}\n- {a: yes, b: ~}\n",
+        [{"a": "7", "b": "true"}, {"a": "yes", "b": "~"}],
+    ),
+    "no rows": ("csv", "a,b\n", "t.csv has no rows; it needs names of parameters, and under each its values."),
+    "nothing": ("csv", "", "t.csv has no rows; it needs names of parameters, and under each its values."),
+    "one row alone": (
+        "json",
+        '{"a": 1}',
+        "t.json has no rows; it needs names of parameters, and under each its values.",
+    ),
+    "a value too few": ("csv", "a,b\n1,2\n3\n", RAGGED.format("csv", 2, "a, b")),
+    "other names": ("json", '[{"a": 1}, {"b": 1}]', RAGGED.format("json", 2, "a")),
+    "a list": ("yml", "- {a: [1]}\n", "t.yml, row 1: a is neither a number nor text, true, false or null."),
+    "no number": ("json", '[{"a": NaN}]', "t.json, row 1: a is neither a number nor text, true, false or null."),
+    "a name twice": ("csv", "a,a\n1,2\n", "t.csv cannot be read: a name stands there twice"),
+    "no JSON": (
+        "json",
+        "[{",
+        "t.json cannot be read: Expecting property name enclosed in double quotes: line 1 column 3 (char 2)",
+    ),
+    "no table": ("txt", "", "t.txt is no table; write a .csv, .json or .yml file."),
+    "an unknown name": (
+        "csv",
+        "a,d,e f\n1,2,3\n",
+        "The cell tagged “parameters” does not give a value to: d, e f. It does to: a, b, c.",
+    ),
+}
+
+
+def table_of(folder, suffix, text, made=WITH_PARAMETERS):
+    """Check a table against a notebook as submit_notebook.sh does; return its rows, or the line that refuses it."""
+    nbformat.write(made, folder / "a.ipynb")
+    (folder / f"t.{suffix}").write_bytes(text.encode())
+    try:
+        number = parameters.main(folder / "a.ipynb", folder / f"t.{suffix}", folder / "copy.json")
+    except Trouble as trouble:
+        assert not (folder / "copy.json").exists()
+        return str(trouble)
+    rows = json.loads((folder / "copy.json").read_text())
+    assert number == len(rows)
+    return rows
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_is_read_by_one_rule_or_refused_in_a_line_before_anything_is_queued(case, tmp_path):
+    suffix, text, expected = TABLES[case]
+    found = table_of(tmp_path, suffix, text)
+    assert found == expected
+    # 7 == 7.0 == True
+    assert repr(found) == repr(expected)
+
+
+def test_a_notebook_without_a_cell_for_parameters_is_refused(tmp_path):
+    assert table_of(tmp_path, "csv", "a\n1\n", notebook("a = 1")) == (
+        "The notebook has no cell tagged “parameters”, whose values a table could replace; tag one in JupyterLab "
+        "(property inspector, cell tags)."
+    )
+
+
+VALUES = {"a": 'it\'s "1" $x \\ é\n', "b": True, "c": None, "d": -1.5e300, "e": 10**20}
+INJECTED = {
+    "python": ["a = 'it\\'s \"1\" $x \\\\ é\\n'", "b = True", "c = None", "d = -1.5e+300", f"e = {10**20}"],
+    "R": ['a <- "it\'s \\"1\\" $x \\\\ é\\n"', "b <- TRUE", "c <- NULL", "d <- -1.5e+300", f"e <- {10**20}"],
+    "julia": ['a = "it\'s \\"1\\" \\$x \\\\ é\\n"', "b = true", "c = nothing", "d = -1.5e+300", f"e = {10**20}"],
+}
+
+
+@pytest.mark.parametrize("language", INJECTED)
+def test_a_row_is_a_cell_of_the_notebooks_language_behind_the_one_that_it_replaces(language):
+    made = copy.deepcopy(WITH_PARAMETERS)
+    made.metadata.kernelspec.language = language
+    inject(made, VALUES)
+    assert [cell.metadata.get("tags") for cell in made.cells] == [None, ["parameters"], ["injected-parameters"], None]
+    assert made.cells[2].source.split("\n") == INJECTED[language]
+
+
+def test_rows_are_shared_out_and_one_that_fails_does_not_end_the_others(tmp_path):
+    made = notebook("a = 0", "1 / (a - 3)\nprint(a)", tags={0: "parameters"})
+    assert len(table_of(tmp_path, "csv", "a\n1\n2\n3\n4\n5\n", made)) == 5
+    tasks = []
+    for task in (0, 1):
+        numbers = {"SLURM_ARRAY_TASK_ID": str(task + 4), "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "2"}
+        command = [sys.executable, RUNNER / "rows.py", "a.ipynb", "out", "copy.json", "2"]
+        variables = {**os.environ, **numbers}
+        tasks.append(subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True))
+    said = [set(task.communicate()[0].splitlines()) for task in tasks]
+    assert [task.returncode for task in tasks] == [1, 0]
+    failed = "row 3 of 5: cell 3 of 3 failed: ZeroDivisionError: division by zero"
+    assert failed in said[0]
+    assert {line.split(":")[0] for line in said[0]} == {f"row {row} of 5" for row in (1, 3, 5)}
+    assert {line.split(":")[0] for line in said[1]} == {f"row {row} of 5" for row in (2, 4)}
+    states = {path.parent.name: path.read_text().split("\t")[0] for path in tmp_path.glob("out/*/state")}
+    assert states == {f"row-000{row}": "failed" if row == 3 else "passed" for row in (1, 2, 3, 4, 5)}
+    shown = nbformat.read(tmp_path / "out/row-0005/a.ipynb", as_version=4).cells[2].outputs
+    assert shown[0].text == "5\n"
