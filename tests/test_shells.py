@@ -45,9 +45,11 @@ def project(pristine_folder, tmp_path_factory):
         (folder / path).touch()
     (folder / ".lab").mkdir(exist_ok=True)
     (folder / ".lab/sessions").write_text(f"essay\t{int(time.time()) + 100 * HOUR}\nlater\t\n")
-    # as in a folder that a group shares
+    # as in a folder that a group shares, where somebody can be in more than a group of one's own
     for path in [folder, folder / "shell"]:
         path.chmod(0o775)
+        if os.geteuid() == 0:
+            shutil.chown(path, group="users")
     return folder
 
 
@@ -442,7 +444,11 @@ def test_bash(project, laptop, tmp_path, variant):
         pytest.skip("this machine has no bash-completion")
     rc = tmp_path / "rc"
     rc.write_text(
-        BASHES[variant] + BASH_RC + "before=$(state 2>&1)\n" + f"source {quoted(project / 'shell/lab.bash')}\n"
+        # as when somebody reads ~/.bashrc again
+        BASHES[variant]
+        + BASH_RC
+        + "before=$(state 2>&1)\n"
+        + f"source {quoted(project / 'shell/lab.bash')}\n" * 2
         + documented("bash")
     )
     with at_terminal(["bash", "--noprofile", "--rcfile", rc], project / "nb", laptop) as terminal:
@@ -483,7 +489,9 @@ ZSHES = {
 def test_zsh(project, laptop, tmp_path, variant):
     before, _, after = ZSHES[variant]
     source = f"source {quoted(project / 'shell/lab.plugin.zsh')}"
-    (tmp_path / ".zshrc").write_text("\n".join([before, ZSH_RC, "before=$(state)", source, after, documented("zsh")]))
+    (tmp_path / ".zshrc").write_text(
+        "\n".join([before, ZSH_RC, "before=$(state)", source, source, after, documented("zsh")])
+    )
     laptop = {**laptop[0], "ZDOTDIR": str(tmp_path)}, laptop[1]
     with at_terminal([need("zsh"), "-d"], project / "nb", laptop) as terminal:
         terminal.wait_for_row(r"(> +)?essay \d+:\d\d")

@@ -2,6 +2,8 @@
 # lab in bash: the command in every folder of a project, completion, and lab_prompt. ~/.bashrc sources this; `lab_unload` takes
 # all of it back. Bash 3.2 is enough (macOS).
 
+# sourced once more, it begins anew
+! declare -F lab_unload >/dev/null || lab_unload
 LAB_SHELL=${BASH_SOURCE[0]}
 [[ ! -L $LAB_SHELL ]] || LAB_SHELL=$(command readlink -- "$LAB_SHELL")
 LAB_SHELL=$(CDPATH="" builtin cd -P -- "${LAB_SHELL%/*}" && builtin pwd)

@@ -1,6 +1,8 @@
 # lab in zsh: the command in every folder of a project, completion, and lab_prompt. ~/.zshrc sources this, or a plugin manager
 # does; `lab_plugin_unload` takes all of it back.
 
+# sourced once more, it begins anew
+! typeset -f lab_plugin_unload >/dev/null || lab_plugin_unload
 LAB_SHELL=${${(%):-%x}:A:h}
 zmodload zsh/datetime
 # whatever options somebody has set, these functions have zsh's own
