@@ -30,14 +30,14 @@ def install(session, *groups):
 
 
 def shell_files():
-    """List the bash files of the repository: those that end in .sh, and executables with a bash shebang."""
+    """List the bash files of the repository: those that end in .sh or .bash, and executables with a bash shebang."""
     found = []
     for root in map(Path, SHELL):
         for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
             if path.is_symlink() or not path.is_file() or path.name.endswith((".py", ".exp")):
                 continue
             with path.open("rb") as file:
-                if path.suffix == ".sh" or b"bash" in file.readline() and path.suffix == "":
+                if path.suffix in (".sh", ".bash") or b"bash" in file.readline() and path.suffix == "":
                     found.append(str(path))
     return found
 

@@ -329,7 +329,8 @@ def signposts(markdown):
 
 def troubles():
     """Return the keys of every message that says what is wrong, as the scripts use them."""
-    code = [path.read_text(encoding="utf-8") for path in TEMPLATE.rglob("*") if path.suffix in (".sh", ".ps1")]
+    scripts = [path for path in TEMPLATE.rglob("*") if path.suffix in (".sh", ".ps1")] + [TEMPLATE / "shell/bin/lab"]
+    code = [path.read_text(encoding="utf-8") for path in scripts]
     used = set(re.findall(r"\b(?:die|misuse|warn|Stop-Here) '?([a-z_]+)", "\n".join(code)))
     for path in TEMPLATE.glob("lib/laptop/lab/*.py"):
         used |= troubles_in(ast.parse(path.read_text(encoding="utf-8")))

@@ -251,6 +251,24 @@ def test_times_and_numbers_that_no_clock_shows(laptop, number):
     assert re.fullmatch(r"NAME +JOB +STATE .*\nlab +77 +RUNNING +node1 .*\n", done.out)
 
 
+def test_the_prompt_is_told_of_the_sessions_there_are_and_when_they_end(laptop):
+    """By .lab/sessions, with this computer's clock, and with no name that could steer a terminal."""
+    file = laptop.lab.messages.FOLDER / ".lab/sessions"
+    nobody = f"1|session|1764000000|79|RUNNING|None|1|1764003600|node1|||passerelle-{STEERS}"
+    before = int(time.time())
+    end = b"passerelle\t1\tend\n"
+    laptop.run(("status",), WELL[("status",)].replace(end, said(nobody).splitlines(keepends=True)[-1] + end))
+    name, end = file.read_text().splitlines()[0].split("\t")
+    assert (name, before + 3600 <= int(end) <= time.time() + 3600) == ("lab", True)
+    assert file.read_text() == f"lab\t{end}\ntwo\t\n"
+    for command, expected in [("stop", {"two"}), ("url", {"lab", "two"}), ("attach", {"two"}), ("open", {"two"})]:
+        laptop.run((command,), WELL[(command,)])
+        assert {line.split("\t")[0] for line in file.read_text().splitlines()} == expected
+    laptop.run(("url",), WELL[("url",)])
+    laptop.run(("url",), said("1|found|", "2|last||||||"))
+    assert file.read_text() == "two\t\n"
+
+
 @pytest.mark.parametrize("number", ["²", "٣", "-1", "9" * 5000, ""])
 def test_what_is_no_number_is_not_counted_with(laptop, number):
     printed = WELL[("check",)].replace(b"start=1764009000", f"start={number}".encode())

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from conftest import PYTHON, french, set_answer
 
-COMMANDS = ["open", "status", "attach", "stop", "logs", "url", "submit", "sync", "check", "update"]
+COMMANDS = ["open", "status", "attach", "stop", "logs", "url", "submit", "sync", "check", "update", "shell"]
 
 
 @pytest.fixture

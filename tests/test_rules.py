@@ -12,9 +12,13 @@ import yaml
 from conftest import LANGUAGES, REPOSITORY, TEMPLATE
 
 SCRIPTS = sorted(path for path in TEMPLATE.rglob("*.sh"))
-CODE = sorted([TEMPLATE / "lab", *(path for kind in ["*.sh", "*.ps1", "*.py"] for path in TEMPLATE.rglob(kind))])
+# what a shell runs for lab in a sub-folder
+SHIM = TEMPLATE / "shell/bin/lab"
+CODE = sorted([TEMPLATE / "lab", SHIM, *(path for kind in ["*.sh", "*.ps1", "*.py"] for path in TEMPLATE.rglob(kind))])
 PYTHON = {
-    path: ast.parse(path.read_text(encoding="utf-8")) for path in CODE if path.suffix == ".py" or path.name == "lab"
+    path: ast.parse(path.read_text(encoding="utf-8"))
+    for path in CODE
+    if path.suffix == ".py" or path == TEMPLATE / "lab"
 }
 CATALOGUES = {
     language: yaml.safe_load((TEMPLATE / f"lib/texts/{language}/messages.yml").read_text(encoding="utf-8"))
@@ -146,7 +150,7 @@ def messages_said():
     said = []
     for path in CODE:
         code = code_of(path).replace("\\\n", " ")
-        if path.suffix == ".sh":
+        if path.suffix == ".sh" or path == SHIM:
             for key, rest in re.findall(r'\b(?:say|warn|die|misuse|message) "?([a-z]\w*\$?\w*)"?([^\n]*)', code):
                 said.append((name_of(path), [key], set(re.findall(r"(?<=\s)([a-z_]+)=", rest)), set()))
         elif path.suffix == ".ps1":
@@ -360,14 +364,14 @@ def test_the_help_of_a_command_explains_what_it_takes_in_every_language(command,
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_table_of_commands_names_a_function_that_takes_what_it_is_given(command):
-    module, function = COMMANDS[command].function.split(".")
+    module, function = COMMANDS[command].runs.split(".")
     (found,) = [
         item.args.args
         for item in PYTHON[TEMPLATE / f"lib/laptop/lab/{module}.py"].body
         if getattr(item, "name", "") == function
     ]
-    needs = {"channel": ["settings", "channel"], "connection": ["settings", "connection"], "": []}
-    assert [argument.arg for argument in found] == [*needs[COMMANDS[command].needs], "taken"]
+    given = {"channel": ["settings", "channel"], "connection": ["settings", "connection"], "nothing": []}
+    assert [argument.arg for argument in found] == [*given[COMMANDS[command].given], "taken"]
 
 
 # --- how wide ---------------------------------------------------------------------------------------------------------
@@ -525,8 +529,9 @@ NEWER_THAN_BASH_3_2 = {
     r"\bread [^|;\n]*-\w*[Ni]\b": "read -N 1 key",
     r"\bread [^|;\n]*-t 0?\.[0-9]": "read -t 0.5 line",
     r"\$'[^']*\\u": "echo $'\\u00e9'",
-    r"\b(EPOCHSECONDS|EPOCHREALTIME|BASHPID|SRANDOM|BASH_ARGV0)\b": "echo $EPOCHSECONDS",
-    r"shopt -s (?!inherit_errexit 2>/dev/null)": "shopt -s globstar",
+    # ${EPOCHSECONDS:-...} knows what to do without it
+    r"\b(EPOCHSECONDS(?!:-)|EPOCHREALTIME|BASHPID|SRANDOM|BASH_ARGV0)\b": "echo $EPOCHSECONDS",
+    r"shopt -s (?!inherit_errexit 2>/dev/null|nullglob)": "shopt -s globstar",
     r"\bprintf -v \S*\[": "printf -v list[0] x",
 }
 # a folder's name says where its files run
@@ -536,9 +541,10 @@ ON_THE_LAPTOP = [
         str(path.relative_to(TEMPLATE)) for side in ["both", "laptop"] for path in TEMPLATE.glob(f"lib/{side}/*.sh")
     ),
 ]
+IN_A_SHELL = ["shell/bin/lab", "shell/complete.sh", "shell/lab.bash", "shell/project.sh"]
 
 
-@pytest.mark.parametrize("name", ON_THE_LAPTOP)
+@pytest.mark.parametrize("name", ON_THE_LAPTOP + IN_A_SHELL)
 def test_what_runs_on_a_laptop_needs_no_newer_bash_than_macos_has(name):
     code = code_of(TEMPLATE / name)
     assert {pattern: found.group() for pattern in NEWER_THAN_BASH_3_2 if (found := re.search(pattern, code))} == {}

@@ -36,13 +36,14 @@ def run(arguments):
     command = COMMANDS[name]
     taken = take(name, words)
     session = session_name(taken, command)
-    module, function = command.function.split(".")
-    settings, connection = start(name, taken.get("rest", [])) if command.needs else (None, None)
+    module, function = command.runs.split(".")
+    alone = command.given == "nothing"
+    settings, connection = (None, None) if alone else start(name, taken.get("rest", []))
     work = getattr(importlib.import_module(f".{module}", __package__), function)
-    if not command.needs:
+    if alone:
         return work(taken)
     taken["name"] = session or settings.project
-    if command.needs == "connection":
+    if command.given == "connection":
         return work(settings, connection, taken)
     from .channel import Channel
 
@@ -52,39 +53,49 @@ def run(arguments):
 
 
 class Command(NamedTuple):
-    """What a command of lab is.
+    """What a command of lab is: its line of lib/laptop/commands.
 
-    function: "module.function", called with the settings, an open channel (or what else it needs) and what is taken
+    runs: "module.function", called with the settings, an open channel (or what else it is given) and what is taken
     flags: its options without a value; values: those with one (--name=x or --name x)
     word: its argument, as the help calls it, in brackets where it can be left out
-    more: whose further words it takes
-    batch: whether its argument may be a notebook, for the batch job of it
-    logins: how often ssh logs in where it cannot share a connection: channel, tunnel, comparison, files either way
+    more: whose further words it takes: sbatch, copier, or paths
     """
 
-    function: str
-    flags: tuple = ()
-    values: tuple = ()
-    word: str = ""
-    more: str = ""
-    needs: str = "channel"
-    logins: int = 1
-    batch: bool = False
+    runs: str
+    given: str
+    logins: int
+    flags: tuple
+    values: tuple
+    word: str
+    more: str
+
+    @property
+    def batch(self):
+        """Return whether its argument may be a notebook, for the batch job of it."""
+        return self.word == "[NAME|NOTEBOOK]"
+
+    @property
+    def argument(self):
+        """Return what its argument is called among what is taken."""
+        return self.word.strip("[]").partition("|")[0].lower()
 
 
-COMMANDS = {
-    "open": Command("open.open_session", flags=("--no-browser",), values=("--name",), more="sbatch", logins=2),
-    "status": Command("sessions.show_status"),
-    "attach": Command("open.attach", flags=("--no-browser",), word="[NAME]", logins=2),
-    "stop": Command("sessions.stop", word="[NAME]", batch=True),
-    "logs": Command("logs.show_log", flags=("--follow",), word="[NAME]", batch=True),
-    "url": Command("sessions.print_url", word="[NAME]"),
-    "submit": Command("submit.submit", word="NOTEBOOK", more="sbatch", logins=3),
-    "sync": Command("sync.sync", values=("--mine", "--theirs"), more="paths", logins=4),
-    "check": Command("check.check", word="[NAME]", needs="connection"),
-    "update": Command("update.update", more="copier", needs=""),
-}
-"""Every command by its name; its help is lib/texts/LANGUAGE/help/lab-NAME.txt."""
+def read_commands():
+    """Return every command by its name; its help is lib/texts/LANGUAGE/help/lab-NAME.txt."""
+    found = {}
+    for line in (FOLDER / "lib/laptop/commands").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            name, runs, given, logins, *takes = line.split()
+            options = [word.partition("=") for word in takes if word.startswith("--")]
+            flags = tuple(option for option, value, _ in options if not value)
+            values = tuple(option for option, value, _ in options if value)
+            word = next((word for word in takes if word.isupper()), "")
+            more = next((word for word in takes if word.isalpha() and word.islower()), "")
+            found[name] = Command(runs, given, int(logins), flags, values, word, more)
+    return found
+
+
+COMMANDS = read_commands()
 
 
 # --- a command line ---------------------------------------------------------------------------------------------------
@@ -100,7 +111,7 @@ def take(name, words):
         return {"rest": words}
     if command.more == "paths":
         return {"choices": take_choices(words)}
-    taken, argument, others = {"rest": []}, command.word.strip("[]").lower(), iter(words)
+    taken, argument, others = {"rest": []}, command.argument, iter(words)
     for word in others:
         option, given, value = word.partition("=")
         if word in command.flags:
@@ -115,7 +126,7 @@ def take(name, words):
             taken[argument] = word
         else:
             raise not_understood(name, word, words, taken["rest"])
-    if argument == command.word.lower() != "" and argument not in taken:
+    if command.word and command.word[0] != "[" and argument not in taken:
         raise Trouble("word_missing", MISUSE, word=command.word, command=name)
     return taken
 

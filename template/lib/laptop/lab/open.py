@@ -9,6 +9,7 @@ from .channel import Interrupted, Lost
 from .limits import LIMITS
 from .messages import Trouble, answered, message, report, say, warn
 from .paths import sum_of_folder
+from .remembered import forget
 from .session import ENDED, Session, find_job, how_it_ended, stop_job
 from .sync import Sync
 from .tunnel import tunnel_to
@@ -176,6 +177,7 @@ class Opening:
         """Keep what Slurm says of the job; raises Trouble when it is over."""
         self.state, self.reason, self.start, _, memory = words
         if self.state in ENDED:
+            forget(self.name)
             raise Ended(self.job, self.name, self.state, self.reason, memory)
 
     def _show_state(self):

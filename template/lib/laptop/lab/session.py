@@ -4,6 +4,7 @@ import re
 import time
 
 from .messages import Trouble, message, report, say
+from .remembered import forget, remember
 from .settings import read_rules
 from .waiting import clock_time
 
@@ -18,6 +19,7 @@ def find_job(channel, name, **how):
     """Return the job of the session of that name; raises Trouble when there is none. how: as call takes it."""
     (job,) = channel.ask("found", "find", name, **how)
     if not job:
+        forget(name)
         raise no_session(name, *channel.ask("last", "last", name, ",".join(ENDED), **how))
     return job
 
@@ -53,6 +55,7 @@ def stop_job(channel, job, name, **how):
         (stopped,) = channel.ask("stopped", "stop", job, name, **how)
     except (Trouble, KeyboardInterrupt) as trouble:
         raise Trouble("perhaps_running", report(trouble), name=name, job=job) from None
+    forget(name)
     say("session_stopped" if stopped else "session_was_over", name=name, job=job)
 
 
@@ -74,6 +77,7 @@ class Session:
     def limit(self, end, now):
         """Keep when Slurm ends the job, by this computer's clock, which also goes on while the computer sleeps."""
         self._end = time.time() + int(end) - int(now) if end and now else None
+        remember(self.name, self._end)
 
     @property
     def left(self):

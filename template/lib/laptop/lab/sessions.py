@@ -2,10 +2,12 @@
 
 import re
 import textwrap
+import time
 from unicodedata import combining, east_asian_width
 
 from .batch import cancel, is_batch, until_end
 from .messages import Trouble, message, printable, say, warn
+from .remembered import remember_all
 from .session import ENDED, Session, find_job, stop_job
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes, is_time
@@ -32,6 +34,7 @@ def show_status(settings, channel, taken):
             if memory is not None and seconds is not None:
                 before = usage.get(job, (0, 0))
                 usage[job] = before[0] + memory, before[1] + seconds
+    remember_all(dict(_name_and_end(words) for kind, words in jobs.values() if kind == "session"))
     rows = [*(_row(*words, usage.get(job)) for job, words in jobs.items()), *map(_row_of_ended, ended)]
     for row in rows:
         row[-1] = ". ".join(filter(None, [progress.get(row[1]), row[-1]]))
@@ -67,11 +70,23 @@ def shortened(text, room):
     return short
 
 
+def _name_and_end(words):
+    """Return a session's name and when Slurm ends it, by this computer's clock; None for one that waits."""
+    now, job, state, _, _, end, _, _, _, name, *_ = words
+    ends = state == "RUNNING" and is_time(now) and is_time(end)
+    return _name(name, job), time.time() + int(end) - int(now) if ends else None
+
+
+def _name(name, job):
+    """Return what lab calls a session: the name that its job has, or, started by hand, the job's number."""
+    return name.removeprefix("passerelle-") if name.startswith("passerelle-") else job
+
+
 def _row(kind, words, usage):
     """Return the cells of one session or batch job; usage: megabytes and CPU seconds, None where Slurm has none yet."""
     now, job, state, reason, start, end, node, given, cores, name, *_ = words
     if kind == "session":
-        name = name.removeprefix("passerelle-") if name.startswith("passerelle-") else job
+        name = _name(name, job)
     left = hours_and_minutes(int(end) - int(now)) if state == "RUNNING" and is_time(end) else ""
     more = ""
     if state == "PENDING":

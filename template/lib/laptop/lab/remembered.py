@@ -1,0 +1,48 @@
+"""The sessions that lab has heard of last, for the completion and the prompt of the user's shell (shell/)."""
+
+import contextlib
+import os
+import re
+
+from .paths import STATE, make_state_folder
+
+SESSIONS = STATE / "sessions"
+"""A line for each: its name, a tab, when Slurm ends it (seconds since 1970, by this computer's clock), if it runs."""
+
+
+def remember(name, end=None):
+    """Keep that there is a session of that name, and when it ends; None for one that waits."""
+    _keep({**_kept(), name: end and str(int(end))})
+
+
+def forget(name):
+    """Keep that there is none of that name any more."""
+    kept = _kept()
+    if kept.pop(name, None) is not None:
+        _keep(kept)
+
+
+def remember_all(ends):
+    """Keep that these are the sessions there are: name to end, as remember takes them."""
+    _keep({name: end and str(int(end)) for name, end in ends.items()})
+
+
+def _kept():
+    """Return what is kept, name to end as text."""
+    try:
+        lines = SESSIONS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    return dict(line.partition("\t")[::2] for line in lines)
+
+
+def _keep(ends):
+    """Write the file anew; a name that no session can have, which only a cluster can tell, is left out."""
+    lines = [f"{name}\t{end or ''}\n" for name, end in ends.items() if re.fullmatch("[A-Za-z0-9._-]+", name)]
+    # a folder that cannot be written to is no reason to end
+    with contextlib.suppress(OSError):
+        make_state_folder()
+        # whole at any time; two labs may write at once
+        new = SESSIONS.with_name(f"sessions-{os.getpid()}")
+        new.write_text("".join(lines), encoding="utf-8")
+        new.replace(SESSIONS)

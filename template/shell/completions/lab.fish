@@ -1,0 +1,1 @@
+complete --command lab --no-files --keep-order --arguments '(lab_complete)'
