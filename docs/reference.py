@@ -46,7 +46,7 @@ OVERVIEW = [
     "web",
 ]
 # a source with its date, in a comment of a cluster's file, and a line of nothing else
-SOURCE = re.compile(r"(https://\S+|github\.com/\S+|public notes) \((\d{4}-\d{2}(?:-\d{2})?|undated)\)")
+SOURCE = re.compile(r"(https://\S+|github\.com/\S+|public notes|live) \((\d{4}-\d{2}(?:-\d{2})?|undated)\)")
 SOURCES = re.compile(rf"{SOURCE.pattern}(?:, {SOURCE.pattern})*")
 # what stands for a {name} in a message where the page gives nothing else
 EXAMPLES = {

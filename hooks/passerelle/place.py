@@ -61,7 +61,9 @@ def settle(made, folder):
 def git(folder, *words):
     """Run git in a folder; return its status, and the last line of what it says."""
     # a hook of git's that calls this has them set
-    own = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    own = {
+        name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    }
     done = subprocess.run(
         ["git", *words], cwd=folder, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False,

@@ -199,8 +199,8 @@ def number(digits, unit):
 def waits_of(lines):
     """Return {number: seconds until Slurm would start it} from the lines of probe.sh's estimate.
 
-    Where Slurm refuses or says nothing, there is none. Its clock is the login node's, in seconds since 1970, or as Slurm
-    writes it by itself.
+    Where Slurm refuses or says nothing, there is none. Times are the login node's: seconds since 1970, or as Slurm
+    writes them by itself.
     """
     waits, now = {}, None
     for line in lines:
@@ -224,8 +224,8 @@ def waits_of(lines):
 def narrowed(facts, live):
     """Return those facts that the questions are to take from the live cluster.
 
-    What the catalogue knows is what the scripts check, so it is only narrowed: to the models that there are now, each by
-    the first of its names, and to the largest node. What is unknown in it comes from the cluster.
+    What the catalogue knows is what the scripts check, so it is only narrowed: to the models that there are now, each
+    by the first of its names, and to the largest node. What is unknown in it comes from the cluster.
     """
     now = {same(model) for model in live.gpus}
     found = {}
@@ -268,7 +268,7 @@ def measured(facts, live):
 
 
 def by_family(entries, sizes):
-    """Return entries such as h100:48 with live sizes; a slice sits in the node of its model, as the catalogue has it."""
+    """Return entries such as h100:48 with live sizes; a slice sits in the node of its model."""
     families = [model_of(entry) for entry in entries]
     for model in sizes:
         if not any(same(model).startswith(same(family)) for family in families):
