@@ -8,7 +8,8 @@ from contextlib import redirect_stdout
 
 from .ask import somebody
 from .cli import Command
-from .cluster import clusters, meet, troubles
+from .cluster import troubles
+from .meeting import clusters, meet
 from .probe import measured
 from .texts import MISUSE, Trouble, complain, message, part, warn
 

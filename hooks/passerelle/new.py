@@ -12,7 +12,8 @@ from plumbum import cli
 
 from .ask import choose, somebody, type_in
 from .cli import Command
-from .cluster import choose_cluster, cluster_here, clusters, meet, troubles
+from .cluster import troubles
+from .meeting import choose_cluster, cluster_here, clusters, meet
 from .place import check_free, commit_first, settle, workshop
 from .probe import NEARLY_FULL, narrowed
 from .sooner import answers_of, look_for_sooner

@@ -40,11 +40,9 @@ probe_nodes() {
   labelled sinfo sinfo --noheader --exact --format='%c|%m|%l|%G'
 }
 
-# module is a function, which timeout cannot call
+# module is a function, which timeout cannot call; of a single module it shows a page, and of all of them a list
 probe_modules() {
-  local list
-  # shellcheck disable=SC2016 # for the bash that is called
-  list='for name in python r julia ipython-kernel ir-kernel ijulia-kernel; do module -t spider "$name"; done'
+  local list='module -t spider 2>&1 | grep -E "^(python|r|julia|ipython-kernel|ir-kernel|ijulia-kernel)/."'
   labelled module /bin/bash --noprofile --norc -p -c "$(declare -f module); $list"
 }
 
