@@ -22,7 +22,11 @@ probe() {
     "probe_$part" >"$folder/$part" 2>/dev/null &
   done
   wait
-  for part in "${parts[@]}"; do cat "$folder/$part"; done
+  for part in "${parts[@]}"; do
+    cat "$folder/$part"
+    # the last line may have been cut off
+    echo
+  done
   rm -rf "$folder"
 }
 
