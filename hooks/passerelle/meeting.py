@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from functools import cache
 
 import yaml
 
@@ -12,6 +13,7 @@ from .probe import fits
 from .texts import message, part, say, wording
 
 
+@cache
 def clusters():
     """Return {id: facts} of the clusters in service."""
     found = {}

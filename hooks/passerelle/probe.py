@@ -5,6 +5,7 @@ It is data: what does not have the shape that it should have is left out, and no
 
 import re
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
 
 import yaml
@@ -55,6 +56,7 @@ class Live(NamedTuple):
         return [f"source_{name}" for name, found in said.items() if not found]
 
 
+@cache
 def rules():
     """Return template/lib/both/rules.yml."""
     return yaml.safe_load((part("template") / "lib/both/rules.yml").read_text(encoding="utf-8"))
