@@ -608,6 +608,22 @@ def test_the_template_comes_from_where_the_command_came_from(monkeypatch, said, 
     assert str(trouble.value) == found
 
 
+def test_lab_finds_the_python_that_the_command_is_installed_with(make_folder, environment, tmp_path):
+    folder, tools = make_folder("least"), tmp_path / "installed/bin"
+    tools.mkdir(parents=True)
+    for name, words in {"passerelle": "", "python": 'echo "found: ${*:2}"'}.items():
+        (tools / name).write_text(f"#!/bin/bash\n{words}\n")
+        (tools / name).chmod(0o755)
+    # as `uv tool install` and pipx put a command on PATH
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/passerelle").symlink_to(tools / "passerelle")
+    path = f"{tmp_path}/bin:{environment['PATH']}"
+    # without what is installed beside it, a Python has no plumbum
+    command = [sys.executable, "-S", str(folder / "lab"), "status"]
+    done = subprocess.run(command, env={**environment, "PATH": path}, capture_output=True, encoding="utf-8")
+    assert (done.stdout, done.stderr) == ("found: status\n", "")
+
+
 # --- its texts --------------------------------------------------------------------------------------------------------
 
 

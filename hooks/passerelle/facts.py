@@ -39,7 +39,7 @@ class Facts(Command):
         before = path.read_text(encoding="utf-8")
         after = updated(before, facts[cluster], found)
         if after == before:
-            warn("facts_agree", cluster=cluster)
+            complain(message("facts_agree", cluster=cluster))
         name = f"template/plugins/clusters/{cluster}.yml"
         lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{name}", f"b/{name}")
         print("".join(lines), end="")
