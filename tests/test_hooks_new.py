@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import copier
 import pexpect
 import pyte
 import pytest
 import yaml
-from conftest import LANGUAGES, PLAIN_TOOLS, REPOSITORY, french, git
+from conftest import LANGUAGES, PLAIN_TOOLS, REPOSITORY, copied_from, french, git
 from passerelle import cli, meeting, new, place, probe, sooner, source, texts
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
@@ -310,6 +311,18 @@ def test_nobody_need_ask_a_cluster(converse, here, copied, words, keys):
     kept = f"git keeps {folder}, with a first commit.\n"
     assert (status, out, err) == (0, said + kept + words_after(folder), "")
     assert Fake.asked == [] and not (folder / "personal.yml").exists()
+
+
+def test_an_update_keeps_an_answer_that_the_cluster_of_today_does_not_name(pristine_template, tmp_path):
+    answers = {"cluster": "narval", "account": "def-mine", "gpus": 1, "gpu_model": "a100_4g.20gb"}
+    folder = copied_from(pristine_template, tmp_path / "mine", answers)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "made")
+    live = {"accounts": [["def-a", "def-a"]], "python": ["3.13.2"], "facts": {"gpu_requests": ["a100:1-4"]}}
+    copier.run_update(folder, data={"live": live}, defaults=True, overwrite=True, quiet=True)
+    assert git(folder, "status", "--porcelain") == ""
+    assert answers.items() <= settings(folder).items()
 
 
 # --- on a login node --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import yaml
 
 from .ask import choose, type_in
 from .cluster import Cluster, ssh_says
-from .probe import fits
+from .probe import fits, rules
 from .texts import message, part, say, wording
 
 
@@ -67,7 +67,7 @@ def meet(facts, data, defaults):
 
 def right(name, value):
     """Return True for a value that settings.yml takes, else what is wrong with it."""
-    return fits(name, value) or message("bad_value", value=value)
+    return fits(name, value) or wording("bad_value", value=value, example=rules()[f"{name}_example"])
 
 
 def is_here(cluster, facts):
