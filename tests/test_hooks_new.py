@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import copier
@@ -368,6 +369,8 @@ def test_a_ctrl_c_after_the_questions_leaves_nothing(converse, here, copied, mon
         return run(folder, *command)
 
     monkeypatch.setattr(place, "git", interrupted)
+    # which may be another disk, from where nothing is moved in one go
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     (here / "old").mkdir()
     for name in ("new", "old"):
         # the repository around, the two names, init, add, commit
@@ -410,13 +413,13 @@ def test_folders_on_the_way_are_made(converse, here, copied):
         ),
     ],
 )
-def test_nothing_is_overwritten(converse, here, files, line):
+def test_nothing_is_overwritten_nor_asked_before(converse, here, copied, files, line):
     for name in files:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text("mine")
     status, out, err = converse("", *GIVEN, "mine")
     assert (status, err) == (1, f"passerelle: {line.replace('{folder}', str(here / 'mine'))}\n")
-    assert all((here / name).read_text() == "mine" for name in files)
+    assert all((here / name).read_text() == "mine" for name in files) and copied == []
 
 
 # --- git --------------------------------------------------------------------------------------------------------------

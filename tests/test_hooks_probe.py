@@ -68,6 +68,7 @@ rrg-prof_gpu           student2          1    1.000000           0      0.000000
         (labelled("filter", "sbatch: Job 2 to start at 2026-11-27T04:22:50 using 1 processors on nodes node1"), {}),
         (labelled("sacctmgr", "sacctmgr: error: slurmdbd: Connection refused"), {}),
         # what is no account is not taken for one
+        (labelled("filter", "Other accounts: $(id)-x, def-\x1b[31m, ../def-x, def-é"), {}),
         (labelled("sacctmgr", "def-x;id\n$(id)\ndef-\x1b[31m\nno\ndef-\u202ex\n../def-x\n-x"), {}),
     ],
 )
@@ -214,7 +215,9 @@ class Says:
         self.lines = lines
 
     def live(self):
-        """Return what they say."""
+        """Return what they say; raises OSError for none."""
+        if self.lines is None:
+            raise OSError("no route to host")
         return probe.parse(self.lines)
 
 
@@ -264,19 +267,20 @@ def test_a_catalogue_that_is_right_is_said_to_be(monkeypatch, capsys):
     assert said.splitlines()[-1] == "passerelle: The catalogue says of narval what the cluster says itself."
 
 
+NOTHING = "passerelle: narval does not say what it has, so there is nothing to compare.\n"
+KNOWN = "fir killarney narval nibi rorqual tamia trillium vulcan"
+
+
 @pytest.mark.parametrize(
-    ("cluster", "status", "line"),
+    ("cluster", "lines", "status", "said"),
     [
-        ("narval", 1, "narval does not say what it has, so there is nothing to compare."),
-        (
-            "other",
-            64,
-            "The catalogue has no cluster “other”; there are: fir killarney narval nibi rorqual tamia trillium vulcan",
-        ),
+        ("narval", ["sinfo\tnonsense"], 1, NOTHING),
+        ("narval", None, 1, f"passerelle: no route to host\n{NOTHING}"),
+        ("other", [], 64, f"passerelle: The catalogue has no cluster “other”; there are: {KNOWN}\n"),
     ],
 )
-def test_nothing_live_is_no_success(monkeypatch, capsys, cluster, status, line):
-    assert run_facts(monkeypatch, capsys, cluster, ["sinfo\tnonsense"]) == (status, "", f"passerelle: {line}\n")
+def test_nothing_live_is_no_success(monkeypatch, capsys, cluster, lines, status, said):
+    assert run_facts(monkeypatch, capsys, cluster, lines) == (status, "", said)
 
 
 # --- probe.sh ---------------------------------------------------------------------------------------------------------
@@ -320,7 +324,12 @@ def test_each_source_may_fail_or_hang_alone(tmp_path):
 
 def test_an_estimate_is_asked_for_from_scratch_and_with_the_options_as_they_are(tmp_path):
     (tmp_path / "scratch").mkdir()
-    commands = {"sbatch": 'echo "sbatch: Job 1 to start at $(($(date +%s) + 90)) using 1 ($SLURM_TIME_FORMAT|$PWD|$*)"'}
-    lines = run_probe(tmp_path, f"export SCRATCH={tmp_path}/scratch; estimate 4 '--comment=a b'", commands)
-    assert probe.waits_of(lines)[4] in range(80, 91)
-    assert re.search(r"\((.*)\)", lines[-1])[1] == f"%s|{tmp_path}/scratch|--test-only --comment=a b --wrap=true"
+    # one that reads would take what follows
+    commands = {
+        "sbatch": 'cat; echo "sbatch: Job 1 to start at $(($(date +%s) + 90)) using 1 ($SLURM_TIME_FORMAT|$PWD|$*)"'
+    }
+    request = f"export SCRATCH={tmp_path}/scratch\nestimate 4 '--comment=a b'\nestimate 5"
+    lines = run_probe(tmp_path, request, commands)
+    assert set(probe.waits_of(lines)) == {4, 5}
+    assert probe.waits_of(lines)[4] <= 90
+    assert re.search(r"\((.*)\)", lines[1])[1] == f"%s|{tmp_path}/scratch|--test-only --comment=a b --wrap=true"
