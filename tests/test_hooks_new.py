@@ -259,7 +259,7 @@ def test_where_slurm_would_let_wait_for_long_less_is_offered(look, chosen, kept)
     ("waiting", "lines"),
     [
         # no wait to speak of, nothing that would start much sooner, and nobody to be asked
-        ({"": 1700}, "Slurm would start such a session in 28 min, by its own estimate.\n"),
+        ({"--time=3:": 0, "": 1700}, "Slurm would start such a session in 28 min, by its own estimate.\n"),
         ({"--time=3:": 5000, "": 7500}, "Slurm would start such a session in 2 h 05 min, by its own estimate.\n"),
         (
             {"--time=3:": 0, "": 400000},
@@ -275,6 +275,17 @@ def test_nothing_is_offered_that_would_not_start_much_sooner(look, waiting, line
 def test_a_refused_request_is_no_estimate(look, monkeypatch):
     monkeypatch.setattr(Fake, "waits", lambda self, requests: {})
     assert look("", {})[1] == "Slurm gives no estimate of when such a session would start.\n"
+
+
+def test_an_unusual_account_is_doubted_unless_the_cluster_has_named_it(capsys):
+    facts = meeting.clusters()["narval"]
+    new.doubt_account({"account": "wgssum-wa"}, facts, {"live": {"accounts": [["wgssum-wa (cpu)", "wgssum-wa"]]}})
+    assert capsys.readouterr().err == ""
+    new.doubt_account({"account": "wgssum-wa"}, facts, {})
+    line = (
+        "Accounts of this cluster usually begin with def-, rrg-, rpp-, ctb-; Slurm decides whether “wgssum-wa” is one."
+    )
+    assert capsys.readouterr().err == f"passerelle: {line}\n"
 
 
 # --- without a cluster ------------------------------------------------------------------------------------------------
@@ -308,7 +319,7 @@ def test_what_a_cluster_does_not_say_is_named_and_the_catalogue_counts_there(con
 def test_nobody_need_ask_a_cluster(converse, here, copied, words, keys):
     status, out, err = converse("".join(keys), *words, "mine")
     folder = here / "mine"
-    said = "" if words else "No cluster is asked; the choices are those of the catalogue.\n"
+    said = "" if words else "No cluster is asked; the catalogue counts.\n"
     kept = f"git keeps {folder}, with a first commit.\n"
     assert (status, out, err) == (0, said + kept + words_after(folder), "")
     assert Fake.asked == [] and not (folder / "personal.yml").exists()
@@ -522,7 +533,7 @@ def test_the_command_as_installed_makes_a_folder_and_where_nobody_is_asks_nobody
     stand.mkdir()
     done = script_runner.run([COMMAND, "new", *GIVEN, "mine"], cwd=stand)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("No cluster is asked; the choices are those of the catalogue.\n")
+    assert done.stdout.startswith("No cluster is asked; the catalogue counts.\n")
     # where it was installed from: this clone, as whoever installs it from one
     assert settings(stand / "mine")["_src_path"].endswith(REPOSITORY.name)
     done = script_runner.run([COMMAND, "new", "other"], cwd=stand, stdin=io.StringIO(""))

@@ -223,7 +223,7 @@ class Says:
 
 def run_facts(monkeypatch, capsys, cluster, lines):
     """Return status, standard output and standard error."""
-    monkeypatch.setattr(facts, "meet", lambda *_, **__: ({}, Says(lines)))
+    monkeypatch.setattr(facts, "meet", lambda *_, **__: ({}, None if lines == "" else Says(lines)))
     status = cli.run(["passerelle", "facts", cluster])
     said = capsys.readouterr()
     return status, said.out, said.err
@@ -267,7 +267,7 @@ def test_a_catalogue_that_is_right_is_said_to_be(monkeypatch, capsys):
     assert said.splitlines()[-1] == "passerelle: The catalogue says of narval what the cluster says itself."
 
 
-NOTHING = "passerelle: narval does not say what it has, so there is nothing to compare.\n"
+NOTHING = "passerelle: Nothing is known from narval itself, so there is nothing to compare.\n"
 KNOWN = "fir killarney narval nibi rorqual tamia trillium vulcan"
 
 
@@ -276,6 +276,8 @@ KNOWN = "fir killarney narval nibi rorqual tamia trillium vulcan"
     [
         ("narval", ["sinfo\tnonsense"], 1, NOTHING),
         ("narval", None, 1, f"passerelle: no route to host\n{NOTHING}"),
+        # nobody logs in
+        ("narval", "", 1, NOTHING),
         ("other", [], 64, f"passerelle: The catalogue has no cluster “other”; there are: {KNOWN}\n"),
     ],
 )
