@@ -21,7 +21,9 @@ ON_PYTHONS = [
     ("tests/test_pythons.py", 6, []),
     ("tests/test_lab_commands.py", 9, ["plumbum"]),
 ]
-SHELL = ["template", "tests/cluster", ".ci/run"]
+SHELL = ["template", "hooks", "tests/cluster", ".ci/run"]
+# the command `passerelle`, from where it lies
+OURS = ["--no-deps", "--editable", "."]
 
 
 def install(session, *groups):
@@ -63,6 +65,7 @@ def lint(session):
 def tests(session):
     """All tests, those on the cluster, too, where there can be one; arguments go to pytest."""
     install(session, "tests", "lint")
+    session.install(*OURS)
     # each worker brings up a cluster of its own, and waits for it much of the time: one more than the cores of a small
     # machine. A few tests, and a cluster that is there already, need one worker.
     few = any(word.startswith(("-k", "--lf", "--last-failed")) or "test_" in word for word in session.posargs)
@@ -79,6 +82,7 @@ def again(session):
     # asking for what is there costs seconds each time
     if not installed.exists() or installed.read_text() != "\n".join(wanted):
         session.install(*wanted)
+        session.install(*OURS)
         installed.write_text("\n".join(wanted))
     cache = os.environ.get("PASSERELLE_CLUSTER_CACHE", Path.home() / ".cache/passerelle-cluster")
     state = os.environ.get("PASSERELLE_CLUSTER_STATE", f"{cache}/state")

@@ -1,0 +1,1 @@
+"""What runs around copying and updating, for those who ask for it: the command `passerelle`."""
