@@ -10,6 +10,7 @@ from .messages import Trouble, message, put, say
 from .paths import sum_of_folder
 from .session import ENDED, Session, no_session
 from .ssh_words import log_in, meaning, offered_keys, ssh_settings
+from .template import Asked
 from .tunnel import tunnel_to
 from .waiting import Waiting, clock_time, hours_and_minutes, is_time
 
@@ -37,6 +38,7 @@ class Check:
 
     def run(self):
         """Take step after step; return the exit status."""
+        template = Asked()
         try:
             if not self.connection.here:
                 self._look_up_name()
@@ -49,6 +51,8 @@ class Check:
         finally:
             if self.channel:
                 self.channel.close()
+            if newer := template.wait():
+                say("template_newer", newer=newer, version=template.version)
         return 0
 
     def _line(self, mark, text):
