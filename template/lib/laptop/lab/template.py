@@ -29,7 +29,7 @@ _SSH = f"ssh -o BatchMode=yes -o ConnectTimeout={LIMITS.TEMPLATE_ANSWER}"
 
 
 class Origin:
-    """What Copier's own lines in settings.yml say: version, source, and the line's number of the source; "" for none."""
+    """What Copier's own lines in settings.yml say: version, source, and the place of the source; "" for none."""
 
     def __init__(self):
         self.version, self.source, self.place = "", "", ""
@@ -72,8 +72,9 @@ class Asked:
             return
         words = [*_GIT, "ls-remote", "--", origin.address, "HEAD", "refs/tags/*"]
         quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", "GIT_SSH_COMMAND": _SSH}
+        self.deadline = time.monotonic() + LIMITS.TEMPLATE_ANSWER
         with contextlib.suppress(OSError):
-            self.answers, self.deadline = tempfile.TemporaryFile(), time.monotonic() + LIMITS.TEMPLATE_ANSWER
+            self.answers = tempfile.TemporaryFile()  # noqa: SIM115 - gone with this object
             self.process = subprocess.Popen(
                 words, cwd=FOLDER, env={**os.environ, **quiet}, stdin=subprocess.DEVNULL, stdout=self.answers,
                 stderr=subprocess.DEVNULL, start_new_session=True,
@@ -97,7 +98,7 @@ class Asked:
     def newer(self):
         """Return the version that the folder could have, "" for none, None as long as there is no answer."""
         known = self.versions()
-        return known and newer(known, self.version) if known is not None else None
+        return None if known is None else newer(known, self.version)
 
     def wait(self):
         """Return what newer says, once there is an answer."""

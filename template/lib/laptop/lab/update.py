@@ -1,4 +1,4 @@
-"""`lab update`: brings the folder up to date with its template, by Copier; before, a clean commit; after, what is new."""
+"""`lab update`: brings the folder up to date with its template, by Copier: a clean commit first, then what is new."""
 
 import shutil
 import subprocess
