@@ -127,7 +127,7 @@ def added_and_removed(folder, name):
 def lab_update(environment, own_home):
     """Run ./lab update of a folder, where only these commands are found beside a laptop's; return what it did."""
 
-    def run(folder, *options, tools=("copier", "git")):
+    def run(folder, *options, tools=("copier", "git"), **extra):
         bin = folder.parent / "found"
         bin.mkdir(exist_ok=True)
         for tool in tools:
@@ -137,6 +137,7 @@ def lab_update(environment, own_home):
                 (bin / tool).symlink_to(found)
         variables = {**environment, "PATH": f"{bin}:{environment['PATH']}"}
         variables.update(GIT_CONFIG_GLOBAL=str(own_home / ".gitconfig"), GIT_CONFIG_NOSYSTEM="1")
+        variables.update(extra)
         command = [sys.executable, str(folder / "lab"), "update", *options]
         return subprocess.run(command, env=variables, cwd=folder.parent, capture_output=True, encoding="utf-8")
 
@@ -307,6 +308,13 @@ def test_lab_update_needs_git_and_says_so(project, lab_update):
     said = "lab\u00a0: Une mise à jour a besoin de git, et le dossier n'y est pas\u00a0; exécutez-y\u00a0: "
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == said + "git init && git add --all && git commit -m debut\n"
+
+
+def test_a_folder_of_somebody_else_is_not_told_to_be_put_under_git(project, lab_update):
+    folder = project("least")
+    done = lab_update(folder, "--defaults", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    said = f"lab: git: fatal: detected dubious ownership in repository at '{folder}'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
 @pytest.mark.parametrize("named", ["passerelle", "~/passerelle", "/home/teacher/passerelle"])

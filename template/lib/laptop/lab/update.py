@@ -1,5 +1,6 @@
 """`lab update`: brings the folder up to date with its template, by Copier: a clean commit first, then what is new."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -53,10 +54,11 @@ def update(taken):
 
 def _git(*words, key="git_failed"):
     """Return what git prints in the folder; raises Trouble with its last words."""
-    done = subprocess.run(["git", *words], cwd=FOLDER, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(["git", *words], cwd=FOLDER, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().split("\n")
-        raise Trouble(key, words=said[-1])
+        raise Trouble(key, words=next((line for line in said if line.startswith("fatal: ")), said[-1]))
     return done.stdout.decode("utf-8", "surrogateescape")
 
 
@@ -64,12 +66,16 @@ def _git(*words, key="git_failed"):
 
 
 def _check_git():
-    """Raise Trouble where there is no git, and for a folder that it does not know."""
+    """Raise Trouble where there is no git, and for a folder that it does not know, has no commit of, or refuses."""
     if not shutil.which("git"):
         raise Trouble("no_git")
-    words = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
-    if subprocess.run(words, cwd=FOLDER, capture_output=True, check=False).returncode:
-        raise Trouble("update_without_git")
+    try:
+        _git("rev-parse", "--verify", "HEAD")
+    except Trouble as trouble:
+        # another's folder is not to be put under git
+        if "dubious ownership" in trouble.values["words"]:
+            raise Trouble("git_failed", **trouble.values) from None
+        raise Trouble("update_without_git") from None
 
 
 def _undecided():
