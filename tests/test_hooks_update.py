@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, french, git, set_answer
+from conftest import REPOSITORY, edit, french, git, set_answer
 
 LINE = "import sys; sys.argv[0] = 'passerelle'; from passerelle.cli import main; main()"
 STUB = '#!/bin/sh\necho "copier $*"\n'
@@ -75,3 +75,20 @@ def test_what_keeps_it_from_updating_is_one_line(passerelle, folder, tmp_path):
     ]:  # fmt: skip
         done = passerelle(*words)
         assert (done.returncode, done.stdout, done.stderr) == (status, "", said + "\n")
+
+
+def test_of_a_template_without_tags_the_newest_state_is_taken_without_a_warning(passerelle, folder, tmp_path):
+    folder, origin, template = folder(), tmp_path / "origin", tmp_path / "template"
+    origin.mkdir()
+    git(origin, "init", "--quiet")
+    git(origin, "commit", "--quiet", "--allow-empty", "--message", "no version")
+    # which has names of its own
+    git(tmp_path, "clone", "--quiet", origin, template)
+    source = next(line for line in (folder / "settings.yml").read_text().split("\n") if line.startswith("_src_path: "))
+    edit(folder / "settings.yml", source, f'_src_path: "{template}"')
+    git(folder, "commit", "--quiet", "--all", "--message", "A template of one's own")
+    for tag, option in [("", " --vcs-ref HEAD"), ("next", "")]:
+        if tag:
+            git(template, "tag", tag)
+        done = passerelle("--defaults", folder)
+        assert done.stdout.split("\n")[0] == f"copier update --answers-file settings.yml --defaults{option}"

@@ -91,7 +91,10 @@ class Asked:
             return {}
         self.answers.seek(0)
         lines = self.answers.read().decode("ascii", "replace").splitlines()
-        found = (re.fullmatch(r"([0-9a-f]{40,64})\t(?:refs/tags/)?([^\t^]+)(?:\^\{\})?", line) for line in lines)
+        # a clone has other names that end in HEAD
+        found = (
+            re.fullmatch(r"([0-9a-f]{40,64})\t(?:refs/tags/|(?=HEAD$))([^\t^]+)(?:\^\{\})?", line) for line in lines
+        )
         # the commit of a tag follows the tag itself
         return {line[2]: line[1] for line in found if line}
 
