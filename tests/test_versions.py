@@ -161,16 +161,28 @@ def same(one, other):
 
 def test_a_conflict_is_where_both_have_changed_a_line_and_an_edit_of_what_is_gone_is_named(released, tmp_path):
     folder = tmp_path / "my-project"
-    a_folder(released, folder, "0.3.0", "least")
+    a_folder(released, folder, "0.2.0", "least")
     edit(folder / "start_salloc.sh", "[[ $PRINT ]] || say ended\n", "say ended\n")
+    with (folder / "lib/messages.sh").open("a") as file:
+        file.write(OURS)
     commit(folder)
+    head = git(folder, "rev-parse", "--short", "HEAD").strip()
     done = updated(folder, *PASSERELLE)
     assert done.returncode == 1
     text = (folder / "start_salloc.sh").read_text(encoding="utf-8")
     number = text.split("\n").index("<<<<<<< before updating") + 1
-    assert done.stderr.splitlines()[-1] == (
+    assert done.stderr.splitlines()[-2:] == [
+        "lab: lib/messages.sh: you had changed this file, and the template has it no more; your version is kept, see it "
+        f"with: git show {head}:./lib/messages.sh",
         "lab: Updated, but where you and the template changed the same lines, both versions are there, between <<<<<<< "
-        f"and >>>>>>>: start_salloc.sh:{number}. Keep one of them, delete the marks, and commit."
-    )
+        f"and >>>>>>>: start_salloc.sh:{number}. Keep one of them, delete the marks, and commit.",
+    ]
+    assert git(folder, "show", f"{head}:./lib/messages.sh").endswith(OURS)
+    assert done.stdout.splitlines()[:2] == [
+        f"The folder had version 0.2.0 of the template, and has {NEWEST} now.",
+        "What is new in the template:",
+    ]
+    since = CHANGELOG.split("\n## 0.2.0")[0].count("\n- ")
+    assert len(done.stdout.splitlines()[2:]) == since > 2
     both = "<<<<<<< before updating\nsay ended\n=======\n[[ ! ${ALLOCATED:-} ]] || say ended\n>>>>>>> after updating\n"
     assert both in text and text.count("<<<<<<<") == 1 and OURS + EDITED in text

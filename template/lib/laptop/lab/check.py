@@ -37,8 +37,20 @@ class Check:
         self.login, self.step, self.channel, self.shared = connection.login, STEPS[0], None, True
 
     def run(self):
-        """Take step after step; return the exit status."""
+        """Take step after step; return the exit status. Last of all comes a newer template, which nothing waits for."""
         template = Asked()
+        try:
+            status = self._take_steps()
+            if newer := template.wait():
+                say("template_newer", newer=newer, version=template.version)
+            return status
+        finally:
+            template.close()
+            if self.channel:
+                self.channel.close()
+
+    def _take_steps(self):
+        """Take step after step; return the exit status."""
         try:
             if not self.connection.here:
                 self._look_up_name()
@@ -48,11 +60,6 @@ class Check:
         except Trouble as trouble:
             self._line(message("check_fails"), str(trouble))
             return 1
-        finally:
-            if self.channel:
-                self.channel.close()
-            if newer := template.wait():
-                say("template_newer", newer=newer, version=template.version)
         return 0
 
     def _line(self, mark, text):
