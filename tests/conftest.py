@@ -85,6 +85,25 @@ def scrubbed(own_home):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once():
+    """Jinja compiles each text once for all tests, and not at every copy: that is half of what Copier takes."""
+    compiled, really = {}, jinja2.Environment.compile
+
+    def compile_(self, source, name=None, filename=None, raw=False, defer_init=False):
+        if raw or not isinstance(source, str):
+            return really(self, source, name, filename, raw, defer_init)
+        kind = (type(self), self.trim_blocks, self.keep_trailing_newline, *sorted(self.extensions))
+        key = (source, name, filename, defer_init, kind)
+        if key not in compiled:
+            compiled[key] = really(self, source, name, filename, raw, defer_init)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compile_)
+        yield
+
+
 @pytest.fixture(scope="session")
 def plain_path(tmp_path_factory):
     """A folder for PATH with the plain tools of a laptop and nothing else."""

@@ -2,6 +2,7 @@
 
 import hmac
 import http.server
+import os
 import re
 import shutil
 import signal
@@ -719,3 +720,55 @@ def test_each_of_slurms_reasons_ends_the_wait_only_where_the_job_never_starts_by
             found[opening.reason] = trouble.key
     assert found == expected
     assert len(expected) > 200
+
+
+# --- the template ---------------------------------------------------------------------------------------------------
+
+NEWER = (
+    "The template of this folder has a newer version, 9.0 (the folder has 1.0.0); to get it, and to read what is new: "
+)
+NEWER += "./lab update"
+
+
+def template_that_says(node, text):
+    """Put a git in place that notes that it was asked, and says this."""
+    git = node.path / "bin/git"
+    git.write_text(f"#!/bin/bash\necho $$ >>{node.path}/asked\n{text}\n")
+    git.chmod(0o755)
+    return node.path / "asked"
+
+
+def test_a_newer_template_is_told_of_once_a_day_when_the_page_is_there(node):
+    asked = template_that_says(node, "printf '%040d\\trefs/tags/9.0\\n' 0")
+    node.serve()
+    for day in (1, 1, 2):
+        if day == 2:
+            os.utime(node.folder / ".lab/template-asked", (1, 1))
+        process = node.start("attach", "--no-browser", "lab", tty=False)
+        process.wait_for("runs on 127.0.0.1 until")
+        first = not asked.exists() or day == 2
+        if first:
+            process.wait_for("has a newer version, 9.0")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.output.splitlines().count(NEWER) == first and last_lines(process) == [KEPT]
+    assert len(asked.read_text().split()) == 2
+
+
+@pytest.mark.parametrize("answer", ["exec sleep 1000", "exit 128"])
+def test_a_template_that_does_not_answer_keeps_nobody_waiting_and_leaves_nothing(node, answer):
+    asked = template_that_says(node, answer)
+    node.serve()
+    process = node.start("attach", "--no-browser", "lab", tty=False)
+    process.wait_for("runs on 127.0.0.1 until")
+    while not (asked.exists() and asked.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert process.output.splitlines() == [process.output.splitlines()[0], KEPT]
+    assert not Path("/proc", asked.read_text().strip()).exists()
+
+
+def test_lab_check_tells_of_a_newer_template_last_of_all(node):
+    template_that_says(node, "printf '%040d\\trefs/tags/9.0\\n' 0")
+    assert node.run("check")[1].splitlines()[-1] == NEWER

@@ -1,6 +1,8 @@
 """A project's life: copied, edited by hand, updated to a newer template, and nobody's work is lost."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ANSWERS, REPOSITORY, copied_from, edit, french, git, given, read_answers, refused, set_answer
+from conftest import copied_from, edit, french, git, given, read_answers, refused, set_answer
 from test_questions import Conversation
 
-# one for each kind of user; those of the tests' own cluster are no other kind
-ALL_ANSWERS = sorted(path.stem for path in ANSWERS.glob("*.yml") if not path.stem.startswith("vcluster"))
+# a French class, and no Slurm; tests/test_versions.py has all others
+ALL_ANSWERS = ["class", "local"]
 
 
 def release(template, version):
@@ -20,6 +22,9 @@ def release(template, version):
     git(template, "add", "--all")
     git(template, "commit", "--quiet", "--message", f"Version {version}")
     git(template, "tag", version)
+
+
+ENTRY = "Slurm writes to whom you name\n  in `notify`."
 
 
 def a_newer_version(template):
@@ -34,6 +39,7 @@ def a_newer_version(template):
         rules.write("notify: ([a-z]+)\nnotify_example: nobody\n")
     edit(template / "template/start_salloc.sh", "set -euo pipefail\n", "# new in 2.0.0\nset -euo pipefail\n")
     edit(template / "template/plugins/clusters/narval.yml", "node_cores: 64\n", "node_cores: 72\n")
+    edit(template / "CHANGELOG.md", "## Unreleased\n\n", f"## Unreleased\n\n- {ENTRY}\n")
     release(template, "2.0.0")
 
 
@@ -99,6 +105,11 @@ def values(folder):
     return yaml.safe_load((folder / "settings.yml").read_text(encoding="utf-8"))
 
 
+def lines_of(path):
+    """Return the lines of a file."""
+    return path.read_text(encoding="utf-8").split("\n")
+
+
 def nothing_is_left_to_resolve(folder):
     """Assert that no file has conflict markers and none was put aside."""
     assert not list(folder.rglob("*.rej"))
@@ -116,19 +127,43 @@ def added_and_removed(folder, name):
 def lab_update(environment, own_home):
     """Run ./lab update of a folder, where only these commands are found beside a laptop's; return what it did."""
 
-    def run(folder, *options, tools=("copier", "git")):
+    def run(folder, *options, tools=("copier", "git"), **extra):
         bin = folder.parent / "found"
-        bin.mkdir()
+        bin.mkdir(exist_ok=True)
         for tool in tools:
             # where this Python has its own
             found = shutil.which(tool, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-            (bin / tool).symlink_to(found)
+            if not (bin / tool).exists():
+                (bin / tool).symlink_to(found)
         variables = {**environment, "PATH": f"{bin}:{environment['PATH']}"}
         variables.update(GIT_CONFIG_GLOBAL=str(own_home / ".gitconfig"), GIT_CONFIG_NOSYSTEM="1")
+        variables.update(extra)
         command = [sys.executable, str(folder / "lab"), "update", *options]
         return subprocess.run(command, env=variables, cwd=folder.parent, capture_output=True, encoding="utf-8")
 
     return run
+
+
+NEWS = {
+    "en": (
+        "The folder had version 1.0.0 of the template, and has 2.0.0 now.\n"
+        "settings.yml: notify is new: nobody\n"
+        "What is new in the template:\n"
+        "  - Slurm writes to whom you name in notify.\n"
+    ),
+    "fr": french(
+        "Le dossier avait la version 1.0.0 du modèle ; il a maintenant 2.0.0.\n"
+        "settings.yml : notify est nouveau : nobody\n"
+        "Ce qui est nouveau dans le modèle (en anglais) :\n"
+        "  - Slurm writes to whom you name in notify.\n"
+    ),
+}
+UPDATED = {
+    "en": "The folder is up to date; see what has changed with: git diff. The next ./lab open sends it to the cluster.\n",
+    "fr": french(
+        "Le dossier est à jour ; voyez ce qui a changé avec : git diff. Le prochain ./lab open l'envoie à la grappe.\n"
+    ),
+}
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
@@ -137,22 +172,85 @@ def test_lab_update_is_copiers_update_of_the_folder_wherever_it_is_typed(project
     set_answer(folder, hours=2)
     commit(folder)
     done = lab_update(folder, "--defaults")
-    said = yaml.safe_load((REPOSITORY / f"questions/{language}.yml").read_text(encoding="utf-8"))["after_update"]
-    # once, by Copier
-    assert (done.returncode, done.stdout, done.stderr.rstrip().splitlines()[-1]) == (0, "", said)
+    assert (done.returncode, done.stdout) == (0, NEWS[language] + UPDATED[language]), done.stderr
     assert (values(folder)["hours"], values(folder)["notify"], values(folder)["_commit"]) == (2, "nobody", "2.0.0")
     nothing_is_left_to_resolve(folder)
     assert set(git(folder, "diff", "--name-only").split()) == CHANGED
 
 
-def test_lab_update_that_copier_refuses_is_no_success(project, lab_update):
+def test_an_update_that_has_nothing_to_bring_says_so(project, lab_update):
+    folder = project("least")
+    done = lab_update(folder, "--defaults", "--vcs-ref=1.0.0")
+    assert (done.returncode, done.stdout) == (0, "Nothing has changed: the folder was up to date.\n"), done.stderr
+
+
+def test_lab_update_that_asks_nothing_commits_nothing_and_says_what_to_type(project, lab_update):
     folder = project("least")
     edit(folder / "tunnel_sshuttle.sh", "set -euo pipefail\n", "set -euo pipefail\n# not committed\n")
+    (folder / "a result.csv").write_text("1\n")
     done = lab_update(folder, "--defaults")
-    assert done.returncode != 0 and "Updated." not in done.stderr
-    assert "Traceback" not in done.stderr
+    said = "lab: Nothing was updated: an update needs everything in a commit, and this is not yet: tunnel_sshuttle.sh, "
+    said += "'a result.csv'. Type: git add --all . && git commit -m 'My changes', then update again.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
     assert values(folder)["_commit"] == "1.0.0"
-    assert "# not committed\n" in (folder / "tunnel_sshuttle.sh").read_text()
+    assert git(folder, "status", "--porcelain") == ' M tunnel_sshuttle.sh\n?? "a result.csv"\n'
+
+
+# what lab update does first of all, where there is somebody to ask
+COMMIT = """
+from lab.messages import Trouble
+from lab import update
+try:
+    update._commit_what_is_not(ask=True)
+except Trouble as trouble:
+    print(trouble)
+"""
+ASKED = "Not yet in a commit: result.csv. An update needs that; commit it all now, as it is? [y]es, or [n]o (default) "
+NOT_YET = "Nothing was updated: an update needs everything in a commit, and this is not yet: result.csv. "
+UNKNOWN = "git does not know who you are, and commits have a name; type: git config --global user.name 'Your Name' "
+
+
+@pytest.mark.parametrize(
+    ("answer", "settings", "said"),
+    [
+        ("y\n", {}, ""),
+        ("\n", {}, NOT_YET),
+        ("no\n", {}, NOT_YET),
+        ("", {}, NOT_YET),
+        ("y\n", {"user.useConfigOnly": "true"}, UNKNOWN),
+        ("y\n", {"core.hooksPath": "hooks"}, "The commit before the update was not made, and nothing was updated; git says: no"),
+    ],
+)  # fmt: skip
+def test_who_is_asked_has_a_commit_made_or_is_told_why_not_and_nothing_is_lost(
+    project, own_home, environment, answer, settings, said
+):
+    # a folder in a larger repository, of which something else is prepared for a commit
+    folder = project("least")
+    top = folder.parent
+    shutil.rmtree(folder / ".git")
+    (top / "hooks").mkdir()
+    (top / "hooks/pre-commit").write_text("#!/bin/sh\necho no >&2\nexit 1\n")
+    (top / "hooks/pre-commit").chmod(0o755)
+    under_git(top)
+    (folder / "result.csv").write_text("1\n")
+    (top / "other.txt").write_text("1\n")
+    git(top, "add", "other.txt")
+    config = folder.parent / "gitconfig"
+    config.write_text("" if "user.useConfigOnly" in settings else (own_home / ".gitconfig").read_text())
+    for name, value in settings.items():
+        git(top, "config", "--file", config, name, str(top / value) if value == "hooks" else value)
+    variables = {**environment, "GIT_CONFIG_GLOBAL": str(config), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMIT], cwd=folder / "lib/laptop", env=variables, input=answer, capture_output=True,
+        encoding="utf-8",
+    )  # fmt: skip
+    before, question, after = done.stdout.partition(ASKED.replace("result.csv", "my-project/result.csv"))
+    assert (before, bool(question), done.stderr) == ("", True, "")
+    assert after.startswith(said.replace("result.csv", "my-project/result.csv")) and bool(said) == bool(after)
+    committed = git(top, "log", "-1", "--format=%s", "--name-only")
+    done = committed == "Before the update from the template\n\nmy-project/result.csv\n"
+    assert done == (not said) and "A  other.txt\n" in git(top, "status", "--porcelain")
+    assert (folder / "result.csv").read_text() == "1\n"
 
 
 @pytest.mark.parametrize("named", ["template", "./template", "../{here}/template", "{template}"])
@@ -184,9 +282,16 @@ def test_both_versions_of_a_line_are_named_and_not_sent(project, lab_update, env
     edit(folder / "start_salloc.sh", "set -euo pipefail\n", "# ours\nset -euo pipefail\n")
     commit(folder)
     done = lab_update(folder, "--defaults")
-    said = "lab: Where you and the template changed the same lines, both versions are there now, between <<<<<<< "
-    said += "and >>>>>>>: start_salloc.sh. Keep one of them, delete the marks, and commit."
-    assert (done.returncode, done.stderr.splitlines()[-1], done.stdout) == (1, said, "")
+    said = (
+        "lab: Updated, but where you and the template changed the same lines, both versions are there, between <<<<<<< "
+    )
+    place = "start_salloc.sh:" + str(lines_of(folder / "start_salloc.sh").index("<<<<<<< before updating") + 1)
+    said += f"and >>>>>>>: {place}. Keep one of them, delete the marks, and commit."
+    assert (done.returncode, done.stderr.splitlines()[-1], done.stdout) == (1, said, NEWS["en"])
+    done = lab_update(folder, "--defaults")
+    said = "lab: Nothing was updated: there are still both versions that an earlier update left, between <<<<<<< and "
+    said += f">>>>>>>, in {place}. Keep one of them, delete the marks, commit, and update again.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
     done = subprocess.run(
         [sys.executable, "-c", SEND], cwd=folder / "lib/laptop", env=environment, capture_output=True, encoding="utf-8"
     )
@@ -203,6 +308,13 @@ def test_lab_update_needs_git_and_says_so(project, lab_update):
     said = "lab\u00a0: Une mise à jour a besoin de git, et le dossier n'y est pas\u00a0; exécutez-y\u00a0: "
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == said + "git init && git add --all && git commit -m debut\n"
+
+
+def test_a_folder_of_somebody_else_is_not_told_to_be_put_under_git(project, lab_update):
+    folder = project("least")
+    done = lab_update(folder, "--defaults", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    said = f"lab: git: fatal: detected dubious ownership in repository at '{folder}'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
 @pytest.mark.parametrize("named", ["passerelle", "~/passerelle", "/home/teacher/passerelle"])
@@ -247,6 +359,72 @@ def test_a_folder_that_is_given_away_does_not_say_whose_home_the_template_was_in
     shutil.rmtree(kept)
     assert done.returncode == 0, done.stderr
     assert (values(folder)["_commit"], values(folder)["_src_path"]) == ("2.0.0", "~/été/the template")
+
+
+def test_lab_update_without_git_says_how_to_get_it(project, lab_update):
+    done = lab_update(project("least"), tools=["copier"])
+    said = (
+        "lab: git is not installed on this computer, and an update finds by it what you have changed; install it, for "
+    )
+    said += "example with: sudo apt install git\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+# what `lab open` and `lab check` ask in the background
+NEWER = """
+import json, sys, time
+from lab import template
+print(json.dumps([template.newer(*case) for case in json.load(sys.stdin)]))
+began, asked = time.monotonic(), template.Asked()
+print(json.dumps([asked.wait(), time.monotonic() - began < 30]))
+"""
+SUM, OTHER = "1234567" + 33 * "0", "abcdef0" + 33 * "0"
+NEWER_CASES = [
+    ({}, "1.0.0", ""),
+    ({"HEAD": SUM, "1.0.0": SUM}, "1.0.0", ""),
+    ({"HEAD": SUM, "1.9": OTHER, "1.10": SUM}, "1.9", "1.10"),
+    ({"HEAD": SUM, "v2.0": OTHER, "2.1rc1": SUM, "2027": SUM}, "v1.9.3", "v2.0"),
+    ({"HEAD": SUM, "1.0.0": OTHER}, "1.0.0-3-gabcabc1", ""),
+    ({"HEAD": SUM, "1.0.1": OTHER}, "1.0.0-3-gabcabc1", "1.0.1"),
+    # a template that had no tags when the folder was made
+    ({"HEAD": SUM, "1.0.0": OTHER}, "abcdef0", ""),
+    ({"HEAD": SUM, "1.0.0": SUM}, "abcdef0", "1.0.0"),
+    ({"HEAD": SUM}, "1234567", ""),
+    ({"HEAD": SUM}, "abcdef0", "1234567"),
+    # neither has anything to do with the other
+    ({"1.0.0": SUM}, "none", "1.0.0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("git_says", "newer"),
+    [
+        ("", "2.0.0"),
+        ("echo nothing of the kind; printf '\\e[31m\\t\\n'", ""),
+        (f"printf '%s\\trefs/tags/%s\\n' {SUM} '9.0;reboot' {SUM} 3.0", "3.0"),
+        ("printf '%s\\trefs/tags/9.0\\n' " + SUM + "; exit 128", ""),
+        ("exec sleep 1000", ""),
+    ],
+)
+def test_what_the_template_says_of_newer_versions_is_data_and_no_answer_is_no_trouble(
+    project, environment, git_says, newer
+):
+    folder = project("least")
+    bin = folder.parent / "bin"
+    bin.mkdir()
+    if git_says:
+        (bin / "git").write_text(f"#!/bin/bash\n{git_says}\n")
+        (bin / "git").chmod(0o755)
+    else:
+        (bin / "git").symlink_to(shutil.which("git"))
+    limits = folder / "lib/both/limits.sh"
+    limits.write_text(limits.read_text().replace("TEMPLATE_ANSWER=10", "TEMPLATE_ANSWER=2"))
+    done = subprocess.run(
+        [sys.executable, "-c", NEWER], cwd=folder / "lib/laptop", env={**environment, "PATH": f"{bin}:{environment['PATH']}"},
+        input=json.dumps([case[:2] for case in NEWER_CASES]), capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    cases, asked = (json.loads(line) for line in done.stdout.splitlines())
+    assert (cases, asked, done.stderr) == ([case[2] for case in NEWER_CASES], [newer, True], "")
 
 
 def test_lab_update_without_copier_says_how_to_get_it(project, lab_update):
@@ -429,7 +607,7 @@ def test_the_answers_outlive_a_new_copy_too(project, copier_command):
 
 
 def a_version_with_cedar_in_service(template):
-    """Make 1.0.0 a template of the time when Cedar was in service, and 2.0.0 the one of today."""
+    """Make 1.0.0 a template of the time when Cedar was in service, for longer jobs; return what is otherwise today."""
     today = {name: (template / name).read_bytes() for name in ["copier.yml", "template/plugins/clusters/cedar.yml"]}
     edit(
         template / "copier.yml",
@@ -439,29 +617,47 @@ def a_version_with_cedar_in_service(template):
     )
     fir = (template / "template/plugins/clusters/fir.yml").read_text(encoding="utf-8")
     (template / "template/plugins/clusters/cedar.yml").write_text(
-        fir.replace("fir.alliancecan.ca", "cedar.alliancecan.ca"), encoding="utf-8"
+        re.sub("(?m)^hours_max: .*", "hours_max: 672", fir.replace("fir.alliancecan.ca", "cedar.alliancecan.ca")),
+        encoding="utf-8",
     )
     git(template, "tag", "--delete", "1.0.0")
     release(template, "1.0.0")
     return today
 
 
-@pytest.mark.parametrize("language", ["en", "fr"])
-def test_a_project_on_a_retired_cluster_is_led_to_its_successor(template, tmp_path, copier_command, script, language):
+@pytest.fixture
+def cedar(template, tmp_path):
+    """A folder on Cedar, whose template has retired it since."""
     today = a_version_with_cedar_in_service(template)
-    answers = {"cluster": "cedar", "account": "rrg-yourpi", "cores": 8, "language": language}
-    folder = under_git(copied_from(template, tmp_path / "my-project", answers))
+
+    def make(**more):
+        answers = {"cluster": "cedar", "account": "rrg-yourpi", "cores": 8, **more}
+        folder = under_git(copied_from(template, tmp_path / "my-project", answers))
+        for name, content in today.items():
+            (template / name).write_bytes(content)
+        release(template, "2.0.0")
+        assert values(folder)["cluster"] == "cedar"
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_project_on_a_retired_cluster_is_led_to_its_successor(cedar, lab_update, script, language):
+    folder = cedar(language=language)
     set_answer(folder, hours=3)
     commit(folder)
-    for name, content in today.items():
-        (template / name).write_bytes(content)
-    release(template, "2.0.0")
     before = values(folder)
-    assert before["cluster"] == "cedar"
 
-    done = copier_command("update", "--quiet", "--defaults", cwd=folder)
+    done = lab_update(folder, "--defaults")
 
-    assert (done.returncode, done.stderr) == (0, "")
+    said = {
+        "en": "The folder had version 1.0.0 of the template, and has 2.0.0 now.\n"
+        f"settings.yml: cluster was cedar, and is now fir\n{UPDATED['en']}",
+        "fr": french("Le dossier avait la version 1.0.0 du modèle ; il a maintenant 2.0.0.\n")
+        + french(f"settings.yml : cluster valait cedar, et vaut maintenant fir\n{UPDATED['fr']}"),
+    }
+    assert (done.returncode, done.stdout) == (0, said[language]), done.stderr
     assert values(folder) == {**before, "cluster": "fir", "_commit": "2.0.0"}
     nothing_is_left_to_resolve(folder)
     started = script(folder / "tunnel_sshuttle.sh", "--print")
@@ -469,6 +665,39 @@ def test_a_project_on_a_retired_cluster_is_led_to_its_successor(template, tmp_pa
         "sshuttle --dns -Nr USER@fir.alliancecan.ca -e 'ssh -F lib/laptop/ssh_config'\n",
         "",
     )
+
+
+def test_what_the_successor_does_not_allow_is_never_changed_unasked(cedar, lab_update, copier_command):
+    folder = cedar()
+    set_answer(folder, hours=300)
+    commit(folder)
+    done = lab_update(folder, "--defaults")
+    stopped = (
+        "lab: Nothing was updated, and the folder is as it was; why is said above. To change an answer, answer the "
+    )
+    stopped += "questions: ./lab update"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-2:] == [refused("hours: This cluster allows 168 at most."), stopped]
+    assert (values(folder)["cluster"], values(folder)["hours"]) == ("cedar", 300)
+    assert git(folder, "status", "--porcelain") == ""
+    # whoever says what it is to be has it
+    done = copier_command("update", "--quiet", "--defaults", "-d", "hours=24", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (values(folder)["cluster"], values(folder)["hours"]) == ("fir", 24)
+
+
+def test_what_the_successor_does_not_allow_is_asked(cedar):
+    folder = cedar()
+    set_answer(folder, hours=300)
+    commit(folder)
+    conversation = Conversation(folder, command="update")
+    while (question := conversation.next_question()) is not None:
+        conversation.answer()
+        if question.startswith("How many hours"):
+            assert "This cluster allows 168 at most." in conversation.wait_for("168 at most")
+            conversation.answer("12")
+    assert conversation.terminal.exitstatus == 0, conversation.seen
+    assert (values(folder)["cluster"], values(folder)["hours"], values(folder)["cores"]) == ("fir", 12, 8)
 
 
 def test_who_edits_a_retired_cluster_into_the_settings_is_told_by_the_update_too(project, copier_command):

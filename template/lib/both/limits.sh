@@ -13,6 +13,12 @@ LOGIN=180
 # what the name server may take
 LOOK_UP=10
 
+# --- the template's repository ---
+# whether there is a newer version: nobody waits for that
+TEMPLATE_ANSWER=10
+# its history, for what is new in an update: a small repository, once
+TEMPLATE_NEWS=60
+
 # --- the channel to the login node ---
 # between two questions for a sign of life
 PING=5

@@ -10,6 +10,7 @@ from .messages import Trouble, message, printable, put, say
 from .paths import sum_of_folder
 from .session import ENDED, Session, no_session
 from .ssh_words import log_in, meaning, offered_keys, ssh_settings
+from .template import Asked
 from .tunnel import tunnel_to
 from .waiting import Waiting, clock_time, hours_and_minutes, is_time
 
@@ -38,6 +39,19 @@ class Check:
         self.login, self.step, self.channel, self.shared = connection.login, STEPS[0], None, True
 
     def run(self):
+        """Take step after step; return the exit status. Last of all comes a newer template, which nothing waits for."""
+        template = Asked()
+        try:
+            status = self._take_steps()
+            if newer := template.wait():
+                say("template_newer", newer=newer, version=template.version)
+            return status
+        finally:
+            template.close()
+            if self.channel:
+                self.channel.close()
+
+    def _take_steps(self):
         """Take step after step; return the exit status."""
         try:
             if not self.connection.here:
@@ -48,9 +62,6 @@ class Check:
         except Trouble as trouble:
             self._line(message("check_fails"), str(trouble))
             return 1
-        finally:
-            if self.channel:
-                self.channel.close()
         return 0
 
     def _line(self, mark, text):

@@ -9,8 +9,11 @@ import textwrap
 import unicodedata
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[3]
-TEXTS = FOLDER / "lib/texts"
+LIB = Path(__file__).resolve().parents[2]
+"""What lab brings with it."""
+FOLDER = LIB.parent
+"""The folder that lab is for: its own, unless `passerelle update` says another."""
+TEXTS = LIB / "texts"
 MISUSE = 64
 """The exit status for what was typed or set wrongly (EX_USAGE of sysexits.h)."""
 

@@ -12,6 +12,7 @@ from .paths import sum_of_folder
 from .remembered import forget
 from .session import ENDED, Session, find_job, how_it_ended, stop_job
 from .sync import Sync
+from .template import ask_today
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes
 
@@ -67,6 +68,8 @@ class Opening:
         self.changed = ""
         # Slurm's words: state, reason, start
         self.state, self.reason, self.start = "", "", ""
+        # whether the template has a newer version is asked meanwhile
+        self.template = ask_today()
 
     def run(self, find, browse):
         """Find the job, lead a local port to its server, open the browser, stay; return the exit status."""
@@ -87,6 +90,8 @@ class Opening:
             return status
         finally:
             self.waiting.done()
+            if self.template:
+                self.template.close()
             browser.forget()
             self.channel.close()
 
@@ -252,8 +257,16 @@ class Opening:
                 to_come = [minutes for minutes in to_come if left > minutes * 60]
                 minutes = max(0, -int(-left // 60))
                 warn("time_is_short_here", name=self.name, minutes=minutes, end=self.session.end)
+            self._tell_of_template()
             if left is not None:
                 self.waiting.stand("staying", node=self.session.node, left=hours_and_minutes(left))
+
+    def _tell_of_template(self):
+        """Say once that the template has a newer version, as soon as that is known."""
+        if self.template and (newer := self.template.newer()) is not None:
+            if newer:
+                say("template_newer", newer=newer, version=self.template.version)
+            self.template = None
 
     def _come_back(self):
         """After a lost connection: the same session on the same port."""

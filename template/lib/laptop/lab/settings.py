@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from .messages import FOLDER, MISUSE, Trouble
+from .messages import FOLDER, LIB, MISUSE, Trouble
 
 PERSONAL = FOLDER / "personal.yml"
 """What belongs to one person; git ignores it."""
@@ -28,7 +28,7 @@ def read_rules():
 
     Raises OSError when the file is not there.
     """
-    lines = (FOLDER / "lib/both/rules.yml").read_text(encoding="utf-8").splitlines()
+    lines = (LIB / "both/rules.yml").read_text(encoding="utf-8").splitlines()
     return dict(line.split(": ", 1) for line in lines if line[:1].isalpha())
 
 

@@ -1,49 +1,163 @@
-"""`lab update`: brings the folder up to date with its template, by Copier."""
+"""`lab update`: brings the folder up to date with its template, by Copier: a clean commit first, then what is new."""
 
-import json
+import os
 import shutil
 import subprocess
-from pathlib import Path
+import sys
 
-from .messages import FOLDER, Trouble
-from .paths import files_here, is_undecided, named
-from .settings import read_flat
+from . import template
+from .messages import FOLDER, MISUSE, Trouble, answered, message, say, warn
+from .paths import files_here, is_undecided, named, shown
+from .settings import SettingsError, read_flat
 
 
 def update(taken):
-    """Run `copier update` in the folder; options go to Copier, which says itself what is wrong. Return its status.
+    """Run `copier update` in the folder; options go to Copier. Return its status.
 
-    Raises Trouble where there is no Copier, nor uv, which brings it, where Copier would not know what to do, for a line
-    of settings.yml that cannot be read, and for files that hold both versions afterwards.
+    Raises Trouble for what would keep Copier from it, where it has failed, and for files that hold both versions of a
+    line afterwards. `passerelle update` runs this on a folder whose own lab is older.
     """
     copier = ["copier"] if shutil.which("copier") else ["uvx", "copier"]
     if not shutil.which(copier[0]):
         raise Trouble("no_copier")
-    _check_git()
+    if not (FOLDER / "settings.yml").exists():
+        raise Trouble("no_settings", MISUSE, folder=FOLDER)
     # Copier's own words for a line that it cannot read are a traceback
-    read_flat(FOLDER / "settings.yml")
-    _check_source()
-    # the link .copier-answers.yml, which leads there, does not exist on Windows
-    words = ["update", "--answers-file", "settings.yml", *taken["rest"]]
+    settings = read_flat(FOLDER / "settings.yml")
+    # said after an update in today's words, though the texts are others then
+    message("updated")
+    _check_git()
+    before = template.Origin()
+    if before.folder and not before.folder.exists():
+        raise Trouble("update_from_nowhere", place=before.place, source=before.source)
+    asked = template.Asked()
+    if undecided := _undecided():
+        raise Trouble("update_unfinished", names=undecided)
+    _commit_what_is_not(ask=sys.stdin.isatty() and not {"-l", "--defaults"} & set(taken["rest"]))
+    asked.wait()
+    # the link .copier-answers.yml, which leads there, does not exist on Windows; what has changed is said below
+    words = ["update", "--quiet", "--answers-file", "settings.yml", *taken["rest"]]
+    if list(asked.versions()) == ["HEAD"] and not any(word.startswith(("-r", "--vcs-ref")) for word in words):
+        # what Copier would take as well, with a warning
+        words += ["--vcs-ref", "HEAD"]
     status = subprocess.run([*copier, *words], cwd=FOLDER, check=False).returncode
-    if status == 0 and (undecided := sorted(path for path, _ in files_here() if is_undecided(path))):
-        raise Trouble("update_undecided", names=named(undecided))
-    # how it ended, Copier has said
-    return status
+    if status != 0:
+        if not _git("status", "--porcelain", "--", "."):
+            warn("update_not_made")
+        return status
+    _say_what_has_changed(settings, before)
+    if undecided := _undecided():
+        raise Trouble("update_undecided", names=undecided)
+    say("updated" if _git("status", "--porcelain", "--", ".") else "update_nothing_new")
+    return 0
+
+
+def _git(*words, key="git_failed"):
+    """Return what git prints in the folder; raises Trouble with its last words."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(["git", *words], cwd=FOLDER, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().split("\n")
+        raise Trouble(key, words=next((line for line in said if line.startswith("fatal: ")), said[-1]))
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+# --- before -----------------------------------------------------------------------------------------------------------
 
 
 def _check_git():
-    """Raise Trouble for a folder that git does not know; of git itself Copier speaks."""
-    words = ["git", "rev-parse", "--git-dir"]
-    if shutil.which("git") and subprocess.run(words, cwd=FOLDER, capture_output=True, check=False).returncode:
-        raise Trouble("update_without_git")
+    """Raise Trouble where there is no git, and for a folder that it does not know, has no commit of, or refuses."""
+    if not shutil.which("git"):
+        raise Trouble("no_git")
+    try:
+        _git("rev-parse", "--verify", "HEAD")
+    except Trouble as trouble:
+        # another's folder is not to be put under git
+        if "dubious ownership" in trouble.values["words"]:
+            raise Trouble("git_failed", **trouble.values) from None
+        raise Trouble("update_without_git") from None
 
 
-def _check_source():
-    """Raise Trouble for a template's path that leads nowhere here: the folder was made elsewhere, or is very old."""
-    lines = (FOLDER / "settings.yml").read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if line.startswith('_src_path: "'):
-            source = json.loads(line.partition(": ")[2])
-            if ":" not in source and not (FOLDER / Path(source).expanduser()).exists():
-                raise Trouble("update_from_nowhere", place=f"settings.yml:{number}", source=source)
+def _undecided():
+    """Return the files that hold both versions of a line, each with the number of the first such line."""
+    places = []
+    for path in sorted(path for path, _ in files_here() if is_undecided(path)):
+        lines = (FOLDER / path).read_bytes().split(b"\n")
+        number = next(number for number, line in enumerate(lines, 1) if line.startswith(b"<<<<<<< before updating"))
+        places.append(f"{shown(path)}:{number}")
+    return ", ".join(places)
+
+
+def _commit_what_is_not(ask):
+    """Commit what has changed, as Copier compares with a commit; raises Trouble where the user does not want that.
+
+    ask: whether there is somebody who can be asked
+    """
+    changed = _git("status", "--porcelain", "-z", "--no-renames", "--", ".").split("\0")[:-1]
+    if not changed:
+        return
+    names = named([line[3:] for line in changed])
+    if not (ask and answered("update_commit", message("word_yes"), names=names)):
+        raise Trouble("update_uncommitted", names=names)
+    try:
+        _git("var", "GIT_COMMITTER_IDENT")
+    except Trouble:
+        raise Trouble("git_unknown_user") from None
+    _git("add", "--all", "--", ".", key="update_not_committed")
+    # what else of a larger repository is prepared for a commit stays so
+    _git("commit", "--quiet", "--message", message("update_commit_says"), "--", ".", key="update_not_committed")
+
+
+# --- after ------------------------------------------------------------------------------------------------------------
+
+
+def _say_what_has_changed(settings, before):
+    """Say what is new, which settings are others now, and what of the user's own is no longer there.
+
+    settings, before: the folder's settings, and its Origin, before the update
+    """
+    after = template.Origin()
+    if after.version != before.version:
+        say("update_versions", before=before.version, after=after.version)
+    _say_settings(settings)
+    with template.repository(after) as run:
+        entries = template.news(run, before.version, after.version)
+        if entries:
+            say("update_news")
+        for entry in entries:
+            say("update_entry", text=entry)
+        _name_what_is_gone(template.sums_of(run, before.version))
+
+
+def _say_settings(before):
+    """Say which settings are new, others or gone."""
+    try:
+        after = read_flat(FOLDER / "settings.yml")
+    except SettingsError:
+        # said at the next use
+        return
+    for name in [*after, *(name for name in before if name not in after)]:
+        old, new = (_spelt(settings.get(name)) for settings in (before, after))
+        if old is None:
+            say("update_setting_new", name=name, value=new)
+        elif new is None:
+            say("update_setting_gone", name=name, value=old)
+        elif old != new:
+            say("update_setting_changed", name=name, before=old, after=new)
+
+
+def _spelt(value):
+    """Return a setting's value as the file has it."""
+    return f"[{', '.join(value)}]" if isinstance(value, list) else value
+
+
+def _name_what_is_gone(sums):
+    """Warn of files that the template no longer has and the user had changed; their last commit has them.
+
+    sums: {path: sum} of the version that the folder had
+    """
+    options = ("--relative", "--name-only", "--diff-filter=D", "--no-renames", "-z")
+    for path in _git("diff", *options, "HEAD", "--", ".").split("\0")[:-1]:
+        if path in sums and _git("rev-parse", f"HEAD:./{path}").strip() != sums[path]:
+            place = f"{_git('rev-parse', '--short', 'HEAD').strip()}:./{path}"
+            warn("update_edit_gone", path=shown(path), place=shown(place))
