@@ -52,10 +52,10 @@ read_command() {
     # shellcheck disable=SC2086 # words
     [[ $name != "$1" ]] || take $takes
   done <"$LAB_FOLDER/lib/laptop/commands"
-  # of what others take, what the help has as examples; and --help
+  # and what else the help shows: --help, and examples of what others take
   # shellcheck disable=SC2048 # words
   for takes in ${USAGE[*]-}; do
-    [[ $takes != --*=[!A-Z]* && $takes != --help ]] || take "$takes"
+    [[ $takes != --* || " ${OPTIONS[*]-} " == *" ${takes%%=*}"[=\ ]* ]] || take "$takes"
   done
 }
 
@@ -146,7 +146,7 @@ offer_kind() {
         done <"$LAB_FOLDER/.lab/sessions"
         ;;
       NOTEBOOK) offer_files "$before" "$3" .ipynb ;;
-      PATH | ENVIRONMENT) offer_files "$before" "$3" ;;
+      PATH | ENVIRONMENT | TABLE) offer_files "$before" "$3" ;;
       KERNEL)
         setting kernels
         offer_each "$before" "$REPLY"
