@@ -62,3 +62,5 @@ def test_all_is_asked_over_one_connection_which_lab_shares_later(idle, other_fol
     assert ask("login", "student", None)[0] == answers[0]
     assert idle.auth_count("student") - before == 1
     assert life.jobs() == ""
+    for host, person in (("laptop", "alice"), ("login", "student")):
+        idle.run(host, person, "rm", "-rf", "hooks", check=True)

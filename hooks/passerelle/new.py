@@ -60,8 +60,8 @@ def make(folder, data, defaults, offline):
         personal, cluster = meet(facts, data, defaults)
     if cluster:
         cluster = take_live(cluster, facts, data, defaults)
-    with workshop(folder) as place:
-        made = place / "0" / folder.name
+    with workshop(folder) as bench:
+        made = bench / "0" / folder.name
         copy(source, commit, made, data, defaults)
         if cluster:
             made = look_for_sooner(cluster, made, facts | data["live"]["facts"], defaults)
@@ -91,14 +91,15 @@ def choose_language():
 
 def take_live(cluster, facts, data, defaults):
     """Ask the cluster, and put what it says into the data; return the cluster, None where it does not answer."""
+    place = data.get("login_host", data["cluster"])
     try:
         live = cluster.live()
     except troubles() as error:
         complain(error)
-        warn("live_not_known", cluster=data["cluster"])
+        warn("live_not_known", cluster=place)
         return None
     if len(live.missing) == 4:
-        warn("live_not_known", cluster=data["cluster"])
+        warn("live_not_known", cluster=place)
         return None
     # bash asks for the dash, too
     accounts = {
@@ -122,9 +123,9 @@ def take_live(cluster, facts, data, defaults):
     found += [
         f"{name} {versions[0]}" for name, versions in (("Python", python), ("R", r), ("Julia", julia)) if versions
     ]
-    say("live_found", cluster=data["cluster"], found=", ".join(found))
+    say("live_found", cluster=place, found=", ".join(found))
     if live.missing:
-        warn("live_partly", cluster=data["cluster"], names=", ".join(map(message, live.missing)))
+        warn("live_partly", cluster=place, names=", ".join(map(message, live.missing)))
     for quota in live.quotas:
         if max(quota.space, quota.files) >= NEARLY_FULL:
             warn("quota_nearly_full", place=quota.place, space=f"{quota.space:.0%}", files=f"{quota.files:.0%}")
