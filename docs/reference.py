@@ -9,6 +9,7 @@ MkDocs calls the functions on_... (mkdocs.yml, hooks). In a page,
     {{ message KEY NAME=VALUE ... }}        what a script says, from template/lib/texts: its first line
     {{ screen KEY NAME=VALUE ... }}         all of it, as a terminal shows it
     {{ question KEY NAME=VALUE ... }}       what Copier says, from questions/
+    {{ hook KEY NAME=VALUE ... }}           what the command `passerelle` says, from hooks/passerelle/texts/
 
 are replaced in the page's language. It is a warning, and so an error with --strict (but not with --quiet, which counts
 no warnings), when the page when-it-fails leaves out a message of trouble or has an entry that only points elsewhere,
@@ -46,7 +47,7 @@ OVERVIEW = [
     "web",
 ]
 # a source with its date, in a comment of a cluster's file, and a line of nothing else
-SOURCE = re.compile(r"(https://\S+|github\.com/\S+|public notes) \((\d{4}-\d{2}(?:-\d{2})?|undated)\)")
+SOURCE = re.compile(r"(https://\S+|github\.com/\S+|public notes|live) \((\d{4}-\d{2}(?:-\d{2})?|undated)\)")
 SOURCES = re.compile(rf"{SOURCE.pattern}(?:, {SOURCE.pattern})*")
 # what stands for a {name} in a message where the page gives nothing else
 EXAMPLES = {
@@ -302,17 +303,16 @@ def untranslated(language):
 
 
 def catalogue(kind, language):
-    """Return the texts of the scripts ("message") or of Copier's questions ("question")."""
-    return read(
-        {"message": "template/lib/texts/{}/messages.yml", "question": "questions/{}.yml"}[kind].format(language)
-    )
+    """Return the texts of the scripts, of Copier's questions ("question") or of the command `passerelle` ("hook")."""
+    paths = {"question": "questions/{}.yml", "hook": "hooks/passerelle/texts/{}.yml"}
+    return read(paths.get(kind, "template/lib/texts/{}/messages.yml").format(language))
 
 
 def quoted(kind, words, language):
     """Return one text with its names filled in, as code: its first line, or all of it as a terminal shows it."""
     key, *pairs = shlex.split(words)
     values = EXAMPLES | dict(pair.split("=", 1) for pair in pairs)
-    text = catalogue("question" if kind == "question" else "message", language)[key].strip("\n")
+    text = catalogue(kind, language)[key].strip("\n")
     text = re.sub(r"{([a-z_]+)}", lambda match: values[match[1]], text)
     if kind != "screen":
         return f"`{text.strip().splitlines()[0]}`"
@@ -335,6 +335,15 @@ def troubles():
         used |= troubles_in(ast.parse(path.read_text(encoding="utf-8")))
     # "said" hands on what a script of the login node has said, which is explained itself
     return used & set(catalogue("message", "en")) - {"said"}
+
+
+def troubles_of_hooks():
+    """Return the keys of what is wrong that the command `passerelle` says, but for others' words."""
+    used = set()
+    for path in (ROOT / "hooks/passerelle").glob("*.py"):
+        used |= troubles_in(ast.parse(path.read_text(encoding="utf-8")))
+    texts = catalogue("hook", "en")
+    return {key for key in used & set(texts) if not re.match(r"{words}", texts[key])}
 
 
 def troubles_in(tree):
@@ -363,7 +372,8 @@ def on_page_markdown(markdown, page, config, **_):
     if "when-it-fails" in name:
         # who pastes a message into the search box is to find this page first
         page.meta["search"] = {"boost": 4}
-        for key in sorted(troubles() - explained):
+        hooks = set(re.findall(r"{{ hook ([a-z_]+)", markdown))
+        for key in sorted((troubles() - explained) | (troubles_of_hooks() - hooks)):
             log.warning("%s: nothing is said about the message %s", name, key)
         for entry in signposts(markdown):
             log.warning("%s: an entry says nothing but “%s”", name, entry)
@@ -385,7 +395,7 @@ def on_page_markdown(markdown, page, config, **_):
             log.warning("%s: %s has no %s", name, match[0], missing)
             return match[0]
 
-    return re.sub(r"{{ (message|screen|question) ([^}]*) }}", filled, markdown)
+    return re.sub(r"{{ (message|screen|question|hook) ([^}]*) }}", filled, markdown)
 
 
 def on_page_content(content, page, **_):

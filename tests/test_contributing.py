@@ -169,6 +169,7 @@ def add_a_language(repository):
     texts = repository / "template/lib/texts"
     for source, target in [
         (repository / "questions/en.yml", repository / f"questions/{NEW}.yml"),
+        (repository / "hooks/passerelle/texts/en.yml", repository / f"hooks/passerelle/texts/{NEW}.yml"),
         (texts / "en/messages.yml", texts / f"{NEW}/messages.yml"),
     ]:
         target.parent.mkdir(exist_ok=True)

@@ -585,7 +585,7 @@ def test_every_file_that_the_readmes_name_is_there():
 # --- the clusters' facts --------------------------------------------------------------------------------------------
 
 # a source with its date
-SOURCE = r"(https://\S+|github\.com/[\w.-]+/[\w.-]+|public notes) \((\d{4}-\d{2}(-\d{2})?|undated)\)"
+SOURCE = r"(https://\S+|github\.com/[\w.-]+/[\w.-]+|public notes|live) \((\d{4}-\d{2}(-\d{2})?|undated)\)"
 CLUSTERS = sorted((TEMPLATE / "plugins/clusters").glob("*.yml"))
 
 

@@ -1,5 +1,6 @@
 """The command line of `passerelle`: its commands, and the one place where trouble becomes an exit status."""
 
+import signal
 import sys
 from contextlib import contextmanager
 
@@ -59,6 +60,10 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         # a terminal that lacks a letter is no reason to end
         stream.reconfigure(errors="replace")
+    for name in ("SIGTERM", "SIGHUP"):
+        # what is half-made goes then, too
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     sys.exit(run(sys.argv))
 
 

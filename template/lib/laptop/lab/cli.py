@@ -203,11 +203,11 @@ def need_plumbum():
     except ImportError:
         import shutil
 
-        # made once, as the message says; or that of Copier, which uses plumbum itself
+        # made once, as the message says; or that of Copier or of the command around it, which use plumbum themselves
         python = "Scripts/python.exe" if os.name == "nt" else "bin/python"
         found = [FOLDER / ".lab/python" / python]
-        if copier := shutil.which("copier"):
-            found.append(Path(copier).resolve().parents[1] / python)
+        for path in filter(None, map(shutil.which, ("copier", "passerelle"))):
+            found.append(Path(path).resolve().parents[1] / python)
         command = next(([str(path)] for path in found if path.exists()), None)
         if not command and (uv := shutil.which("uv")):
             command = [uv, "run", "--quiet", "--script"]
