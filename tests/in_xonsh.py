@@ -43,7 +43,7 @@ def test_completions_say_what_they_mean(loaded, check_completer):
     values, found = check_completer("lab", prefix="sta", send_original=True)
     assert values == {"status"}
     assert [(completion.description, completion.append_space) for completion in found] == [
-        ("shows your sessions and batch jobs, one per line", True)
+        ("shows your sessions and batch jobs", True)
     ]
     # a name with a space in quotes; what goes on has none behind it
     assert check_completer("lab submit", prefix="../é") == {"'../été 1.ipynb'"}

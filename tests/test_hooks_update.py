@@ -54,7 +54,7 @@ def folder(make_folder):
 def test_it_runs_the_copier_that_came_with_it_wherever_it_is_typed_and_speaks_as_the_folder_does(passerelle, folder):
     folder = folder(language="fr")
     nothing = french("Rien n'a changé : le dossier était à jour.\n")
-    called = "copier update --answers-file settings.yml"
+    called = "copier update --quiet --answers-file settings.yml"
     for words, cwd, options in [
         ([folder], folder.parent, ""),
         ([], folder, ""),
@@ -91,4 +91,4 @@ def test_of_a_template_without_tags_the_newest_state_is_taken_without_a_warning(
         if tag:
             git(template, "tag", tag)
         done = passerelle("--defaults", folder)
-        assert done.stdout.split("\n")[0] == f"copier update --answers-file settings.yml --defaults{option}"
+        assert done.stdout.split("\n")[0] == f"copier update --quiet --answers-file settings.yml --defaults{option}"

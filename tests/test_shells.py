@@ -455,7 +455,7 @@ def test_bash(project, laptop, tmp_path, variant):
         terminal.wait_for_row(r"(> +)?essay \d+:\d\d")
         use(terminal, project, EVERYWHERE + WITH_BACKSLASHES + [('lab submit "../é', 'lab submit "../été 1.ipynb"')])
         terminal.type("lab s\t\t")
-        terminal.wait_for_row(r"status  \(shows your sessions and batch jobs, one per line\).*")
+        terminal.wait_for_row(r"status  \(shows your sessions and batch jobs\).*")
         terminal.clear()
         terminal.run('lab_unload; [[ $(state 2>&1) == "$before" ]] && echo "as it was"', "as it was")
         assert terminal.rows == [">"]
@@ -497,7 +497,7 @@ def test_zsh(project, laptop, tmp_path, variant):
         terminal.wait_for_row(r"(> +)?essay \d+:\d\d")
         use(terminal, project, EVERYWHERE + WITH_BACKSLASHES + [('lab submit "../é', 'lab submit "../été 1.ipynb" ')])
         terminal.type("lab s\t\t")
-        terminal.wait_for_row("status +-- shows your sessions and batch jobs, one per line.*")
+        terminal.wait_for_row("status +-- shows your sessions and batch jobs.*")
         terminal.clear()
         if not after:
             terminal.run('lab_plugin_unload; [[ $(state) == "$before" ]] && echo "as it was"', "as it was")
@@ -542,7 +542,7 @@ def test_fish(project, laptop, tmp_path, how):
         terminal.wait_for_row(r"(> +)?essay \d+:\d\d")
         use(terminal, project, EVERYWHERE + WITH_BACKSLASHES + [('lab submit "../é', 'lab submit "../été 1.ipynb" ')])
         terminal.type("lab s\t")
-        terminal.wait_for_row(r"status +\(shows your sessions and batch jobs, one per line\).*")
+        terminal.wait_for_row(r"status +\(shows your sessions and batch jobs\).*")
         terminal.clear()
         if how == "sourced":
             terminal.run("lab_unload; echo unloaded", "unloaded")

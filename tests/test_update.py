@@ -282,9 +282,7 @@ def test_both_versions_of_a_line_are_named_and_not_sent(project, lab_update, env
     edit(folder / "start_salloc.sh", "set -euo pipefail\n", "# ours\nset -euo pipefail\n")
     commit(folder)
     done = lab_update(folder, "--defaults")
-    said = (
-        "lab: Updated, but where you and the template changed the same lines, both versions are there, between <<<<<<< "
-    )
+    said = "lab: Where you and the template changed the same lines, both versions are there now, between <<<<<<< "
     place = "start_salloc.sh:" + str(lines_of(folder / "start_salloc.sh").index("<<<<<<< before updating") + 1)
     said += f"and >>>>>>>: {place}. Keep one of them, delete the marks, and commit."
     assert (done.returncode, done.stderr.splitlines()[-1], done.stdout) == (1, said, NEWS["en"])

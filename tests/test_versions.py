@@ -174,7 +174,7 @@ def test_a_conflict_is_where_both_have_changed_a_line_and_an_edit_of_what_is_gon
     assert done.stderr.splitlines()[-2:] == [
         "lab: lib/messages.sh: you had changed this file, and the template has it no more; your version is kept, see it "
         f"with: git show {head}:./lib/messages.sh",
-        "lab: Updated, but where you and the template changed the same lines, both versions are there, between <<<<<<< "
+        "lab: Where you and the template changed the same lines, both versions are there now, between <<<<<<< "
         f"and >>>>>>>: start_salloc.sh:{number}. Keep one of them, delete the marks, and commit.",
     ]
     assert git(folder, "show", f"{head}:./lib/messages.sh").endswith(OURS)

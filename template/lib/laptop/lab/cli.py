@@ -83,7 +83,8 @@ class Command(NamedTuple):
 def read_commands():
     """Return every command by its name; its help is lib/texts/LANGUAGE/help/lab-NAME.txt."""
     found = {}
-    for line in (FOLDER / "lib/laptop/commands").read_text(encoding="utf-8").splitlines():
+    # beside this program: `passerelle update` is at work in folders of all ages
+    for line in Path(__file__).parents[1].joinpath("commands").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             name, runs, given, logins, *takes = line.split()
             options = [word.partition("=") for word in takes if word.startswith("--")]
