@@ -100,7 +100,7 @@ printed() { PRINT=yes "$@"; }
 record_job() {
   local jobs=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
   here=$(cd -- "$FOLDER" && pwd -P)
-  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "${path#"$here/"}" "$output" "$results" "$rows" >"$jobs/$job"; } 2>&1); then
+  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "${path#"$here/"}" "$output" ${execute:+"$results" "$rows"} >"$jobs/$job"; } 2>&1); then
     warn not_recorded job="$job" words="${words##*: }"
   fi
   find "$jobs" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
