@@ -354,6 +354,7 @@ def settings_file(answers):
         "gpu_model": requests[0].split(":")[0] if gpus and requests else "none",
         **{"language": "en", "project_name": "p", "modules_first": [], "pip_source": "pypi", "python_module": "python"},
         **{"kernels": ["python"], "extensions": [], "environment_path": "$HOME/jupyter_py3", "packages": []},
+        "reservation": "none",
         **answers,
     }
     # what came later
@@ -629,6 +630,16 @@ def test_an_account_that_begins_as_no_other_is_taken_with_a_warning(folder_with,
     assert script(folder / "tunnel_sshuttle.sh", "--print").stderr == ""
 
 
+def test_a_course_s_reservation_is_asked_of_slurm_and_otherwise_there_is_none(folder_with, pristine_folder, script):
+    folder = folder_with("narval", {"reservation": "wgss1-wr_cpu"})
+    for command in [["start_salloc.sh"], ["submit_session.sh"], ["submit_notebook.sh", a_notebook(folder)]]:
+        done = script(folder / command[0], *command[1:], "--print")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.replace("\n", " ").split().count("--reservation=wgss1-wr_cpu") == 1
+    # nobody is asked about it, and it is no line where there is none
+    assert "reservation" not in (pristine_folder("least") / "settings.yml").read_text()
+
+
 POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 
 
@@ -651,12 +662,14 @@ POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/
         ("Invalid qos specification", "--qos=x", "--qos=x"),
         ("Invalid feature specification", "-Cx", "-Cx"),
         ("Requested reservation is invalid", "--reservation=x", "--reservation=x"),
+        ("Access denied to requested reservation", "--time=1", "reservation"),
         ("Something new", "--time=1", "settings.yml"),
     ],
 )
 def test_a_refusal_leads_to_what_was_asked_for(refusal, typed, place):
     script = """
         LINE_account=account LINE_hours=hours LINE_cores=cores LINE_memory_per_core_mb=memory LINE_gpus=gpus
+        LINE_reservation=reservation
         source "$1"; read -r -a OPTIONS <<<"$3"; place_of "$2"
     """
     slurm = TEMPLATE / "lib/cluster/slurm.sh"

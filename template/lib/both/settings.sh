@@ -37,12 +37,12 @@ session_settings() {
   done
 }
 
-# need_settings: every name that has a rule is set, but for what is personal and what the cluster's facts already say
+# need_settings: every name that has a rule is set, but for what is personal, optional, and what the cluster's facts already say
 need_settings() {
   local name answer fact
   for name in "${!RULE_@}"; do
     name=${name#RULE_}
-    [[ $name == *_example && " $RULE_personal " != *" ${name%_example} "* ]] || continue
+    [[ $name == *_example && " $RULE_personal $RULE_optional " != *" ${name%_example} "* ]] || continue
     name=${name%_example}
     answer="SETTING_$name" fact="FACT_$name"
     if [[ ! ${!fact+set} ]]; then

@@ -18,6 +18,7 @@ slurm_options() {
   # Slurm takes one way of asking for memory; one on the command line wins
   [[ $FACT_memory_option == none || $(given --mem=)$(given --mem-per-) ]] || SLURM_OPTIONS+=(--mem-per-cpu="${SETTING_memory_per_core_mb}M")
   [[ $SETTING_account == none ]] || SLURM_OPTIONS+=(--account="$SETTING_account")
+  [[ ${SETTING_reservation:-none} == none ]] || SLURM_OPTIONS+=(--reservation="$SETTING_reservation")
   ((SETTING_gpus == 0)) || SLURM_OPTIONS+=("$(gpu_request)")
 }
 
@@ -99,7 +100,9 @@ run_in_slurm() {
       fi
       ;;
   esac
-  die refused refusal="$refusal" place="$(place_of "$refusal")"
+  place=$(place_of "$refusal")
+  [[ $refusal != *eservation* ]] || die reservation_refused refusal="$refusal" place="$place"
+  die refused refusal="$refusal" place="$place"
 }
 
 # try_job: for run_in_slurm, asks whether Slurm takes the batch script on standard input, and when it would start (seconds
@@ -122,6 +125,7 @@ place_of() {
       options="--time -t --cpus-per-task -c --ntasks -n --nodes -N --mem --gres --gpus -G --partition -p --qos -q"
       places="$LINE_hours, $LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
       ;;
+    *eservation*) options="--reservation" places=${LINE_reservation:-settings.yml} ;;
     *account* | *partition*) options="--account -A --partition -p" places="$LINE_account" ;;
     *[Tt]ime*) options="--time -t" places="$LINE_hours" ;;
     *processors*) options="--cpus-per-task -c --ntasks -n --nodes -N" places="$LINE_cores" ;;
@@ -132,7 +136,7 @@ place_of() {
       places="$LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
       ;;
     *)
-      options="--qos -q --constraint -C --reservation --dependency -d --nodelist -w --exclude -x --begin -b --licenses -L"
+      options="--qos -q --constraint -C --dependency -d --nodelist -w --exclude -x --begin -b --licenses -L"
       places=settings.yml
       ;;
   esac
