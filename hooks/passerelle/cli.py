@@ -50,7 +50,7 @@ class Passerelle(Command):
         return 0
 
 
-for name in ("new", "update", "facts"):
+for name in ("new", "update", "facts", "handout"):
     # imported when it is called: Copier takes its time
     Passerelle.subcommand(name, f"passerelle.{name}.{name.capitalize()}")
 

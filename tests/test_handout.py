@@ -1,0 +1,73 @@
+"""`passerelle handout`: one page for the students of a course."""
+
+import getpass
+import re
+import socket
+
+import pytest
+from conftest import french, set_answer
+from passerelle import cli, texts
+
+
+@pytest.fixture
+def handout(capsys):
+    """Run `passerelle handout`; return its status, what it prints, and what it complains of."""
+
+    def run(*words):
+        texts.speak("en")
+        status = cli.run(["passerelle", "handout", *map(str, words)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+ON_RORQUAL = french(
+    "Puis il attend un nœud : 1 cœurs pour 3 h, sur le compte def-prof. La ligne du bas dit ce qu'il attend."
+)
+IN_THE_CLOUD = "Then it waits for a node: 2 cores for 1 h, on the account def-sponsor00 and the reservation school-wr_cpu. The line"
+WITH_A_GPU = "Then it waits for a node: "
+
+
+@pytest.mark.parametrize(
+    ("answers", "title", "wanted", "register"),
+    [
+        ("class", french("# cours-bio : JupyterLab sur Rorqual"), ON_RORQUAL, True),
+        ("magic-castle", "# summer-school: JupyterLab on school.example.org", IN_THE_CLOUD, False),
+        ("gpu", "# my-project: JupyterLab on ", WITH_A_GPU, True),
+    ],
+)
+def test_the_page_says_what_this_course_needs_and_nothing_of_whose_computer_it_was_made_on(
+    make_folder, handout, answers, title, wanted, register
+):
+    folder = make_folder(answers)
+    (folder / "personal.yml").write_text("user: prof-alice\n")
+    status, said, complaints = handout(folder)
+    assert (status, complaints) == (0, "")
+    assert said.replace("\u00a0", " ").count("handout") == 2
+    text, page = ((folder / f"handout.{suffix}").read_text(encoding="utf-8") for suffix in ("md", "html"))
+    assert text.startswith(title) and wanted in text
+    assert ("ccdb.alliancecan.ca" in text) == register
+    for command in ("./lab open", "./lab stop", "./lab sync", "./lab check"):
+        assert command in text and command in page
+    assert page.count("<tr>") == 4 and page.count("<h2>") == 4 and "{" not in re.sub(r"(?s)<style>.*</style>", "", page)
+    for own in ("prof-alice", str(folder.parent), socket.gethostname(), f"/{getpass.getuser()}/"):
+        assert own not in text + page
+
+
+def test_sponsor_and_help_are_named_where_the_teacher_names_them(make_folder, handout):
+    folder = make_folder("class")
+    assert handout("--sponsor=Prof. X", "--ccri=abc-123-01", "--help-at", "mardi 10 h, local 12", folder)[0] == 0
+    text = (folder / "handout.md").read_text(encoding="utf-8")
+    assert french("indiquez Prof. X (abc-123-01)") in text and text.endswith("mardi 10 h, local 12.\n")
+
+
+def test_what_is_no_folder_for_a_course_is_one_line(make_folder, handout, tmp_path):
+    (tmp_path / "empty").mkdir()
+    said = f"passerelle: {tmp_path}/empty is no folder of passerelle, or its settings.yml cannot be read.\n"
+    assert handout(tmp_path / "empty") == (64, "", said)
+    folder = make_folder("local")
+    said = "passerelle: This folder is for this computer alone (cluster: local); a course needs a cluster in settings.yml.\n"
+    assert handout(folder) == (64, "", said)
+    set_answer(folder, cluster="nowhere")
+    assert handout(folder)[0] == 64
+    assert not (folder / "handout.md").exists()
