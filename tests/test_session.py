@@ -233,7 +233,10 @@ def test_the_time_limit_is_announced_and_open_notebooks_get_a_checkpoint(lab):
     # Slurm counts in whole minutes: of this session, five are left after one
     session, address = lab.start_session("./start_salloc.sh --time=6")
     _, url = lab.tunnel(address)
-    lab.cluster.browse(url, "--kernel", "Python 3 (ipykernel)", "--run", "x = 1", "--save")
+    browser = lab.cluster.spawn(
+        *("laptop", "alice", "browser", url, "--kernel", "Python 3 (ipykernel)", "--run", "x = 1", "--save"),
+        *("--until", "This session ends in 5 minutes, at its time limit. What is open is being saved now"),
+    )
     # of this one, less than five from the start
     short, _ = lab.start_session("./start_salloc.sh --time=1")
     short.wait_for("5 minutes or less are left: save your work")
@@ -241,6 +244,8 @@ def test_the_time_limit_is_announced_and_open_notebooks_get_a_checkpoint(lab):
     checkpoints = lab.cluster.run("login", "student", "ls", "lab/.ipynb_checkpoints", check=True).stdout
     assert "Untitled-checkpoint.ipynb" in checkpoints
     assert "restarting kernel" not in session.output
+    # the page itself has said so
+    assert browser.wait(60) == 0
     # Slurm's own end of the short one leaves nothing behind
     short.wait_for("DUE TO TIME LIMIT")
     short.wait()

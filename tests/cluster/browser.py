@@ -5,6 +5,7 @@
     browser URL --kernel NAME --run CODE           a new notebook with that kernel; run a cell
     browser URL --notebook PATH --run CODE         the same in the last cell of a notebook that is there
     … --save                                       and save it
+    … --until WORDS                                and stay until the page shows these
     browser URL --screenshot FILE.png              what it looks like at the end
 
 Prints JSON: {"title": …, "url": …, "cards": [{"name": …, "category": …}, …], "output": …}.
@@ -114,6 +115,7 @@ def main() -> int:
     options.add_argument("--notebook", metavar="PATH", help="relative to the server's folder")
     options.add_argument("--run", metavar="CODE")
     options.add_argument("--save", action="store_true")
+    options.add_argument("--until", metavar="WORDS")
     options.add_argument("--screenshot", metavar="FILE.png")
     options.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="for each step (120)")
     asked = options.parse_args()
@@ -140,6 +142,8 @@ def main() -> int:
                 result["output"] = run_cell(page, asked.run)
             if asked.save:
                 save(page)
+            if asked.until:
+                page.get_by_text(asked.until).first.wait_for()
         except TookTooLong as too_long:
             result["error"] = str(too_long).splitlines()[0]
             status = 1

@@ -24,6 +24,7 @@ guard.drop_variables(notes)
 # (github.com/jupyter-server/jupyter_server/issues/1559). jsonschema does without it.
 sys.modules["rfc3987_syntax"] = None
 
+import notice  # noqa: E402
 import proof  # noqa: E402
 from jupyter_server.serverapp import ServerApp  # noqa: E402 - after that
 from jupyterlab.labapp import LabApp  # noqa: E402
@@ -74,6 +75,7 @@ def start():
         say_unsafe(", ".join(names))
         sys.exit(1)
     proof.prepare(server)
+    server.event_logger.register_event_schema(notice.SCHEMA)
     server.io_loop.add_callback(announce, server)
     server.start()
 

@@ -151,8 +151,10 @@ watch_the_time() {
 
 # warn_of_time_limit: says that the end is near, and saves what a server can save
 warn_of_time_limit() {
+  local words
   say time_is_short minutes="$((TIME_LIMIT_WARNING / 60))"
-  python "$FOLDER/lib/compute_node/checkpoints.py" "$JUPYTER_RUNTIME_DIR/jpserver-$server.json" || warn no_checkpoints
+  words=$(message notice_time_is_short minutes="$((TIME_LIMIT_WARNING / 60))")
+  python "$FOLDER/lib/compute_node/checkpoints.py" "$JUPYTER_RUNTIME_DIR/jpserver-$server.json" "$words" || warn no_checkpoints
 }
 
 # end_session: leaves nothing behind but what the user saved
