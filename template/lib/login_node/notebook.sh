@@ -7,7 +7,9 @@ find_run() {
   local run newest=0
   if [[ $resume == last ]]; then
     for run in "$directory"/results/*-"$name"-*[0-9]; do
-      if [[ -e $run/$name.ipynb ]] && ((${run##*-} > newest)); then newest=${run##*-} run_before=$run/$name.ipynb; fi
+      # a name that is no number would be looked up, or worse
+      [[ ${run##*-} =~ ^[1-9][0-9]{0,11}$ && -e $run/$name.ipynb ]] || continue
+      if ((${run##*-} > newest)); then newest=${run##*-} run_before=$run/$name.ipynb; fi
     done
   elif [[ -e $resume/$name.ipynb ]]; then
     run_before=$(cd -- "$resume" && pwd)/$name.ipynb
@@ -63,7 +65,7 @@ batch_script() {
     run=$FOLDER/lib/compute_node/notebook
     if [[ $table ]]; then
       # whole nodes run as many rows as they have cores for
-      [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores / SETTING_cores))
+      [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores > SETTING_cores ? FACT_node_cores / SETTING_cores : 1))
       # shellcheck disable=SC2016 # the job will know it
       printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "./$name.ipynb" "$results-")" \
         "$(show_command "$parameters" "${at_once:-1}")"
