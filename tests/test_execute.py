@@ -390,3 +390,28 @@ def test_rows_are_shared_out_and_one_that_fails_does_not_end_the_others(tmp_path
     assert states == {f"row-000{row}": "failed" if row == 3 else "passed" for row in (1, 2, 3, 4, 5)}
     shown = nbformat.read(tmp_path / "out/row-0005/a.ipynb", as_version=4).cells[2].outputs
     assert shown[0].text == "5\n"
+
+
+def test_a_run_is_looked_for_by_its_number_and_no_folders_name_is_more_than_that(make_folder, script, tmp_path):
+    folder, environment = make_folder("least"), tmp_path / "home/jupyter_py3"
+    for path in (environment / "bin/python", environment / "share/jupyter/kernels/python3/kernel.json"):
+        path.parent.mkdir(parents=True)
+        path.write_text('{"language": "python"}' if path.suffix else '#!/bin/sh\necho checked "$3"\n')
+        path.chmod(0o755)
+    nbformat.write(notebook("1"), folder / "x.ipynb")
+    odd = ["a[$(touch canary)]0", "newest7", "2", "10", "9"]
+    for name in odd:
+        (folder / f"results/2026-11-27-x-{name}").mkdir(parents=True)
+        (folder / f"results/2026-11-27-x-{name}/x.ipynb").write_text("{}")
+    done = script(folder / "submit_notebook.sh", "--print", "--resume", "x.ipynb", HOME=tmp_path / "home")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == f"checked {folder}/results/2026-11-27-x-10/x.ipynb"
+    assert done.stdout.endswith(f" --again {folder}/results/2026-11-27-x-10/x.ipynb\n")
+    assert not list(folder.rglob("canary"))
+    shutil.rmtree(folder / "results")
+    done = script(folder / "submit_notebook.sh", "--print", "--resume", "x.ipynb", HOME=tmp_path / "home")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        *(64, ""),
+        f"submit_notebook.sh: There is no run of x.ipynb in {folder}/results to go on with; ./submit_notebook.sh --execute "
+        "x.ipynb begins one.\n",
+    )
