@@ -288,15 +288,24 @@ def test_4_a_job_that_fails_at_its_start(lab):
         lab.on_login("mv ~/away ~/jupyter_py3")
 
 
+@pytest.fixture
+def nodes_stay_down(lab):
+    """Have Slurm leave a node that is DOWN as it is, until somebody resumes it, though its slurmd answers."""
+    for value in (0, 2):
+        edit = f"sed -i 's/^ReturnToService=.*/ReturnToService={value}/' /etc/slurm/slurm.conf && scontrol reconfigure"
+        lab.cluster.run("login", "root", "bash", "-c", edit, check=True)
+        if value == 0:
+            yield
+
+
 @pytest.mark.parametrize("state", ["DRAIN", "DOWN"])
-def test_4_nodes_that_are_out_of_service_are_awaited_and_come_back(lab, state):
+def test_4_nodes_that_are_out_of_service_are_awaited_and_come_back(lab, nodes_stay_down, state):
     nodes = ["scontrol", "update", "NodeName=node1,node2", "Reason=test"]
     lab.cluster.run("login", "root", *nodes, f"State={state}", check=True)
     process = lab.lab("open", "--no-browser")
     process.wait_for(r"Job \d+ waits in the queue\. To leave it there, press Ctrl-C and Enter; ")
     process.wait_for(r"job \d+ is waiting; expected start: .* \((ReqNodeNotAvail|Nodes required|Resources)")
-    # one that is DOWN may have come back by itself, when its slurmd spoke to slurmctld (slurm.conf(5), ReturnToService)
-    lab.cluster.run("login", "root", *nodes, "State=RESUME")
+    lab.cluster.run("login", "root", *nodes, "State=RESUME", check=True)
     process.wait_for(LOCAL)
 
 
