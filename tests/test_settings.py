@@ -27,6 +27,8 @@ PLUGINS = {
 PERSONAL = RULES["personal"].split()
 NAMES = [name for name in RULES if f"{name}_example" in RULES and name not in PERSONAL]
 LISTS = RULES["lists"].split()
+# optional, or asked of other clusters only
+NOT_NEEDED = [*RULES["optional"].split(), "login_host", "modules_first", "pip_source"]
 
 
 # --- what the three readers see -------------------------------------------------------------------------------------
@@ -629,7 +631,7 @@ def test_settings_yml_keeps_nothing_that_belongs_to_one_person(make_folder, bash
     hold_together(bash_reader, content)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("login_host", "modules_first", "pip_source")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_NEEDED])
 def test_a_setting_that_is_missing_is_asked_for_with_its_line(make_folder, bash_reader, name):
     folder = make_folder("least")
     set_answer(folder, **{name: None})
@@ -688,6 +690,7 @@ VALUES = {
     "gpu_node_memory_mb": OF_A_MODEL,
     "gpu_cores": OF_A_MODEL,
     "gpu_memory_gb": OF_A_MODEL,
+    "max_jobs": NUMBER_OR_UNKNOWN,
     "allocation": re.compile("core|node"),
     "memory_option": re.compile("per_core|none"),
     "submit_from": re.compile("any|not_home|scratch"),
