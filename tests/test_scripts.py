@@ -1071,7 +1071,7 @@ def test_what_people_run_is_executable_and_the_rest_is_not(pristine_folder):
     executable = {
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and os.access(path, os.X_OK)
     }
-    assert executable == {*SCRIPTS, "lab"}
+    assert executable == {*SCRIPTS, "lab", "shell/bin/lab", "shell/complete.sh"}
 
 
 def test_what_ends_well_ends_with_0_and_nothing_else_does(make_folder, script, command):
