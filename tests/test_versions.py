@@ -61,7 +61,8 @@ def test_the_package_has_the_newest_version():
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_somebody_answered_in_any_version_means_the_same_in_the_newest(released, bash_reader, tmp_path, version):
-    for name in ALL_ANSWERS:
+    known = git(released, "ls-tree", "--name-only", f"{version}:tests/answers").split()
+    for name in (name for name in ALL_ANSWERS if f"{name}.yml" in known):
         folder = tmp_path / name
         # the one file that is rendered
         only = {"defaults": True, "quiet": True, "exclude": ["*", "!settings.yml"]}
