@@ -628,4 +628,4 @@ def test_xonsh_s_own_fixtures_find_completion_facts_and_what_unloading_leaves(pr
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert re.search(r"\n3 passed in ", done.stdout)
+    assert re.search(r"\b3 passed in ", done.stdout)
