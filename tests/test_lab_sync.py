@@ -138,7 +138,9 @@ def all_of_home(sides):
         for name in [*files, *folders]:
             path = Path(top, name)
             relative, status = str(path.relative_to(sides.home)), path.lstat()
-            if re.fullmatch(r"\.ssh/(passerelle-.*|known_hosts.*)|lab/\.lab/(lock|synced-.*|sessions|template-asked)", relative):
+            if re.fullmatch(
+                r"\.ssh/(passerelle-.*|known_hosts.*)|lab/\.lab/(lock|synced-.*|sessions|template-asked)", relative
+            ):
                 continue
             content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
             found[relative] = (status.st_mode, content)
