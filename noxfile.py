@@ -54,7 +54,7 @@ def lint(session):
     session.run("ruff", "format", "--check", ".")
     # English only; the tests quote French messages
     others = [path.name for path in Path("template/lib/texts").iterdir() if path.name != "en"]
-    skipped = [f"*.{language}.md,*/{language}.yml,*/{language}/*" for language in others]
+    skipped = [f"*.{language}.md,*/{language}.md,*/{language}.yml,*/{language}/*" for language in others]
     skipped += ["LISEZMOI.md,./tests/test_*.py,.git,.nox,.venv,site,out,.*_cache"]
     # remarks of the clusters' files
     remarks = rf"# ({'|'.join(others)}): .*"
