@@ -272,6 +272,23 @@ def test_half_a_line_of_the_journal_is_what_a_node_that_went_leaves_and_no_more_
     assert [keep.state_of(cell) for cell in keep.read(tmp_path / "a.ipynb").cells] == ["passed", ""]
 
 
+def test_what_keeps_a_run_from_beginning_is_one_line(tmp_path):
+    executed(tmp_path / "before", notebook(*CELLS), 2)
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "row.json").write_text('[{"a": 1}]')
+    without = "The notebook has no cell tagged “parameters”, whose values a table could replace; tag one in JupyterLab "
+    cases = {
+        ("out", "--again", "before/a.ipynb"): CHANGED.format(1),
+        ("out", "--row", "row.json", "0"): f"{without}(property inspector, cell tags).",
+        ("taken",): "System error: [Errno 17] File exists: 'taken'",
+    }
+    nbformat.write(notebook("other"), tmp_path / "a.ipynb")
+    for words, line in cases.items():
+        command = [sys.executable, RUNNER / "run.py", "a.ipynb", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{line}\n")
+
+
 # --- tables of parameters ---------------------------------------------------------------------------------------------
 
 WITH_PARAMETERS = notebook("import x", "a = 1\nb: str = 'x'\nc = None", "print(a, b)", tags={1: "parameters"})

@@ -388,6 +388,12 @@ def test_of_several_jobs_of_a_notebook_none_is_stopped_by_guessing(node, states,
     assert (status, last) == (64 if states[1:] else 0, f"{said}\n")
 
 
+def test_an_array_is_one_job_whatever_its_jobs_do(node):
+    show_jobs(node, "a.ipynb", *(("a.ipynb", "70", state, "None", "", "node1") for state in ("PENDING", "RUNNING")))
+    node.say(state="RUNNING|None|1764000000|node1")
+    assert node.run("stop", "a.ipynb") == (0, "The batch job 70 (a.ipynb) has been cancelled.\n")
+
+
 # --- an end from elsewhere --------------------------------------------------------------------------------------------
 
 
@@ -740,6 +746,8 @@ def template_that_says(node, text):
 
 def test_a_newer_template_is_told_of_once_a_day_when_the_page_is_there(node):
     asked = template_that_says(node, "printf '%040d\\trefs/tags/9.0\\n' 0")
+    # a machine that stands still for half a minute, as busy ones do, decides nothing
+    node.limit(TEMPLATE_ANSWER=600)
     node.serve()
     # the first time, once more that day, and a day later
     for first in (True, False, True):

@@ -14,8 +14,8 @@ LOGIN=180
 LOOK_UP=10
 
 # --- the template's repository ---
-# whether there is a newer version: nobody waits for that
-TEMPLATE_ANSWER=10
+# whether there is a newer version: asked in the background; lab check and update wait for what is still missing of it
+TEMPLATE_ANSWER=30
 # its history, for what is new in an update: a small repository, once
 TEMPLATE_NEWS=60
 

@@ -3,6 +3,7 @@
 checkpoints.py RECORD MESSAGE: RECORD is the path of the server's jpserver-PID.json
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -38,8 +39,10 @@ def main(record, message):
     """Say it, make the checkpoints, and print each notebook's path."""
     with open(record, encoding="utf-8") as file:
         server = json.load(file)
-    call(server, "POST", "events", notice.event(message, save=True))
-    time.sleep(TO_SAVE)
+    # an older server has no events
+    with contextlib.suppress(OSError):
+        call(server, "POST", "events", notice.event(message, save=True))
+        time.sleep(TO_SAVE)
     for session in call(server, "GET", "sessions"):
         if session["type"] == "notebook":
             call(server, "POST", "contents/" + session["path"] + "/checkpoints")

@@ -75,7 +75,9 @@ def start():
         say_unsafe(", ".join(names))
         sys.exit(1)
     proof.prepare(server)
-    server.event_logger.register_event_schema(notice.SCHEMA)
+    # since jupyter_server 2
+    if hasattr(server, "event_logger"):
+        server.event_logger.register_event_schema(notice.SCHEMA)
     server.io_loop.add_callback(announce, server)
     server.start()
 

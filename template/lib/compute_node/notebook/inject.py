@@ -3,17 +3,25 @@
 import json
 
 import nbformat
+from lab.messages import Trouble
 
 
 def inject(notebook, values):
-    """Put a cell into a notebook that gives these names these values, in the notebook's language."""
+    """Put a cell into a notebook that gives these names these values, in the notebook's language.
+
+    Raises Trouble for a notebook without a cell for parameters.
+    """
     said = notebook.metadata.get("language_info", {}).get("name", "")
     language = (notebook.metadata.kernelspec.get("language") or said).lower()
     write = {"r": _in_r, "julia": _in_julia}.get(language, _in_python)
     cell = nbformat.v4.new_code_cell("\n".join(write(name, value) for name, value in values.items()))
     cell.metadata.tags = ["injected-parameters"]
-    place = next(number for number, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
-    notebook.cells.insert(place + 1, cell)
+    for number, other in enumerate(notebook.cells, start=1):
+        if "parameters" in other.metadata.get("tags", []):
+            notebook.cells.insert(number, cell)
+            return
+    # it was there when the table was checked
+    raise Trouble("no_parameters_cell")
 
 
 def _in_python(name, value):

@@ -31,7 +31,7 @@ import memory  # noqa: E402
 import resume  # noqa: E402
 from inject import inject  # noqa: E402
 from keep import OURS, Result, code_cells  # noqa: E402
-from lab.messages import message  # noqa: E402 - one voice for all Python
+from lab.messages import Trouble, message  # noqa: E402 - one voice for all Python
 
 KERNEL_START = 600
 """Seconds; Julia compiles at its first start."""
@@ -84,17 +84,22 @@ class Run:
             loop.add_signal_handler(number, self.note_signal, number)
         private = tempfile.mkdtemp(prefix="notebook-", dir="/tmp")
         try:
-            await self.unless_signalled(self.start_kernel(private))
-            end = await self.run_cells()
-        except Stopped:
-            end = self.stopped()
-        except Exception as error:
-            # it has not even begun: no such program, a start without an end
-            end = End("failed", 1, message("kernel_not_started", kernel=self.client.kernel_name, words=one_line(error)))
+            end = await self.begin(private) or await self.run_cells()
         finally:
             await self.end_kernel(private)
         self.result.finish(end.state, self.number, len(self.cells), end.why)
         return end
+
+    async def begin(self, private):
+        """Start the kernel; return the End where that cannot be: no such program, a start without an end, a signal."""
+        try:
+            await self.unless_signalled(self.start_kernel(private))
+        except Stopped:
+            return self.stopped()
+        except Exception as error:
+            return End(
+                "failed", 1, message("kernel_not_started", kernel=self.client.kernel_name, words=one_line(error))
+            )
 
     def note_signal(self, number):
         """Note the first signal."""
@@ -228,4 +233,10 @@ def main(words):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Trouble as trouble:
+        sys.exit(str(trouble))
+    except OSError as error:
+        # the disk is full, the notebook is gone
+        sys.exit(message("os_error", words=error))

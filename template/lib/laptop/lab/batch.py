@@ -34,7 +34,9 @@ def cancel(settings, channel, name):
         return False
     if not name.isdigit():
         rows = [words for kind, *words in until_end(channel.call("list", folder)) if kind == "batch"]
-        jobs = [words[1] for words in rows if words[-1] == notebook and words[2] not in (*ENDED, "COMPLETING")]
+        # an array has a row for each state of its jobs
+        jobs = {words[1]: "" for words in rows if words[-1] == notebook and words[2] not in (*ENDED, "COMPLETING")}
+        jobs = [*jobs]
         if len(jobs) > 1:
             raise Trouble("several_jobs", MISUSE, notebook=notebook, jobs=", ".join(jobs), job=jobs[-1])
         job = (jobs or [job])[0]
