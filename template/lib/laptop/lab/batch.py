@@ -35,8 +35,8 @@ def cancel(settings, channel, name):
     if not name.isdigit():
         rows = [words for kind, *words in until_end(channel.call("list", folder)) if kind == "batch"]
         # an array has a row for each state of its jobs
-        jobs = {words[1]: "" for words in rows if words[-1] == notebook and words[2] not in (*ENDED, "COMPLETING")}
-        jobs = [*jobs]
+        live = [words[1] for words in rows if words[-1] == notebook and words[2] not in (*ENDED, "COMPLETING")]
+        jobs = [*dict.fromkeys(live)]
         if len(jobs) > 1:
             raise Trouble("several_jobs", MISUSE, notebook=notebook, jobs=", ".join(jobs), job=jobs[-1])
         job = (jobs or [job])[0]
