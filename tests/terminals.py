@@ -38,7 +38,7 @@ class Terminal:
 
     def wait(self, seen, what):
         """Wait until seen() holds; fails with the screen."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not seen():
             assert time.monotonic() < end, f"never seen: {what!r}\n" + "\n".join(self.rows)
             with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):

@@ -415,8 +415,7 @@ def test_what_the_template_says_of_newer_versions_is_data_and_no_answer_is_no_tr
         (bin / "git").chmod(0o755)
     else:
         (bin / "git").symlink_to(shutil.which("git"))
-    limits = folder / "lib/both/limits.sh"
-    limits.write_text(limits.read_text().replace("TEMPLATE_ANSWER=10", "TEMPLATE_ANSWER=2"))
+    edit(folder / "lib/both/limits.sh", "TEMPLATE_ANSWER=30", "TEMPLATE_ANSWER=2")
     done = subprocess.run(
         [sys.executable, "-c", NEWER], cwd=folder / "lib/laptop", env={**environment, "PATH": f"{bin}:{environment['PATH']}"},
         input=json.dumps([case[:2] for case in NEWER_CASES]), capture_output=True, encoding="utf-8",
