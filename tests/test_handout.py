@@ -3,9 +3,10 @@
 import getpass
 import re
 import socket
+import subprocess
 
 import pytest
-from conftest import french, set_answer
+from conftest import REPOSITORY, french, git, set_answer
 from passerelle import cli, texts
 
 
@@ -71,3 +72,26 @@ def test_what_is_no_folder_for_a_course_is_one_line(make_folder, handout, tmp_pa
     set_answer(folder, cluster="nowhere")
     assert handout(folder)[0] == 64
     assert not (folder / "handout.md").exists()
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_notebook_that_teacher_and_student_have_changed_is_kept_twice_as_the_page_says(
+    make_folder, tmp_path, language
+):
+    teacher, student = make_folder("class"), tmp_path / "student"
+    page = (REPOSITORY / f"docs/how-to/class.{language}.md").read_text(encoding="utf-8")
+    commands = re.search(r"#new-versions \}.+?\n((?:    (?:mv|git) [^\n]+\n){3})", page, re.DOTALL)[1]
+    name, own = re.search(r"mv (\S+) (\S+)", commands).groups()
+    git(teacher, "init", "--quiet")
+    for text in ("first", "second"):
+        (teacher / name).write_text(text)
+        git(teacher, "add", "--all")
+        git(teacher, "commit", "--quiet", "--message", text)
+        if text == "first":
+            git(tmp_path, "clone", "--quiet", str(teacher), str(student))
+    (student / name).write_text("mine")
+    with pytest.raises(RuntimeError, match=r"Your local changes [^.]* would be overwritten"):
+        git(student, "pull")
+    assert (student / name).read_text() == "mine"
+    subprocess.run(["bash", "-ec", commands], cwd=student, check=True, capture_output=True)
+    assert ((student / name).read_text(), (student / own).read_text()) == ("second", "mine")
