@@ -531,6 +531,9 @@ COMMAND = str(Path(sys.executable).with_name("passerelle"))
 def test_the_command_as_installed_makes_a_folder_and_where_nobody_is_asks_nobody(script_runner, tmp_path):
     stand = tmp_path / "stand"
     stand.mkdir()
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    version = re.search(r'(?m)^version = "(.+)"', project)[1]
+    assert script_runner.run([COMMAND, "--version"], cwd=stand).stdout == f"passerelle {version}\n"
     done = script_runner.run([COMMAND, "new", *GIVEN, "mine"], cwd=stand)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("No cluster is asked; the catalogue counts.\n")

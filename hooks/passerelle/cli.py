@@ -3,6 +3,7 @@
 import signal
 import sys
 from contextlib import contextmanager
+from importlib import metadata
 
 from plumbum import cli
 from plumbum.cli.application import ShowCompletion, ShowHelp, ShowHelpAll, ShowVersion
@@ -38,6 +39,7 @@ class Passerelle(Command):
     """The command without a sub-command."""
 
     PROGNAME = "passerelle"
+    VERSION = metadata.version("passerelle")
     DESCRIPTION = message("help_passerelle")
 
     def main(self, *words):
