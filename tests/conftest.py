@@ -41,13 +41,14 @@ hypothesis.settings.register_profile("repeat", database=None, deadline=None, der
 hypothesis.settings.register_profile("explore", database=None, deadline=None, max_examples=3000)
 hypothesis.settings.load_profile("repeat")
 
-# the files that take longest, the longest first: with several workers, all are to end at about the same time
-LONGEST = ["setup_env", "lab", "update", "session", "contributing"]
+# the cluster's own tests make its homes new, so they come before what other tests build there and keep; then the files
+# that take longest, the longest first: with several workers, all are to end at about the same time
+FIRST = ["cluster", "setup_env", "lab", "update", "session", "contributing"]
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests of the longest files first."""
-    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    """Put the tests of these files first."""
+    places = {f"test_{name}": place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
