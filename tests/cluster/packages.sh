@@ -7,7 +7,7 @@ DEBIAN_PACKAGES=(
   openssh-server openssh-client libpam-google-authenticator oathtool
   lmod python3 python3-venv python3-pip virtualenv nodejs
   r-base-core r-cran-irkernel r-cran-crayon r-cran-pbdzmq r-cran-devtools r-cran-doparallel
-  zsh fish xonsh bash-completion rsync
+  zsh fish xonsh bash-completion locales rsync
   iproute2 iputils-ping iptables nftables dnsmasq-base bind9-dnsutils curl ca-certificates
   chromium libatomic1 sudo expect git jq procps util-linux mount hostname openssl
 )
