@@ -110,7 +110,7 @@ run_in_slurm() {
 try_job() {
   local status=0
   # for once sbatch words a refusal in another way, which run_in_slurm does not know
-  SLURM_TIME_FORMAT=%s timeout --kill-after="$SSH_ANSWER" "$SLURM_TRIAL" sbatch --test-only 2>&1 \
+  SLURM_TIME_FORMAT=%s timeout --kill-after="$SSH_ANSWER" "$SLURM_TRIAL" sbatch --test-only 2>&1 | head -c 4096 \
     | sed 's/^allocation failure: /sbatch: error: Batch job submission failed: /' >&2 || status=$?
   ((status != 124)) || echo "sbatch: error: Batch job submission failed: timed out after $SLURM_TRIAL s" >&2
   return "$status"

@@ -472,7 +472,11 @@ check_steps() {
   local step words status
   for step in account quota modules environment; do
     status=0
-    words=$(PASSERELLE_LAB=yes timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" "$BASH" -p "$FOLDER/lib/login_node/check.sh" "$step" 2>&1) || status=$?
+    # its end is enough: bash takes a minute to look through a megabyte
+    words=$(
+      set -o pipefail
+      PASSERELLE_LAB=yes timeout --kill-after="$SSH_ANSWER" "$CHECK_STEP" "$BASH" -p "$FOLDER/lib/login_node/check.sh" "$step" 2>&1 | tail -c 4096
+    ) || status=$?
     # a command's own words may stand above ours
     [[ $status == 0 || $words != *$'\n'* ]] || printf '%s\n' "${words%$'\n'*}"
     words=${words##*$'\n'}
