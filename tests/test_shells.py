@@ -618,7 +618,7 @@ def test_xonsh(project, laptop, tmp_path, request, variant):
 
 def test_xonsh_s_own_fixtures_find_completion_facts_and_what_unloading_leaves(project, xonsh):
     """Its plugin for pytest costs every run seconds: it is off (pyproject.toml), but for this one."""
-    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-o", "addopts=", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-c", os.devnull, "-p", "no:cacheprovider"]
     environment = {**os.environ, **xonsh, "PROJECT": str(project), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         [*command, "-p", "xonsh.pytest.plugin", "tests/in_xonsh.py"],
