@@ -178,6 +178,10 @@ def copied_from(template, folder, data, vcs_ref=None):
     return folder
 
 
+PRISTINE = {}
+"""The folders that tests share, with the names of what is in each."""
+
+
 @pytest.fixture(scope="session")
 def pristine_folder(pristine_template, tmp_path_factory):
     """Make a folder from answers, once for all tests; not to be changed."""
@@ -188,9 +192,26 @@ def pristine_folder(pristine_template, tmp_path_factory):
         key = json.dumps([data, name], sort_keys=True)
         if key not in made:
             made[key] = copied_from(pristine_template, tmp_path_factory.mktemp("folder") / name, data)
+            PRISTINE[made[key]] = names_in(made[key])
         return made[key]
 
     return make
+
+
+def names_in(folder):
+    """Return the names of all that is in a folder, but for Python's caches."""
+    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {name.as_posix() for name in found if "__pycache__" not in name.parts}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pristine_stays():
+    """Name what a file's tests have left in a folder that others copy: what becomes of those depends on it."""
+    yield
+    left = {folder: names_in(folder) ^ names for folder, names in PRISTINE.items()}
+    for folder in left:
+        PRISTINE[folder] = names_in(folder)
+    assert not any(left.values()), {str(folder): names for folder, names in left.items() if names}
 
 
 @pytest.fixture

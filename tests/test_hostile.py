@@ -6,10 +6,12 @@ import importlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -82,8 +84,10 @@ class FakeConnection:
 @pytest.fixture(scope="module")
 def laptop(pristine_folder, tmp_path_factory):
     """Run a command of lab here, in this process, with a fake login node that prints so many bytes."""
-    folder = pristine_folder("vcluster", name="lab")
-    file = tmp_path_factory.mktemp("hostile") / "printed"
+    there = tmp_path_factory.mktemp("hostile")
+    # lab keeps in its folder what it has seen
+    folder = Path(shutil.copytree(pristine_folder("vcluster", name="lab"), there / "lab", symlinks=True))
+    file = there / "printed"
     # other tests have imported the template's own, whose folder is another one
     others = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "lab"}
     with pytest.MonkeyPatch.context() as patch:
