@@ -12,6 +12,8 @@ import pyte
 
 WIDTH, HEIGHT, BASELINE, MARGIN = 8.4, 18, 13, 12
 """A cell of the screen, where its letters stand, and what is around the screen: in pixels, for letters of 14."""
+PITCH = HEIGHT + 2
+"""From one row of a strip to the next: apart, for a window that a page makes smaller has a blurred edge."""
 SHORTEST, END = 0.06, 4
 """What comes within so many seconds is one screen; so many the last one stays."""
 INK, PAPER = "#d8dee9", "#1e222a"
@@ -66,11 +68,11 @@ def draw(shown, title, columns=80, rows=24):
     for number in range(rows):
         # every different row, in the order in which they come, and when which of them is there
         kinds = list(dict.fromkeys(screen[number] for _, screen in shown))
-        steps = [(seconds, kinds.index(screen[number]) * HEIGHT) for seconds, screen in shown]
+        steps = [(seconds, kinds.index(screen[number]) * PITCH) for seconds, screen in shown]
         steps = [steps[0], *(step for before, step in pairwise(steps) if step[1] != before[1])]
         stops = "".join(f"{100 * seconds / lasts:.6g}%{{transform:translateY({-top}px)}}" for seconds, top in steps[1:])
         moves.append(f"@keyframes r{number}{{0%{{transform:none}}{stops}}}.r{number}{{animation-name:r{number}}}")
-        drawn = "".join(draw_row(row, place * HEIGHT) for place, row in enumerate(kinds))
+        drawn = "".join(draw_row(row, place * PITCH) for place, row in enumerate(kinds))
         strips.append(f'<svg y="{number * HEIGHT}" height="{HEIGHT}"><g class="r{number}">{drawn}</g></svg>')
     width, height = columns * WIDTH + 2 * MARGIN, rows * HEIGHT + 2 * MARGIN
     picture = PICTURE.format(

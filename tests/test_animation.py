@@ -54,7 +54,7 @@ def test_the_picture_stores_each_row_once_and_shows_it_at_its_times():
     assert sorted(letters) == sorted(["$", "$ ls", "$ ls", "naïve", "a <b> & c", "1 s", "2 s", "1 s"])
     # ten seconds: six and the last screen's four; "1 s" stands below the empty row and the cursor, without it at the end
     (moves,) = re.findall(r"@keyframes r2\{(.*?)\}\.r2", picture)
-    tops = [int(-float(top)) // animation.HEIGHT for top in re.findall(r"translateY\((\S+?)px\)", moves)]
+    tops = [int(-float(top)) // animation.PITCH for top in re.findall(r"translateY\((\S+?)px\)", moves)]
     assert (re.findall(r"([\d.]+)%", moves), tops) == (["0", "20", "30", "40", "60"], [1, 2, 3, 4])
 
 
