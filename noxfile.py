@@ -55,7 +55,8 @@ def lint(session):
     # English only; the tests quote French messages
     others = [path.name for path in Path("template/lib/texts").iterdir() if path.name != "en"]
     skipped = [f"*.{language}.md,*/{language}.md,*/{language}.yml,*/{language}/*" for language in others]
-    skipped += ["LISEZMOI.md,./tests/test_*.py,.git,.nox,.venv,site,out,.*_cache"]
+    # a terminal breaks words, too
+    skipped += ["LISEZMOI.md,*.svg,./tests/test_*.py,.git,.nox,.venv,site,out,.*_cache"]
     # remarks of the clusters' files
     remarks = rf"# ({'|'.join(others)}): .*"
     session.run("codespell", "--skip", ",".join(skipped), "--ignore-regex", remarks)
@@ -167,6 +168,13 @@ def demo(session):
     with session.chdir(folder):
         session.run("./setup_env.sh", external=True)
         session.run("./start_salloc.sh", external=True, interrupt_timeout=20)
+
+
+@nox.session
+def recording(session):
+    """Make the pictures of docs/images anew, from a run on the test cluster in each language (root, minutes)."""
+    install(session, "tests")
+    session.run("pytest", "tests/recording.py", *session.posargs)
 
 
 @nox.session

@@ -182,21 +182,3 @@ def shared_built(cluster, shared_folder):
     done = Life(cluster, shared_folder, name="class").on_login("./setup_env.sh", timeout=600)
     assert done.returncode == 0, done.stderr
     return done
-
-
-@pytest.fixture
-def picture(request):
-    """Keep a picture of a real run for the documentation, when asked to: pytest --pictures."""
-
-    def keep(image: Path):
-        if request.config.getoption("--pictures"):
-            target = Path(__file__).parents[1] / "docs/images" / image.name
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(image, target)
-
-    return keep
-
-
-def pytest_addoption(parser):
-    """Add --pictures."""
-    parser.addoption("--pictures", action="store_true", help="keep the pictures of real runs in docs/images")

@@ -13,14 +13,14 @@ ROWS, COLUMNS = 40, 160
 class Terminal:
     """A terminal in which a shell runs whose prompt is "> "."""
 
-    def __init__(self, command, cwd, environment):
+    def __init__(self, command, cwd, environment, rows=ROWS, columns=COLUMNS):
         """Start the shell."""
-        self.screen = pyte.Screen(COLUMNS, ROWS)
+        self.screen = pyte.Screen(columns, rows)
         # fish asks the terminal what it is, and waits for the answer
         self.screen.write_process_input = lambda text: self.child.send(text)
         self.stream = pyte.ByteStream(self.screen)
         self.child = pexpect.spawn(
-            str(command[0]), list(map(str, command[1:])), cwd=str(cwd), env=environment, dimensions=(ROWS, COLUMNS)
+            str(command[0]), list(map(str, command[1:])), cwd=str(cwd), env=environment, dimensions=(rows, columns)
         )
         # no time is left for a password's echo to be turned off
         self.child.delaybeforesend = None
@@ -36,13 +36,17 @@ class Terminal:
         row = self.screen.display[self.screen.cursor.y]
         return row[2 : self.screen.cursor.x] if row.startswith("> ") else None
 
-    def wait(self, seen, what):
+    def show(self, text):
+        """Have the screen show what the shell has sent."""
+        self.stream.feed(text)
+
+    def wait(self, seen, what, limit=120):
         """Wait until seen() holds; fails with the screen."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + limit
         while not seen():
             assert time.monotonic() < end, f"never seen: {what!r}\n" + "\n".join(self.rows)
             with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):
-                self.stream.feed(self.child.read_nonblocking(65536, timeout=0.05))
+                self.show(self.child.read_nonblocking(65536, timeout=0.05))
 
     def wait_for_line(self, line):
         """Wait until that stands between the prompt and the cursor."""

@@ -87,15 +87,6 @@ def test_everything_works_through_the_second_factor(idle, make_folder, built):
     assert idle.auth_count("student", "keyboard-interactive/pam") - before == 2
 
 
-def test_the_launcher_is_what_the_documentation_shows(lab, picture):
-    _, address = lab.start_session()
-    _, url = lab.tunnel(address)
-    lab.cluster.browse(url, "--screenshot", "/home/alice/launcher.png")
-    image = lab.cluster.state / "laptop-home/alice/launcher.png"
-    assert image.read_bytes().startswith(b"\x89PNG")
-    picture(image)
-
-
 def test_rstudio_and_lmod_answer_within_the_session(lab):
     session, address = lab.start_session()
     base, token = address.split("/lab?token=")
