@@ -11,6 +11,9 @@
 #                                           kernel (Python, R, Julia)
 #   ./submit_notebook.sh --resume NOTEBOOK  the same, from where its last run has
 #                                           ended; --resume=FOLDER: that run
+#   ./submit_notebook.sh --requeue=3 NOTEBOOK
+#                                           the same at the time limit, in the
+#                                           same job, at most 3 times
 #   ./submit_notebook.sh --parameters=TABLE NOTEBOOK
 #                                           once for each row of a table (.csv,
 #                                           .json, .yml): a job array
@@ -23,7 +26,8 @@
 # FAILED. With --execute, the notebook with all that it shows, and a report to
 # read (HTML), are in a folder of their own in results/; each cell is there as
 # soon as it has run. Variables are not kept: --resume runs the finished cells
-# again, except those tagged "once". The columns of a TABLE are names to which the
+# again, except those tagged "once". Of a table's rows, it runs those that have
+# failed or never run; rows.csv says which these are. The columns of a TABLE are names to which the
 # cell tagged "parameters" gives values; what is written as JSON writes numbers,
 # true, false and null is that, all else is text. As many jobs are submitted as
 # the cluster allows, or --jobs=NUMBER; they share the rows. Keep the script that
@@ -42,7 +46,7 @@ source "$FOLDER/lib/login_node/notebook.sh"
 parse_options more "$@"
 load_settings
 
-notebook="" options=() execute="" resume="" table="" jobs=""
+notebook="" options=() execute="" resume="" table="" jobs="" requeue=""
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
     --execute) execute=yes ;;
@@ -50,6 +54,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
     --resume=?*) execute=yes resume=${option#*=} ;;
     --parameters=?*) execute=yes table=${option#*=} ;;
     --jobs=[1-9]*) jobs=${option#*=} ;;
+    --requeue=*) execute=yes requeue=${option#*=} ;;
     # they would make something else of it than one job, whose number sbatch says at once (getopt takes shortened names)
     --ar* | -a* | --te* | --wr* | --wait | -W* | --pars* | --qu* | -Q* | --usa* | --he* | -h* | --vers* | -V*)
       misuse not_for_notebooks option="$option"
@@ -90,10 +95,11 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-results=results/$today-$name run_before="" parameters="" rows=0
+results=results/$today-$name run_before="" rows_before="" parameters="" rows=0
+[[ ! $requeue || $requeue =~ ^[1-9][0-9]?$ ]] || misuse unknown_option option="--requeue=$requeue"
 [[ ! $resume$table || -x $environment/bin/python ]] || need_environment
 [[ ! $resume ]] || find_run
-[[ ! $table ]] || share_rows
+[[ ! $table$rows_before ]] || share_rows
 
 if [[ ! $PRINT ]]; then
   [[ -w $directory ]] || misuse notebook_folder_closed notebook="$notebook" folder="$directory"
@@ -118,6 +124,7 @@ output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n '
 output=${output//%%/%}
 output=${output:-$directory/$name-$job.out}
 results=${execute:+$directory/$results-$job}
+[[ ! $parameters ]] || keep_rows
 record_job
 # requests.sh sets this
 if [[ ${PASSERELLE_LAB:-} ]]; then
