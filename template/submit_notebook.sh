@@ -11,12 +11,13 @@
 #                                           kernel (Python, R, Julia)
 #   ./submit_notebook.sh --resume NOTEBOOK  the same, from where its last run has
 #                                           ended; --resume=FOLDER: that run
-#   ./submit_notebook.sh --requeue=3 NOTEBOOK
-#                                           the same at the time limit, in the
-#                                           same job, at most 3 times
 #   ./submit_notebook.sh --parameters=TABLE NOTEBOOK
 #                                           once for each row of a table (.csv,
 #                                           .json, .yml): a job array
+#   ./submit_notebook.sh --requeue=3 NOTEBOOK
+#                                           with each of these: goes on in the
+#                                           same job when the time limit has
+#                                           come, at most 3 times
 #   ./submit_notebook.sh --print NOTEBOOK   writes the sbatch script instead of
 #                                           submitting it
 #   ./submit_notebook.sh --help             this text
@@ -26,12 +27,13 @@
 # FAILED. With --execute, the notebook with all that it shows, and a report to
 # read (HTML), are in a folder of their own in results/; each cell is there as
 # soon as it has run. Variables are not kept: --resume runs the finished cells
-# again, except those tagged "once". Of a table's rows, it runs those that have
-# failed or never run; rows.csv says which these are. The columns of a TABLE are names to which the
+# again, except those tagged "once". The columns of a TABLE are names to which the
 # cell tagged "parameters" gives values; what is written as JSON writes numbers,
 # true, false and null is that, all else is text. As many jobs are submitted as
-# the cluster allows, or --jobs=NUMBER; they share the rows. Keep the script that
-# --print writes, edit it, share it: sbatch takes it as it is.
+# the cluster allows, or --jobs=NUMBER; they share the rows. What has become of
+# each row is in rows.csv, beside their results; --resume runs those that have
+# failed or never run. Keep the script that --print writes, edit it, share it:
+# sbatch takes it as it is.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)

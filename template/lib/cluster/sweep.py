@@ -2,8 +2,8 @@
 
 sweep.py [JOB TASKS live|over FOLDER]..., with sacct's lines ("8_3|TIMEOUT|...") on standard input: brings rows.csv in
 each FOLDER up to date, and prints JOB, rows, passed, failed, running, waiting, never ran, with tabs between. FOLDER has
-the rows in rows.json, and what each has said of itself in row-NUMBER/state. Only Slurm knows of a row that could not say
-how it has ended. It needs no environment.
+the rows in rows.json, and what each has said of itself in row-NUMBER/state. Of a row that could not say how it has
+ended, only Slurm knows. It needs no environment.
 """
 
 import csv
@@ -72,7 +72,7 @@ def look(rows, folder, tasks, states=None, live=True):
     found = [None] * len(rows)
     for task, numbers in enumerate(shares(rows, tasks)):
         state = (states or {}).get(str(task)) or (states or {}).get("", "")
-        over = state.split(" ")[0] in ENDED if state else not live
+        over = not live or state.split(" ")[0] in ENDED
         for number in numbers:
             found[number] = _judged(said_by(folder_of(folder, number)), state, over)
             if found[number].state not in ("waiting", "never ran"):
@@ -121,26 +121,30 @@ def _as_csv(rows, found):
     table = csv.writer(file, lineterminator="\n")
     table.writerow(["row", *Row._fields, *rows[0]["values"]])
     for number, row in enumerate(found):
-        values = [json.dumps(value) if value in (True, False, None) else value for value in rows[number]["values"].values()]
-        table.writerow([number + 1, *row, *values])
+        values = rows[number]["values"].values()
+        table.writerow(
+            [number + 1, *row, *(value if isinstance(value, str) else json.dumps(value) for value in values)]
+        )
     return file.getvalue()
 
 
 def states_of(job, lines):
-    """Return the states of an array's tasks out of sacct's lines: 8_3|TIMEOUT, 8_[4-9]|PENDING."""
+    """Return the states of an array's tasks out of sacct's lines: 8_3|TIMEOUT|0:0, 8_[4-9]|PENDING|0:0."""
     states = {}
     for line in lines:
-        number, _, rest = line.partition("|")
+        number, state, code = [*line.split("|"), "", ""][:3]
         array, _, task = number.partition("_")
         if array == job:
-            states[task if task.isdigit() else ""] = rest.partition("|")[0]
+            # by itself that says nothing
+            states[task if task.isdigit() else ""] = f"{state} {code}" if state == "FAILED" else state
     return states
 
 
 def main(words):
     """Look at each array that a command line names."""
     lines = sys.stdin.read().splitlines()
-    for job, tasks, live, folder in zip(*[iter(words)] * 4):
+    for start in range(0, len(words), 4):
+        job, tasks, live, folder = words[start : start + 4]
         try:
             rows = read_rows(folder)
             found = write_table(rows, folder, int(tasks), states_of(job, lines), live == "live")

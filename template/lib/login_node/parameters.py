@@ -1,8 +1,8 @@
 """Checks a table of parameters before anything is queued, and copies it: parameters.py NOTEBOOK TABLE COPY.
 
 NOTEBOOK has a cell that is tagged "parameters" and gives each a value; TABLE (.csv, .json, .yml) has a column for each
-that is to have another one, and a row for each run. COPY becomes the list of rows that lib/cluster/sweep.py reads. Prints
-how many rows there are. Ends with status 64 and a line for what cannot be.
+that is to have another one, and a row for each run. COPY becomes the list of rows that sweep.py reads. Prints how many
+rows there are. Ends with status 64 and a line for what cannot be.
 
 One rule for values: what is written as JSON writes numbers, true, false and null is that, all else is text (007, yes).
 """

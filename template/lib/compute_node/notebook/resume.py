@@ -1,15 +1,17 @@
 """Whether a run can go on that has ended before its notebook did, and with what: for submit_notebook.sh --resume.
 
-resume.py NOTEBOOK FOLDER [COPY]: ends with status 1 and a line where the run in FOLDER cannot be taken up. Variables are
-not kept, so finished cells run again, except those tagged "once", whose work is on disk. Both are right only for the
-same cells, kernel and packages; parameters are a cell. With COPY, FOLDER has the rows of a table: those that have not
-passed are to run, each from where it has come to; COPY becomes the list of all rows, and how many are to run is printed.
+resume.py NOTEBOOK EARLIER [COPY]: ends with status 1 and a line where the earlier run, an executed notebook, cannot be
+taken up. Variables are not kept, so finished cells run again, except those tagged "once", whose work is on disk. Both
+are right only for the same cells, kernel and packages; parameters are a cell. With COPY, EARLIER is the folder of a
+table's rows: those that have not passed are to run, each from where it has come to. COPY becomes the list of all rows,
+and how many are to run is printed.
 """
 
 import copy
 import functools
 import importlib.metadata
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -31,10 +33,11 @@ def conditions(notebook):
         words = KernelSpecManager().get_kernel_spec(name).argv
     except NoSuchKernel:
         words = []
-    return {"kernel": " ".join([name, *words]), "packages": _packages()}
+    kernel = " ".join([name, *words])
+    return {"kernel": kernel, "packages": {**_packages(), **_packages_of_r(kernel)}}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _packages():
     """Return {name: version} of this environment; many rows of a table ask for it."""
     packages = {part.name: part.version for part in importlib.metadata.distributions()}
@@ -43,6 +46,17 @@ def _packages():
     for module in record.read_text(encoding="utf-8").split() if record.exists() else []:
         title, _, version = module.rpartition("/")
         packages[title or module] = version
+    return packages
+
+
+@functools.cache
+def _packages_of_r(kernel):
+    """Return {"R name": version} of the library that R's kernel is started with (find_irkernel in r.sh)."""
+    library = re.search(r'[.]libPaths\(c\([.]libPaths\(\), ("(?:[^"\\]|\\.)*")\)\)', kernel)
+    packages = {}
+    for file in Path(json.loads(library[1])).glob("*/DESCRIPTION") if library else []:
+        version = re.search(r"(?m)^Version: *(\S+)", file.read_text(encoding="utf-8", errors="replace"))
+        packages[f"R {file.parent.name}"] = version[1] if version else ""
     return packages
 
 

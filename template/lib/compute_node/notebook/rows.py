@@ -1,9 +1,9 @@
-"""The rows of a table of parameters that one task of a job array runs: rows.py NOTEBOOK FOLDER ROWS SIDE_BY_SIDE [TIMES].
+"""The rows of a table that one task of a job array runs: rows.py NOTEBOOK FOLDER ROWS SIDE_BY_SIDE [TIMES].
 
 Rows are shared out like cards: with 3 tasks, the first one has the rows 1, 4, 7. Each runs by itself (run.py), into
 FOLDER/row-NUMBER, where its log is, too; so many at a time. A row that fails does not end the others; the task fails at
-the end. A signal is passed on, and no further row begins. A task that Slurm begins again, because its node was lost, or,
-TIMES times, at the time limit, runs those of its rows that have neither passed nor failed.
+the end. A signal is passed on, and no further row begins. A task that Slurm begins again, because its node was lost,
+or, TIMES times, at the time limit, runs those of its rows that have neither passed nor failed.
 """
 
 import contextlib

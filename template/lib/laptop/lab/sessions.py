@@ -103,9 +103,12 @@ def _progress(kind, *words):
     """Return how far a notebook that runs itself has come."""
     if kind == "rows":
         rows, passed, *others, table = words
-        keys = ("rows_failed", "rows_running", "rows_waiting", "rows_never_ran")
-        more = [message(key, number=number) for key, number in zip(keys, others) if number != "0"]
-        return ", ".join([message("progress_rows", passed=passed, rows=rows), *more]) + f" ({table})"
+        parts = [message("progress_rows", passed=passed, rows=rows)]
+        for key in ("rows_failed", "rows_running", "rows_waiting", "rows_never_ran"):
+            number = others.pop(0)
+            if number != "0":
+                parts.append(message(key, number=number))
+        return f"{', '.join(parts)} ({table})"
     state, number, cells, why = words
     if state == "running":
         return ", ".join(filter(None, [message("progress_cells", number=number, cells=cells), why]))
