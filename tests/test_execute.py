@@ -116,10 +116,10 @@ ENDS = {
 }
 
 
-def start(folder, made, *options):
-    """Begin to run a notebook in a folder."""
+def start(folder, made, *before):
+    """Begin to run a notebook in a folder; before: a command that takes this one."""
     nbformat.write(made, folder / "a.ipynb")
-    command = [sys.executable, RUNNER / "run.py", "a.ipynb", "out", *options]
+    command = [*before, sys.executable, RUNNER / "run.py", "a.ipynb", "out"]
     variables = {**os.environ, "JUPYTER_PATH": str(folder.parent / "jupyter"), "HOME": str(folder.parent)}
     return subprocess.Popen(
         command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -161,6 +161,38 @@ def test_however_a_notebook_ends_what_has_run_is_kept_and_the_last_line_says_how
     assert (ran.status, ran.shown(), ran.last[: len(last)]) == (status, shown, last)
     assert ran.state() == state
     assert sorted(path.name for path in ran.folder.iterdir()) == ["a.html", "a.ipynb", "state"]
+
+
+@pytest.fixture
+def cgroup():
+    """A cgroup that is full with 300 MB, as a job's is on the clusters."""
+    name = f"passerelle-{os.getpid()}"
+    for path, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        folder = Path(path) / name
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        try:
+            (folder / limit).write_text("300M")
+            yield folder
+            return
+        except OSError:
+            continue
+        finally:
+            folder.rmdir()
+    pytest.skip("this machine lets nobody limit the memory of a cgroup")
+
+
+def test_a_kernel_that_is_killed_because_the_memory_is_full_is_known_for_that(cgroup, tmp_path):
+    made = notebook("print('one', flush=True)", "x = b'x' * (900 << 20)", "print('never')")
+    # Jupyter's settings and caches are looked for above it
+    (tmp_path / "in").mkdir()
+    inside = ["bash", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', cgroup]
+    ran = ended(tmp_path / "in", start(tmp_path / "in", made, *inside))
+    last = "cell 2 of 3: its kernel was killed because the job's memory was full; ask for more "
+    assert (ran.status, ran.shown(), ran.last[: len(last)]) == (1, ["one\n", "", None], last)
+    assert ran.state() == ["failed", "2", "3"]
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------
