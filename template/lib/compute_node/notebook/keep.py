@@ -38,7 +38,7 @@ class Result:
 
     def begin(self, number, cells, why=""):
         """Say that a cell begins."""
-        self.say("running", number, cells, why)
+        self.record("running", number, cells, why)
 
     def keep(self, index, state, seconds):
         """Put a cell on disk, with what it has shown; whole and at once, so that nobody finds half of it."""
@@ -54,7 +54,7 @@ class Result:
         """Save the whole notebook and its report, and say how it has ended."""
         self._save()
         self._report()
-        self.say(state, number, cells, why)
+        self.record(state, number, cells, why)
 
     def _save(self):
         begun = time.monotonic()
@@ -74,7 +74,7 @@ class Result:
         except Exception as error:
             print(message("no_report", words=str(error).strip().split("\n")[0]), flush=True)
 
-    def say(self, state, number, cells, why):
+    def record(self, state, number, cells, why):
         """Say how far the run has come."""
         words = (state, number, cells, round(time.monotonic() - self._begun), why.replace("\t", " "))
         write(self.folder / "state", "\t".join(map(str, words)) + "\n")

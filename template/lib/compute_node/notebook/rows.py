@@ -63,7 +63,7 @@ class Task:
         """Begin to run a row."""
         folder = sweep.folder_of(self.folder, row)
         folder.mkdir(parents=True, exist_ok=True)
-        say(folder, "running", "")
+        record(folder, "running", "")
         with open(folder / "log", "a", encoding="utf-8") as log:
             words = [sys.executable, RUN, self.notebook, folder, "--row", self.path, str(row)]
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -78,7 +78,7 @@ class Task:
         last = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
         if status != 0 and self.state_of(row) == "running":
             # it has been killed, or could not even begin
-            say(folder, "stopped" if self.signal else "failed", last)
+            record(folder, "stopped" if self.signal else "failed", last)
         print(message("row_ended", number=row + 1, rows=len(self.rows), words=last), flush=True)
 
     def pass_on(self, number, frame):
@@ -90,7 +90,7 @@ class Task:
                 os.kill(pid, number)
 
 
-def say(folder, state, why):
+def record(folder, state, why):
     """Write down what a row cannot say itself."""
     write(folder / "state", "\t".join([state, "", "", "", why.replace("\t", " ")]) + "\n")
 

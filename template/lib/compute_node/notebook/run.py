@@ -253,7 +253,7 @@ def main(words):
     if end.at_limit and given.requeue:
         queued, words = requeue.queue_again(given.requeue)
         print(words, flush=True)
-        result.say(end.state, run.number, len(run.cells), f"{end.why}. {words}")
+        result.record(end.state, run.number, len(run.cells), f"{end.why}. {words}")
     return end.status
 
 
