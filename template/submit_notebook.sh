@@ -121,10 +121,18 @@ answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 job=$(job_number "$answer") || die no_job_number answer="${answer//$'\n'/ }"
 # what a cluster says before
 printf '%s' "${answer%Submitted batch job *}"
-# what becomes of --output, Slurm knows best; it leaves "%%" alone
-output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
-output=${output//%%/%}
-output=${output:-$directory/$name-$job.out}
+if [[ $parameters ]]; then
+  # Slurm names those of each task, and a number that none has for tasks that are still to come
+  output=$(given --output=) output=${output#*=}
+  output=${output//%A/$job} output=${output//%a/*}
+  [[ ! $output || $output == /* ]] || output=$PWD/$output
+  output=${output:-$directory/$name-${job}_*.out}
+else
+  # what becomes of --output, Slurm knows best; it leaves "%%" alone
+  output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
+  output=${output//%%/%}
+  output=${output:-$directory/$name-$job.out}
+fi
 results=${execute:+$directory/$results-$job}
 [[ ! $parameters ]] || keep_rows
 record_job

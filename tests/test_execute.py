@@ -343,6 +343,11 @@ def test_what_keeps_a_run_from_beginning_is_one_line(tmp_path):
         command = [sys.executable, RUNNER / "run.py", "a.ipynb", *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{line}\n")
+    # a job that had done all before its node was lost
+    (tmp_path / "before/state").write_text("passed\t4\t4\t9\tAll have run.\n")
+    command = [sys.executable, RUNNER / "run.py", "a.ipynb", "before"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "All have run.\n", "")
 
 
 # --- tables of parameters ---------------------------------------------------------------------------------------------

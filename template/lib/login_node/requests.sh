@@ -356,10 +356,18 @@ answer_output() {
   fi
 }
 
-# find_output JOB: sets LOG to the path of what a batch job that find_jobs has found has printed
+# find_output JOB: sets LOG to the path of what a batch job that find_jobs has found has printed; of an array's, the one that
+# has printed last
 find_output() {
-  LOG=${OUTPUT[${1:-0}]:-}
-  [[ -f $LOG ]] || LOG=""
+  local output=${OUTPUT[${1:-0}]:-} file
+  LOG=""
+  if [[ ${ROWS[${1:-0}]:-0} == 0 ]]; then
+    [[ ! -f $output ]] || LOG=$output
+    return
+  fi
+  for file in "${output%\**}"*"${output##*\*}"; do
+    if [[ -f $file && (! $LOG || $file -nt $LOG) ]]; then LOG=$file; fi
+  done
 }
 
 # answer_stop JOB NAME: cancels that job, if it still is the session of that name

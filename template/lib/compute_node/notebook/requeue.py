@@ -17,10 +17,10 @@ def said(most):
 
 
 def queue_again(most):
-    """Have Slurm queue this job again, unless it has done so as often as it may; return whether it does, and a line."""
+    """Have Slurm queue this job again, unless it has done so as often as it may; return a line that says it."""
     times = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     if times >= most:
-        return False, message("requeued_enough", most=most)
+        return message("requeued_enough", most=most)
     # Slurm ends what still runs of the job, and there is a line left to write
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID", "")
@@ -29,9 +29,8 @@ def queue_again(most):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=SLURM_ANSWER)
-        words = None if done.returncode == 0 else done.stderr.strip()
     except (OSError, subprocess.TimeoutExpired) as error:
-        words = str(error)
-    if words is None:
-        return True, message("requeued", run=times + 2, most=most + 1)
-    return False, message("not_requeued", words=words)
+        return message("not_requeued", words=error)
+    if done.returncode != 0:
+        return message("not_requeued", words=done.stderr.strip())
+    return message("requeued", run=times + 2, most=most + 1)

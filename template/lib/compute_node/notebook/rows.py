@@ -104,7 +104,7 @@ def main(notebook, folder, rows, at_once, times="0"):
     work = Task(notebook, Path(folder), rows)
     states = work.run(task - least, count, int(at_once))
     if work.signal == signal.SIGUSR1 and int(times) and {*states} - {*DONE}:
-        print(requeue.queue_again(int(times))[1], flush=True)
+        print(requeue.queue_again(int(times)), flush=True)
     return 0 if {*states} <= {"passed"} else 1
 
 

@@ -251,7 +251,7 @@ def main(words):
     end = asyncio.run(run.go())
     print(end.why, flush=True)
     if end.at_limit and given.requeue:
-        queued, words = requeue.queue_again(given.requeue)
+        words = requeue.queue_again(given.requeue)
         print(words, flush=True)
         result.record(end.state, run.number, len(run.cells), f"{end.why}. {words}")
     return end.status
