@@ -14,6 +14,10 @@
 #   ./submit_notebook.sh --parameters=TABLE NOTEBOOK
 #                                           once for each row of a table (.csv,
 #                                           .json, .yml): a job array
+#   ./submit_notebook.sh --requeue=3 NOTEBOOK
+#                                           with each of these: goes on in the
+#                                           same job when the time limit has
+#                                           come, at most 3 times
 #   ./submit_notebook.sh --print NOTEBOOK   writes the sbatch script instead of
 #                                           submitting it
 #   ./submit_notebook.sh --help             this text
@@ -26,8 +30,10 @@
 # again, except those tagged "once". The columns of a TABLE are names to which the
 # cell tagged "parameters" gives values; what is written as JSON writes numbers,
 # true, false and null is that, all else is text. As many jobs are submitted as
-# the cluster allows, or --jobs=NUMBER; they share the rows. Keep the script that
-# --print writes, edit it, share it: sbatch takes it as it is.
+# the cluster allows, or --jobs=NUMBER; they share the rows. What has become of
+# each row is in rows.csv, beside their results; --resume runs those that have
+# failed or never run. Keep the script that --print writes, edit it, share it:
+# sbatch takes it as it is.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -42,7 +48,7 @@ source "$FOLDER/lib/login_node/notebook.sh"
 parse_options more "$@"
 load_settings
 
-notebook="" options=() execute="" resume="" table="" jobs=""
+notebook="" options=() execute="" resume="" table="" jobs="" requeue=""
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
     --execute) execute=yes ;;
@@ -50,6 +56,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
     --resume=?*) execute=yes resume=${option#*=} ;;
     --parameters=?*) execute=yes table=${option#*=} ;;
     --jobs=[1-9]*) jobs=${option#*=} ;;
+    --requeue=*) execute=yes requeue=${option#*=} ;;
     # they would make something else of it than one job, whose number sbatch says at once (getopt takes shortened names)
     --ar* | -a* | --te* | --wr* | --wait | -W* | --pars* | --qu* | -Q* | --usa* | --he* | -h* | --vers* | -V*)
       misuse not_for_notebooks option="$option"
@@ -90,10 +97,11 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-results=results/$today-$name run_before="" parameters="" rows=0
+results=results/$today-$name run_before="" rows_before="" parameters="" rows=0
+[[ ! $requeue || $requeue =~ ^[1-9][0-9]?$ ]] || misuse unknown_option option="--requeue=$requeue"
 [[ ! $resume$table || -x $environment/bin/python ]] || need_environment
 [[ ! $resume ]] || find_run
-[[ ! $table ]] || share_rows
+[[ ! $table$rows_before ]] || share_rows
 
 if [[ ! $PRINT ]]; then
   [[ -w $directory ]] || misuse notebook_folder_closed notebook="$notebook" folder="$directory"
@@ -113,11 +121,20 @@ answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 job=$(job_number "$answer") || die no_job_number answer="${answer//$'\n'/ }"
 # what a cluster says before
 printf '%s' "${answer%Submitted batch job *}"
-# what becomes of --output, Slurm knows best; it leaves "%%" alone
-output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
-output=${output//%%/%}
-output=${output:-$directory/$name-$job.out}
+if [[ $parameters ]]; then
+  # Slurm names those of each task, and a number that none has for tasks that are still to come
+  output=$(given --output=) output=${output#*=}
+  output=${output//%A/$job} output=${output//%a/*}
+  [[ ! $output || $output == /* ]] || output=$PWD/$output
+  output=${output:-$directory/$name-${job}_*.out}
+else
+  # what becomes of --output, Slurm knows best; it leaves "%%" alone
+  output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
+  output=${output//%%/%}
+  output=${output:-$directory/$name-$job.out}
+fi
 results=${execute:+$directory/$results-$job}
+[[ ! $parameters ]] || keep_rows
 record_job
 # requests.sh sets this
 if [[ ${PASSERELLE_LAB:-} ]]; then

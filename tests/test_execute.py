@@ -1,8 +1,10 @@
 """Notebooks that run in their own kernel (submit_notebook.sh --execute): what is left of a run, however it ends."""
 
 import copy
+import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,11 +19,12 @@ from conftest import TEMPLATE
 
 RUNNER = TEMPLATE / "lib/compute_node/notebook"
 sys.path.append(str(RUNNER))
-sys.path += [str(TEMPLATE / "lib/laptop"), str(TEMPLATE / "lib/login_node")]
+sys.path += [str(TEMPLATE / "lib" / side) for side in ("laptop", "login_node", "cluster")]
 
 import keep  # noqa: E402 - the runner's own
 import parameters  # noqa: E402
 import resume  # noqa: E402
+import sweep  # noqa: E402
 from inject import inject  # noqa: E402
 from lab.messages import Trouble  # noqa: E402
 
@@ -50,8 +53,9 @@ class Ran(NamedTuple):
         return ["".join(map(text_of, cell.outputs)) if "passerelle" in cell.metadata else None for cell in cells]
 
     def state(self):
-        """What its state says, without the last line."""
-        *words, why = (self.folder / "state").read_text().rstrip("\n").split("\t")
+        """What its state says, without the seconds and the last line."""
+        *words, seconds, why = (self.folder / "state").read_text().rstrip("\n").split("\t")
+        assert seconds.isdigit()
         assert why == self.last
         return words
 
@@ -112,10 +116,10 @@ ENDS = {
 }
 
 
-def start(folder, made, *options):
-    """Begin to run a notebook in a folder."""
+def start(folder, made, *before):
+    """Begin to run a notebook in a folder; before: a command that takes this one."""
     nbformat.write(made, folder / "a.ipynb")
-    command = [sys.executable, RUNNER / "run.py", "a.ipynb", "out", *options]
+    command = [*before, sys.executable, RUNNER / "run.py", "a.ipynb", "out"]
     variables = {**os.environ, "JUPYTER_PATH": str(folder.parent / "jupyter"), "HOME": str(folder.parent)}
     return subprocess.Popen(
         command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -157,6 +161,38 @@ def test_however_a_notebook_ends_what_has_run_is_kept_and_the_last_line_says_how
     assert (ran.status, ran.shown(), ran.last[: len(last)]) == (status, shown, last)
     assert ran.state() == state
     assert sorted(path.name for path in ran.folder.iterdir()) == ["a.html", "a.ipynb", "state"]
+
+
+@pytest.fixture
+def cgroup():
+    """A cgroup that is full with 300 MB, as a job's is on the clusters."""
+    name = f"passerelle-{os.getpid()}"
+    for path, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        folder = Path(path) / name
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        try:
+            (folder / limit).write_text("300M")
+            yield folder
+            return
+        except OSError:
+            continue
+        finally:
+            folder.rmdir()
+    pytest.skip("this machine lets nobody limit the memory of a cgroup")
+
+
+def test_a_kernel_that_is_killed_because_the_memory_is_full_is_known_for_that(cgroup, tmp_path):
+    made = notebook("print('one', flush=True)", "x = b'x' * (900 << 20)", "print('never')")
+    # Jupyter's settings and caches are looked for above it
+    (tmp_path / "in").mkdir()
+    inside = ["bash", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', cgroup]
+    ran = ended(tmp_path / "in", start(tmp_path / "in", made, *inside))
+    last = "cell 2 of 3: its kernel was killed because the job's memory was full; ask for more "
+    assert (ran.status, ran.shown(), ran.last[: len(last)]) == (1, ["one\n", "", None], last)
+    assert ran.state() == ["failed", "2", "3"]
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------
@@ -230,6 +266,26 @@ def test_packages_that_have_changed_are_named_and_nothing_goes_on(tmp_path, monk
     )
 
 
+def test_packages_of_r_are_those_beside_its_kernel(tmp_path, monkeypatch):
+    library = tmp_path / 'R "é"'
+    spec = tmp_path / "jupyter/kernels/ir/kernel.json"
+    spec.parent.mkdir(parents=True)
+    # as setup_env.sh writes it
+    words = f".libPaths(c(.libPaths(), {json.dumps(str(library))})); IRkernel::main()"
+    spec.write_text(json.dumps({"argv": ["R", "--slave", "-e", words], "display_name": "R", "language": "R"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(spec.parents[2]))
+    for name, version in (("IRkernel", "1.3.2"), ("data.table", "1.15.4")):
+        (library / name).mkdir(parents=True)
+        (library / name / "DESCRIPTION").write_bytes(
+            f"Package: {name}\nVersion: {version}\nAuthor: \xe9\n".encode("latin-1")
+        )
+    packages = resume.conditions(notebook("1", kernel="ir"))["packages"]
+    assert {name: packages[name] for name in packages if name.startswith("R ")} == {
+        "R IRkernel": "1.3.2",
+        "R data.table": "1.15.4",
+    }
+
+
 # --- on disk ----------------------------------------------------------------------------------------------------------
 
 
@@ -275,7 +331,7 @@ def test_half_a_line_of_the_journal_is_what_a_node_that_went_leaves_and_no_more_
 def test_what_keeps_a_run_from_beginning_is_one_line(tmp_path):
     executed(tmp_path / "before", notebook(*CELLS), 2)
     (tmp_path / "taken").write_text("")
-    (tmp_path / "row.json").write_text('[{"a": 1}]')
+    (tmp_path / "row.json").write_text('[{"values": {"a": 1}}]')
     without = "The notebook has no cell tagged “parameters”, whose values a table could replace; tag one in JupyterLab "
     cases = {
         ("out", "--again", "before/a.ipynb"): CHANGED.format(1),
@@ -287,6 +343,11 @@ def test_what_keeps_a_run_from_beginning_is_one_line(tmp_path):
         command = [sys.executable, RUNNER / "run.py", "a.ipynb", *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{line}\n")
+    # a job that had done all before its node was lost
+    (tmp_path / "before/state").write_text("passed\t4\t4\t9\tAll have run.\n")
+    command = [sys.executable, RUNNER / "run.py", "a.ipynb", "before"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "All have run.\n", "")
 
 
 # --- tables of parameters ---------------------------------------------------------------------------------------------
@@ -352,7 +413,7 @@ def table_of(folder, suffix, text, made=WITH_PARAMETERS):
         return str(trouble)
     rows = json.loads((folder / "copy.json").read_text())
     assert number == len(rows)
-    return rows
+    return [row["values"] for row in rows]
 
 
 @pytest.mark.parametrize("case", TABLES)
@@ -388,25 +449,142 @@ def test_a_row_is_a_cell_of_the_notebooks_language_behind_the_one_that_it_replac
     assert made.cells[2].source.split("\n") == INJECTED[language]
 
 
-def test_rows_are_shared_out_and_one_that_fails_does_not_end_the_others(tmp_path):
-    made = notebook("a = 0", "1 / (a - 3)\nprint(a)", tags={0: "parameters"})
+# --- the rows of a table ----------------------------------------------------------------------------------------------
+
+
+def begin_task(folder, rows, results, task, tasks):
+    """Begin to run what one task of an array does."""
+    numbers = {"ID": task + 4, "MIN": 4, "COUNT": tasks}
+    variables = {**os.environ, **{f"SLURM_ARRAY_TASK_{name}": str(number) for name, number in numbers.items()}}
+    command = [sys.executable, RUNNER / "rows.py", "a.ipynb", results, rows, "2"]
+    return subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True)
+
+
+def table_in(folder):
+    """What rows.csv says, without the seconds."""
+    with open(folder / "rows.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: word for name, word in row.items() if name != "seconds"} for row in rows]
+
+
+def line(row, state, cell="", cells="", why="", folder="", **values):
+    """A row of rows.csv."""
+    return {"row": str(row), "state": state, "cell": cell, "cells": cells, "why": why, "folder": folder, **values}
+
+
+def test_rows_are_shared_out_one_that_fails_ends_no_other_and_only_that_one_runs_again(tmp_path):
+    made = notebook("a = 0", "open(f'once{a}', 'x')", "1 / (a - 3)\nprint(a)", tags={0: "parameters", 1: "once"})
     assert len(table_of(tmp_path, "csv", "a\n1\n2\n3\n", made)) == 3
-    tasks = []
-    for task in (0, 1):
-        numbers = {"SLURM_ARRAY_TASK_ID": str(task + 4), "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "2"}
-        command = [sys.executable, RUNNER / "rows.py", "a.ipynb", "out", "copy.json", "2"]
-        variables = {**os.environ, **numbers}
-        tasks.append(subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True))
+    tasks = [begin_task(tmp_path, "copy.json", "out", task, 2) for task in (0, 1)]
     said = [set(task.communicate()[0].splitlines()) for task in tasks]
     assert [task.returncode for task in tasks] == [1, 0]
-    failed = "row 3 of 3: cell 3 of 3 failed: ZeroDivisionError: division by zero"
-    assert failed in said[0]
+    why = "cell 4 of 4 failed: ZeroDivisionError: division by zero"
+    assert f"row 3 of 3: {why}" in said[0]
     assert {line.split(":")[0] for line in said[0]} == {f"row {row} of 3" for row in (1, 3)}
     assert {line.split(":")[0] for line in said[1]} == {"row 2 of 3"}
-    states = {path.parent.name: path.read_text().split("\t")[0] for path in tmp_path.glob("out/*/state")}
-    assert states == {f"row-000{row}": "failed" if row == 3 else "passed" for row in (1, 2, 3)}
-    shown = nbformat.read(tmp_path / "out/row-0002/a.ipynb", as_version=4).cells[2].outputs
+    shown = nbformat.read(tmp_path / "out/row-0002/a.ipynb", as_version=4).cells[3].outputs
     assert shown[0].text == "2\n"
+    shutil.copy(tmp_path / "copy.json", tmp_path / "out/rows.json")
+    failed = line(3, "failed", "4", "4", why, "row-0003", a="3")
+    assert [row["state"] for row in table_in(tmp_path / "out")] == ["passed", "passed", "failed"]
+    assert table_in(tmp_path / "out")[2] == failed
+
+    # a finished cell is another one: nothing is submitted
+    other = copy.deepcopy(made)
+    other.cells[0].source = "a = 1"
+    nbformat.write(other, tmp_path / "a.ipynb")
+    with pytest.raises(Trouble) as trouble:
+        resume.main(tmp_path / "a.ipynb", tmp_path / "out", tmp_path / "again.json")
+    assert str(trouble.value) == f"row 3 of 3: {CHANGED.format(1)}"
+    # the one that failed is mended
+    made.cells[2].source = "print('mended')"
+    nbformat.write(made, tmp_path / "a.ipynb")
+    resume.main(tmp_path / "a.ipynb", tmp_path / "out", tmp_path / "again.json")
+    task = begin_task(tmp_path, "again.json", "out2", 0, 1)
+    assert re.fullmatch(r"row 3 of 3: All 4 cells have run, in .*\n", task.communicate()[0])
+    assert [path.name for path in (tmp_path / "out2").iterdir() if path.is_dir()] == ["row-0003"]
+    assert "except those tagged “once”: 3." in (tmp_path / "out2/row-0003/log").read_text()
+    assert [(row["state"], row["folder"]) for row in table_in(tmp_path / "out2")] == [
+        ("passed", "../out/row-0001"),
+        ("passed", "../out/row-0002"),
+        ("passed", "row-0003"),
+    ]
+    shutil.copy(tmp_path / "again.json", tmp_path / "out2/rows.json")
+    with pytest.raises(Trouble) as trouble:
+        resume.main(tmp_path / "a.ipynb", tmp_path / "out2", tmp_path / "again.json")
+    assert str(trouble.value) == "All 3 rows have passed already; with --parameters, they run again."
+    # a task that Slurm begins again has nothing left to do, and does not run what has failed
+    task = begin_task(tmp_path, "copy.json", "out", 0, 1)
+    assert (task.communicate()[0], task.returncode) == ("", 1)
+
+
+SAID = ["passed\t4\t4\t9\tdone", "failed\t2\t4\t5\twhy", "running\t3\t4\t7\t", "stopped\t3\t4\t7\tlimit", None]
+# what Slurm says of the tasks that have the rows 3, 4, 5; whether it has any that wait or run; what has become of those
+SLURM = {
+    "it has just been submitted": ("", True, "running", "waiting", "waiting"),
+    "its tasks run": ("8_2|RUNNING\n8_3|RUNNING\n8_4|RUNNING", True, "running", "waiting", "waiting"),
+    "they have not begun": ("8_[2-4%2]|PENDING", True, "waiting", "waiting", "waiting"),
+    "they are over the limit": ("8_2|TIMEOUT\n8_3|TIMEOUT\n8_4|TIMEOUT", False, "failed", "stopped", "never ran"),
+    "one has had no memory": ("8_2|OUT_OF_MEMORY\n8_[3-4]|PENDING", True, "failed", "waiting", "waiting"),
+    "they were cancelled": (
+        *("8_2|CANCELLED by 1001\n8_[3-4]|CANCELLED by 1001\n9_4|RUNNING", False),
+        *("failed", "stopped", "never ran"),
+    ),
+    "its node was lost": ("8_2|NODE_FAIL\n8_3|NODE_FAIL\n8_4|COMPLETED", False, "failed", "stopped", "never ran"),
+    "its task has failed": ("8_2|FAILED|0:9|1\n8_3|FAILED|1:0|1", False, "failed", "stopped", "never ran"),
+    "it was queued again, and cancelled": ("8_2|REQUEUED|0:0|1", False, "failed", "stopped", "never ran"),
+    "it is queued again": ("8_2|PENDING|0:0|1\n8_3|REQUEUED|0:0|1", True, "waiting", "waiting", "waiting"),
+    "it is forgotten": ("", False, "failed", "stopped", "never ran"),
+}
+
+
+@pytest.mark.parametrize("case", SLURM)
+def test_of_rows_that_could_not_say_how_they_have_ended_slurm_says_it(case, tmp_path):
+    said, live, *expected = SLURM[case]
+    rows = [{"values": {"a": number, "b": None}} for number in range(5)]
+    for number, words in enumerate(SAID):
+        folder = sweep.folder_of(tmp_path, number)
+        folder.mkdir()
+        if words:
+            (folder / "state").write_text(f"{words}\n")
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    command = [sys.executable, TEMPLATE / "lib/cluster/sweep.py", "8", "5", "live" if live else "over", tmp_path]
+    done = subprocess.run(command, input=said, capture_output=True, text=True)
+    assert done.stderr == ""
+    found = table_in(tmp_path)
+    assert [row["state"] for row in found] == ["passed", "failed", *expected]
+    # a row that has stopped can be taken up, and counts as failed
+    states = ["passed", "failed", *(state.replace("stopped", "failed") for state in expected)]
+    counts = [states.count(state) for state in ("passed", "failed", "running", "waiting", "never ran")]
+    assert done.stdout == "\t".join(map(str, ["8", 5, *counts])) + "\n"
+    word = re.match(r"8_2.(\w+(?: by 1001)?)", said)
+    if expected[0] == "failed":
+        why = f"Slurm: {word[1] if word else 'unknown'}" + " 0:9" * ("0:9" in said)
+        assert found[2] == line(3, "failed", "3", "4", why, "row-0003", a="2", b="null")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_thousand_rows_are_submitted_as_one_is(make_folder, environment, tmp_path):
+    folder, built = make_folder("least"), tmp_path / "home/jupyter_py3"
+    spec = built / "share/jupyter/kernels/python3/kernel.json"
+    (built / "bin").mkdir(parents=True)
+    spec.parent.mkdir(parents=True)
+    spec.write_text('{"language": "python"}')
+    (built / "bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (built / "bin/python").chmod(0o755)
+    nbformat.write(notebook("a = 0", tags={0: "parameters"}), folder / "x.ipynb")
+    commands = {}
+    for rows in (1, 1000):
+        (folder / "t.csv").write_text("a\n" + "".join(f"{row}\n" for row in range(rows)))
+        # bash shows each command that it runs; a 0xff in one is not text
+        words = ["/bin/bash", "-p", "-x", "submit_notebook.sh", "--print", "--parameters=t.csv", "x.ipynb"]
+        variables = {**environment, "HOME": str(tmp_path / "home")}
+        done = subprocess.run(words, cwd=folder, env=variables, capture_output=True)
+        assert done.returncode == 0
+        assert f"#SBATCH --array=0-{rows - 1}\n".encode() in done.stdout
+        commands[rows] = len(re.findall(rb"(?m)^\++ ", done.stderr))
+    assert commands[1] > 100
+    assert abs(commands[1000] - commands[1]) < 10
 
 
 def test_a_run_is_looked_for_by_its_number_and_no_folders_name_is_more_than_that(make_folder, script, tmp_path):

@@ -1,5 +1,6 @@
 """The same as jobs: submit_notebook.sh --execute, --resume and --parameters on the cluster, and what comes home."""
 
+import csv
 import itertools
 import json
 import re
@@ -18,8 +19,10 @@ def submit(lab, words):
     """Submit a notebook by hand; return its job and the folder of its results."""
     done = lab.on_login(f"./submit_notebook.sh {words}")
     assert (done.returncode, done.stderr) == (0, "")
-    first, *_, last = done.stdout.splitlines()
+    first, second, *_, last = done.stdout.splitlines()
     job = first.split()[3]
+    number = f"{job}_*" if "--jobs" in words or "--parameters" in words else job
+    assert second.endswith(f"-{number}.out")
     said = "The notebook, as far as it has run, and a report to read are in "
     assert last.startswith(f"{said}/home/student/lab/") and last.endswith(f"-{job}")
     return job, last.removeprefix(said)
@@ -78,33 +81,129 @@ def test_what_has_run_is_kept_goes_on_after_the_limit_and_comes_home_by_its_name
         assert shown in lab.cluster.read("laptop", "alice", f"{place}/mon été.html")
 
 
-def test_a_table_is_one_job_array_whose_rows_are_shared_out(lab):
-    put(lab, "sweep.ipynb", notebook("a = 0", "print('a is', 1 // a)", tags={0: "parameters"}))
-    lab.cluster.write("login", "student", "lab/t.csv", "a\n1\n0\n-1\n")
-    job, results = submit(lab, "--parameters=t.csv --jobs=2 sweep.ipynb")
+def array_ended(lab, job, tasks):
+    """Wait until so many tasks of an array have ended; return their states."""
+    ended = lab.on_login(
+        f"until s=$(sacct -nX -P -j {job} -o state,exitcode --delimiter=' ') && ! grep -q -E 'PENDING|RUNNING|REQUEUED' <<<\"$s\" && "
+        f'[[ $(wc -l <<<"$s") == {tasks} ]]; do sleep 0.5; done; echo "$s"'
+    )
+    return sorted(re.sub("(COMPLETED|TIMEOUT) 0:0", r"\1", state) for state in ended.stdout.splitlines())
+
+
+def table(lab, results):
+    """The rows of a table on the login node: state, why, folder."""
+    text = lab.cluster.read("login", "student", f"{results}/rows.csv")
+    return [(row["state"], row["why"], row["folder"]) for row in csv.DictReader(text.splitlines())]
+
+
+def test_a_table_is_one_job_array_and_its_rows_that_failed_or_never_ran_run_again(lab):
+    # Slurm kills the task of the third row, which cannot say it; so the fifth never runs
+    greedy = "import os, time\nkept = b'x' * (800 << 20 if a == 9 and not os.path.exists('mended') else 0)\nwhile kept: time.sleep(1)"
+    cells = ["a = 0", greedy, "print('a is', 1 // a)"]
+    put(lab, "sweep.ipynb", notebook(*cells, tags={0: "parameters"}))
+    lab.cluster.write("login", "student", "lab/t.csv", "a\n1\n0\n9\n2\n3\n")
+    job, results = submit(lab, "--parameters=t.csv --jobs=2 sweep.ipynb --mem-per-cpu=256M")
     # what is submitted is what the table was
     lab.cluster.write("login", "student", "lab/t.csv", "a\n5\n")
-    ended = lab.on_login(
-        f"until s=$(sacct -nX -j {job} -o state%20) && ! grep -q -E 'PENDING|RUNNING' <<<\"$s\" && "
-        '[[ $(wc -w <<<"$s") == 2 ]]; do sleep 0.5; done; echo $s'
-    )
-    assert sorted(ended.stdout.split()) == ["COMPLETED", "FAILED"]
-    states = lab.on_login(f"cd {results} && grep . */state").stdout
-    assert [line.split("\t")[0] for line in sorted(states.splitlines())] == [
-        "row-0001/state:passed",
-        "row-0002/state:failed",
-        "row-0003/state:passed",
-    ]
-    said = lab.on_login(f"cat sweep-{job}_*.out").stdout
-    assert "row 2 of 3: cell 3 of 3 failed: ZeroDivisionError: integer division or modulo by zero\n" in said
+    (killed,) = (state for state in array_ended(lab, job, 2) if state != "FAILED 1:0")
     row, more = status_of(lab, job)
-    assert (row[0], row[2], more) == (
-        *("sweep.ipynb", "FAILED"),
-        "2 of 3 rows have run, 1 failed, 0 running. exit code 1, ended: ",
+    place = results.removeprefix("/home/student/lab/")
+    assert (row[0], more.split(". ")[0]) == (
+        "sweep.ipynb",
+        f"2 of 5 rows have passed, 2 failed, 1 never ran ({place}/rows.csv)",
     )
+    said = "cell 4 of 4 failed: ZeroDivisionError: integer division or modulo by zero"
+    assert f"row 2 of 5: {said}\n" in lab.on_login(f"cat sweep-{job}_*.out").stdout
+    shown = lab.run_lab("logs", job)
+    assert (shown.returncode, shown.stdout.count(" of 5: ") > 0) == (0, True)
+    rows = table(lab, results)
+    assert rows[1:3] + rows[4:] == [
+        ("failed", said, "row-0002"),
+        ("failed", f"Slurm: {killed}", "row-0003"),
+        ("never ran", f"Slurm: {killed}", ""),
+    ]
+    assert [row[0] for row in rows] == ["passed", "failed", "failed", "passed", "never ran"]
+    # their causes have been mended
+    put(lab, "sweep.ipynb", notebook(*cells[:2], "print('a is', a)", tags={0: "parameters"}))
+    lab.cluster.write("login", "student", "lab/mended", "")
+    again, more = submit(lab, "--resume sweep.ipynb --jobs=2")
+    still = lab.on_login("./submit_notebook.sh --resume sweep.ipynb")
+    assert array_ended(lab, again, 2) == ["COMPLETED", "COMPLETED"]
+    assert (still.returncode, still.stdout, still.stderr) == (
+        *(64, ""),
+        f"submit_notebook.sh: The job {again} of sweep.ipynb still waits or runs; wait for its end, or cancel it: "
+        f"./lab stop {again}\n",
+    )
+    row, words = status_of(lab, again)
+    assert (row[2], words) == (
+        "COMPLETED",
+        f"5 of 5 rows have passed ({more.removeprefix('/home/student/lab/')}/rows.csv). ended: ",
+    )
+    earlier = f"../{results.rsplit('/', 1)[1]}"
+    assert [(row[0], row[2]) for row in table(lab, more)] == [
+        ("passed", f"{earlier}/row-0001"),
+        ("passed", "row-0002"),
+        ("passed", "row-0003"),
+        ("passed", f"{earlier}/row-0004"),
+        ("passed", "row-0005"),
+    ]
     refused = lab.on_login("echo 'b\n1' >t.csv; ./submit_notebook.sh --parameters=t.csv sweep.ipynb")
     assert (refused.returncode, refused.stdout, refused.stderr) == (
         64,
         "",
         "submit_notebook.sh: The cell tagged “parameters” does not give a value to: b. It does to: a.\n",
     )
+
+
+def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said(lab):
+    wait = "import os, time\nprint('begun', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.2)"
+    cells = ["x = 1", "open('once' + str(x), 'x')", wait, "print(x + 1)"]
+    put(lab, "long.ipynb", notebook(*cells, tags={0: "parameters", 1: "once"}))
+    lab.cluster.write("login", "student", "lab/x.csv", "x\n2\n")
+    job, results = submit(lab, "--execute long.ipynb --requeue=1")
+    array, of_rows = submit(lab, "--parameters=x.csv long.ipynb --requeue=1")
+    # a row has a cell more: its values
+    begun = {job: f"^running\t3\t.*' '{results}/state", f"{array}_0": f"^running\t4\t.*' '{of_rows}/row-0001/state"}
+    for number, place in begun.items():
+        # as Slurm does before the time limit (--signal=B:USR1), to the batch script alone
+        lab.on_login(f"until grep -q '{place}'; do sleep 0.2; done; scancel --signal=USR1 --batch {number}")
+    for number in begun:
+        lab.on_login(f"until [[ $(squeue --noheader --jobs={number} --format=%T) == PENDING ]]; do sleep 0.2; done")
+    stopped = "cell 3 of 4 was stopped because the time limit is near; what has run is kept"
+    queued = "The job is queued again: it goes on as run 2 of at most 2"
+    row, more = status_of(lab, job)
+    assert (row[2], more.split(". expected")[0]) == ("PENDING", f"{stopped}. {queued}")
+    row, more = status_of(lab, array)
+    assert (row[2], more.split(" (")[0]) == ("PENDING", "0 of 1 rows have passed, 1 waiting")
+    # Slurm lets two minutes go by
+    for number in begun:
+        lab.cluster.run("login", "root", "scontrol", "update", f"JobId={number}", "StartTime=now", check=True)
+    lab.on_login(f"until grep -q '{begun[job]}'; do sleep 0.2; done")
+    row, more = status_of(lab, job)
+    assert (row[2], more.split(". ")[0]) == ("RUNNING", "cell 3 of 4, goes on, run 2 of at most 2")
+    assert lab.on_login(f"scancel --signal=USR1 --batch {job}; touch go").returncode == 0
+    assert state(lab, job) == "FAILED"
+    goes_on = (
+        "Goes on with cell 3. Variables are not kept, so the cells before it run again, except those tagged “once”: 2."
+    )
+    # Slurm says in between that it has queued the job again
+    assert [line for line in log(lab, job, "long") if not line.startswith(("slurmstepd", *"1234"))] == [
+        stopped,
+        queued,
+        "goes on, run 2 of at most 2",
+        goes_on,
+        stopped,
+        "The job has gone on 1 times, as often as --requeue says; --resume goes on from there",
+    ]
+    assert array_ended(lab, array, 1) == ["COMPLETED"]
+    assert [row[0] for row in table(lab, of_rows)] == ["passed"]
+    said = lab.cluster.read("login", "student", f"{of_rows}/row-0001/log").splitlines()
+    assert [line.split(",")[0] for line in said if line[0].isdigit()] == [
+        "1/5",
+        "2/5",
+        "3/5",
+        "1/5",
+        "2/5",
+        "4/5",
+        "5/5",
+    ]

@@ -2,31 +2,51 @@
 # A notebook as a batch job, for submit_notebook.sh, which sets what stands in small letters: the script that Slurm is given,
 # and what has to be known before.
 
-# find_run: sets run_before to what the run that is taken up has left, as it is seen from the notebook
+# find_run: sets run_before to what the run that is taken up has left, or rows_before to the folder of a table's rows
 find_run() {
-  local run newest=0
+  local run newest=0 job
+  # the run knows its table
+  [[ ! $table ]] || misuse resume_has_table
   if [[ $resume == last ]]; then
-    for run in "$directory"/results/*-"$name"-*[0-9]; do
+    for run in "$directory"/results/????-??-??-"$name"-*[0-9]; do
       # a name that is no number would be looked up, or worse
-      [[ ${run##*-} =~ ^[1-9][0-9]{0,11}$ && -e $run/$name.ipynb ]] || continue
-      if ((${run##*-} > newest)); then newest=${run##*-} run_before=$run/$name.ipynb; fi
+      job=${run##*-}
+      [[ $job =~ ^[1-9][0-9]{0,11}$ && ${run##*/} == ????-??-??-"$name-$job" ]] || continue
+      if [[ -e $run/$name.ipynb || -e $run/rows.json ]] && ((job > newest)); then newest=$job resume=$run; fi
     done
-  elif [[ -e $resume/$name.ipynb ]]; then
-    run_before=$(cd -- "$resume" && pwd)/$name.ipynb
   fi
-  [[ $run_before ]] || misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}"
-  "$environment/bin/python" "$FOLDER/lib/compute_node/notebook/resume.py" "$notebook" "$run_before" || exit 64
+  run=$(cd -- "$resume" 2>/dev/null && pwd) || run=""
+  if [[ -e $run/rows.json ]]; then
+    rows_before=$run
+  elif [[ -e $run/$name.ipynb ]]; then
+    run_before=$run/$name.ipynb
+  else
+    misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}"
+  fi
+  # both would write the same files of the notebook's own
+  job=${run##*-}
+  if [[ $job =~ ^[1-9][0-9]{0,11}$ && ! $PRINT ]] && slurm squeue --me --noheader --jobs="$job" --format=%T 2>/dev/null \
+    | grep -q -x -E 'PENDING|CONFIGURING|RUNNING|SUSPENDED'; then
+    misuse resume_still_runs job="$job" notebook="$notebook"
+  fi
+  [[ $rows_before ]] || take_up "$run_before" || exit 64
 }
 
-# share_rows: sets parameters to a copy of the table, which may change before all of it has run, rows to how many it has, and
-# jobs to how many share them
+# take_up EARLIER [COPY]: checks that a run can be taken up; prints how many rows of a table are to run, which go to COPY
+take_up() { "$environment/bin/python" "$FOLDER/lib/compute_node/notebook/resume.py" "$notebook" "$@"; }
+
+# share_rows: sets parameters to a copy of the table, which may change before all of it has run, rows to how many of it are to
+# run, and jobs to how many share them
 share_rows() {
   local queued=0 most=$ARRAY_JOBS
-  [[ ! $resume ]] || misuse not_both first=--resume second=--parameters
   [[ ! $jobs || $jobs =~ ^[1-9][0-9]{0,5}$ ]] || misuse unknown_option option="--jobs=$jobs"
   parameters=$FOLDER/.lab/parameters/$today-$name-$$.json
   words=$({ umask 077 && mkdir -p "${parameters%/*}"; } 2>&1) || die not_written path="${parameters%/*}" words="${words##*: }"
-  rows=$("$environment/bin/python" "$FOLDER/lib/login_node/parameters.py" "$notebook" "$table" "$parameters") || exit 64
+  if [[ $rows_before ]]; then
+    rows=$(take_up "$rows_before" "$parameters") || exit 64
+  else
+    rows=$("$environment/bin/python" "$FOLDER/lib/login_node/parameters.py" "$notebook" "$table" "$parameters") || exit 64
+  fi
   if [[ $FACT_max_jobs != unknown ]]; then
     [[ $PRINT ]] || queued=$(slurm squeue --me --noheader --array --format=%i | wc -l) || queued=0
     ((FACT_max_jobs - queued >= most)) || most=$((FACT_max_jobs - queued))
@@ -40,12 +60,12 @@ share_rows() {
 # batch_script: prints what sbatch takes
 batch_script() {
   local number=%j run at_once=""
-  [[ ! $table ]] || number=%A_%a
+  [[ ! $parameters ]] || number=%A_%a
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
   printf '#SBATCH %s\n' "${SLURM_OPTIONS[@]}" --job-name="${name//[^A-Za-z0-9._-]/_}.ipynb" \
-    --output="\"${directory//%/%%}/${name//%/%%}-$number.out\"" ${table:+--array="0-$((jobs - 1))"} \
-    ${execute:+--signal="B:USR1@$BATCH_WARNING"} \
+    --output="\"${directory//%/%%}/${name//%/%%}-$number.out\"" ${parameters:+--array="0-$((jobs - 1))"} \
+    ${execute:+--signal="B:USR1@$BATCH_WARNING" --open-mode=append} ${requeue:+--requeue} \
     ${options[@]+"${options[@]}"}
   echo
   if [[ $modules ]]; then
@@ -63,16 +83,16 @@ batch_script() {
     echo 'export JUPYTER_PREFER_ENV_PATH=1'
     echo "# it takes the batch script's place, so that Slurm's warning before the time limit reaches it"
     run=$FOLDER/lib/compute_node/notebook
-    if [[ $table ]]; then
+    if [[ $parameters ]]; then
       # whole nodes run as many rows as they have cores for
       [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores > SETTING_cores ? FACT_node_cores / SETTING_cores : 1))
       # shellcheck disable=SC2016 # the job will know it
       printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "./$name.ipynb" "$results-")" \
-        "$(show_command "$parameters" "${at_once:-1}")"
+        "$(show_command "$parameters" "${at_once:-1}" ${requeue:+"$requeue"})"
     else
       # shellcheck disable=SC2016
       printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "./$name.ipynb" "$results-")" \
-        "${run_before:+ $(show_command --again "$run_before")}"
+        "${run_before:+ $(show_command --again "$run_before")}${requeue:+ --requeue $requeue}"
     fi
     return
   fi
@@ -98,12 +118,18 @@ SCRIPT
 # printed COMMAND...: what it runs is shown instead
 printed() { PRINT=yes "$@"; }
 
+# keep_rows: puts the rows beside their results, for their table, and to go on with
+keep_rows() {
+  local words
+  words=$({ mkdir -p -- "$results" && cp -- "$parameters" "$results/rows.json"; } 2>&1) || warn not_recorded job="$job" words="${words##*: }"
+}
+
 # record_job: keeps what the job is, for `lab status`, `logs` and `stop`
 record_job() {
-  local jobs=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
+  local folder=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
   here=$(cd -- "$FOLDER" && pwd -P)
-  if ! words=$({ umask 077 && mkdir -p "$jobs" && printf '%s\n' "${path#"$here/"}" "$output" ${execute:+"$results" "$rows"} >"$jobs/$job"; } 2>&1); then
+  if ! words=$({ umask 077 && mkdir -p "$folder" && printf '%s\n' "${path#"$here/"}" "$output" ${execute:+"$results" "$rows" "${jobs:-0}"} >"$folder/$job"; } 2>&1); then
     warn not_recorded job="$job" words="${words##*: }"
   fi
-  find "$jobs" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  find "$folder" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
 }

@@ -1,7 +1,7 @@
 """Checks a table of parameters before anything is queued, and copies it: parameters.py NOTEBOOK TABLE COPY.
 
 NOTEBOOK has a cell that is tagged "parameters" and gives each a value; TABLE (.csv, .json, .yml) has a column for each
-that is to have another one, and a row for each run. COPY becomes JSON: {"column": value} for each row. Prints how many
+that is to have another one, and a row for each run. COPY becomes the list of rows that sweep.py reads. Prints how many
 rows there are. Ends with status 64 and a line for what cannot be.
 
 One rule for values: what is written as JSON writes numbers, true, false and null is that, all else is text (007, yes).
@@ -110,7 +110,7 @@ def main(notebook, table, copy):
     unknown = [str(name) for name in rows[0] if name not in known or not NAME.fullmatch(str(name))]
     if unknown:
         raise Trouble("unknown_parameter", names=", ".join(unknown), known=", ".join(sorted(known)) or "-")
-    Path(copy).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    Path(copy).write_text(json.dumps([{"values": row} for row in rows], ensure_ascii=False), encoding="utf-8")
     return len(rows)
 
 

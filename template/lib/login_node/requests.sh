@@ -247,7 +247,7 @@ memory_words() {
 # answer_list FOLDER: tells every session that waits or runs, and the folder's batch jobs, also those that ended lately:
 # squeue, sstat and sacct once each
 answer_list() {
-  local jobs line job state reason start end node given cores name running="" ended live=" "
+  local jobs line job state reason start end node given cores name running="" asked="" accounts="" live=" " sweeps=()
   find_folder "$1"
   find_jobs
   jobs=$(slurm squeue --me --noheader --sort=i \
@@ -272,18 +272,23 @@ answer_list() {
   done <<<"$jobs"
   [[ ! $running ]] || slurm sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
     | while IFS='|' read -r -a line; do tell usage "${line[@]}"; done
-  ended=""
-  for job in "${JOBS[@]}"; do [[ $live == *" $job."* ]] || ended+=" $job"; done
-  ended=${ended# }
-  [[ ! $ended ]] || slurm sacct --noheader --parsable2 --allocations --jobs="${ended// /,}" --format=JobID,State,ExitCode,End 2>/dev/null \
-    | one_for_an_array | tail -n "$ENDED_SHOWN" | while IFS='|' read -r job state given end; do
+  # of what waits or runs, an array may have tasks that have ended
+  for job in "${JOBS[@]}"; do [[ $live == *" $job."* && ${ROWS[$job]} == 0 ]] || asked+=,$job; done
+  [[ ! $asked ]] || accounts=$(slurm sacct --noheader --parsable2 --allocations --jobs="${asked#,}" --format=JobID,State,ExitCode,End 2>/dev/null)
+  while IFS='|' read -r job state given end; do
+    [[ $live != *" $job."* ]] || continue
     [[ ! $end =~ ^[0-9]+$ ]] || ((end > $(now) - ENDED_DAYS * 86400)) || continue
     tell ended "$job" "${state%% *}" "$given" "$end" "${NOTEBOOK[$job]:-}"
-    tell_progress "$job"
-  done
+    tell_progress "$job" over
+  done < <(one_for_an_array <<<"$accounts" | grep . | tail -n "$ENDED_SHOWN")
   for job in "${JOBS[@]}"; do
-    [[ $live != *" $job."* ]] || tell_progress "$job"
+    [[ $live != *" $job."* ]] || tell_progress "$job" live
   done
+  ((${#sweeps[@]} == 0)) || timeout "$CHECK_STEP" python3 -I "$FOLDER/lib/cluster/sweep.py" "${sweeps[@]}" <<<"$accounts" 2>/dev/null \
+    | while IFS=$'\t' read -r job line; do
+      IFS=$'\t' read -r -a lines <<<"$line"
+      tell rows "$job" "${lines[@]}" "${RESULTS[$job]#"$FOLDER/"}/rows.csv"
+    done
   tell end
 }
 
@@ -294,30 +299,29 @@ one_for_an_array() {
     END { for (i = 1; i <= count; i++) print order[i], line[order[i]], end[order[i]] }'
 }
 
-# tell_progress JOB: tells how far a notebook that runs itself has come: its state, cell, cells, and why; or of how many rows
-# so many have passed, failed, and run
+# tell_progress JOB live|over: tells how far a notebook that runs itself has come: its state, cell, cells, and why; those of
+# tables it puts into sweeps, for sweep.py, which looks at all of them
 tell_progress() {
-  local results=${RESULTS[$1]:-} words states
+  local results=${RESULTS[$1]:-} words
   [[ $results ]] || return 0
   if [[ ${ROWS[$1]} == 0 ]]; then
     IFS=$'\t' read -r -a words 2>/dev/null <"$results/state" || return 0
-    tell cells "$1" "${words[@]:0:3}" "${words[3]:-}"
+    tell cells "$1" "${words[@]:0:3}" "${words[4]:-}"
   else
-    states=$(find "$results" -mindepth 2 -maxdepth 2 -name state -exec cut -f 1 {} + 2>/dev/null)
-    tell rows "$1" "${ROWS[$1]}" "$(grep -c passed <<<"$states")" "$(grep -c -E 'failed|stopped' <<<"$states")" "$(grep -c running <<<"$states")"
+    sweeps+=("$1" "${TASKS[$1]}" "$2" "$results")
   fi
 }
 
-# find_jobs: sets NOTEBOOK, OUTPUT, RESULTS and ROWS, by their numbers, of the folder's newest batch jobs, as submit_notebook.sh has
-# recorded them; JOBS are these numbers, the newest first
+# find_jobs: sets NOTEBOOK, OUTPUT, RESULTS, ROWS and TASKS, by their numbers, of the folder's newest batch jobs, as
+# submit_notebook.sh has recorded them; JOBS are these numbers, the newest first
 find_jobs() {
   local job lines
-  declare -gA NOTEBOOK=() OUTPUT=() RESULTS=() ROWS=()
+  declare -gA NOTEBOOK=() OUTPUT=() RESULTS=() ROWS=() TASKS=()
   JOBS=()
   while read -r job; do
     mapfile -t lines <"$FOLDER/.lab/jobs/$job"
     [[ ${lines[1]:-} ]] || continue
-    JOBS+=("$job") NOTEBOOK[$job]=${lines[0]} OUTPUT[$job]=${lines[1]} RESULTS[$job]=${lines[2]:-} ROWS[$job]=${lines[3]:-0}
+    JOBS+=("$job") NOTEBOOK[$job]=${lines[0]} OUTPUT[$job]=${lines[1]} RESULTS[$job]=${lines[2]:-} ROWS[$job]=${lines[3]:-0} TASKS[$job]=${lines[4]:-0}
   done < <(find "$FOLDER/.lab/jobs" -type f -user "$EUID" -printf '%f\n' 2>/dev/null | grep -x -E '[0-9]{1,12}' | sort -r -n | head -n "$JOBS_LOOKED_AT")
 }
 
@@ -352,10 +356,18 @@ answer_output() {
   fi
 }
 
-# find_output JOB: sets LOG to the path of what a batch job that find_jobs has found has printed
+# find_output JOB: sets LOG to the path of what a batch job that find_jobs has found has printed; of an array's, the one that
+# has printed last
 find_output() {
-  LOG=${OUTPUT[${1:-0}]:-}
-  [[ -f $LOG ]] || LOG=""
+  local output=${OUTPUT[${1:-0}]:-} file
+  LOG=""
+  if [[ ${ROWS[${1:-0}]:-0} == 0 ]]; then
+    [[ ! -f $output ]] || LOG=$output
+    return
+  fi
+  for file in "${output%\**}"*"${output##*\*}"; do
+    if [[ -f $file && (! $LOG || $file -nt $LOG) ]]; then LOG=$file; fi
+  done
 }
 
 # answer_stop JOB NAME: cancels that job, if it still is the session of that name

@@ -17,14 +17,15 @@ OURS = "passerelle"
 
 
 class Result:
-    """The folder of one run, with NAME.ipynb, NAME.html, and "state": a line with state, cell, cells, why."""
+    """The folder of one run, with NAME.ipynb, NAME.html, and "state": a line with state, cell, cells, seconds, why."""
 
     def __init__(self, notebook, folder, name):
         """notebook: what is run; folder: is made; name: the notebook's, ending in .ipynb."""
         folder.mkdir(parents=True, exist_ok=True)
         self.notebook, self.path, self.folder = notebook, folder / name, folder
         self.journal = folder / f"{name}.journal"
-        self._saved, self._took = time.monotonic(), 0
+        self._begun = self._saved = time.monotonic()
+        self._took = 0
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
@@ -35,9 +36,9 @@ class Result:
         cell = self.notebook.cells[index]
         return state_of(cell) == "passed" and "once" in cell.metadata.get("tags", [])
 
-    def begin(self, number, cells):
+    def begin(self, number, cells, why=""):
         """Say that a cell begins."""
-        self._say("running", number, cells, "")
+        self.record("running", number, cells, why)
 
     def keep(self, index, state, seconds):
         """Put a cell on disk, with what it has shown; whole and at once, so that nobody finds half of it."""
@@ -53,7 +54,7 @@ class Result:
         """Save the whole notebook and its report, and say how it has ended."""
         self._save()
         self._report()
-        self._say(state, number, cells, why)
+        self.record(state, number, cells, why)
 
     def _save(self):
         begun = time.monotonic()
@@ -73,7 +74,9 @@ class Result:
         except Exception as error:
             print(message("no_report", words=str(error).strip().split("\n")[0]), flush=True)
 
-    def _say(self, *words):
+    def record(self, state, number, cells, why):
+        """Say how far the run has come."""
+        words = (state, number, cells, round(time.monotonic() - self._begun), why.replace("\t", " "))
         write(self.folder / "state", "\t".join(map(str, words)) + "\n")
 
 

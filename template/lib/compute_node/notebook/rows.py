@@ -1,8 +1,9 @@
-"""The rows of a table of parameters that one task of a job array runs: rows.py NOTEBOOK FOLDER PARAMETERS SIDE_BY_SIDE.
+"""The rows of a table that one task of a job array runs: rows.py NOTEBOOK FOLDER ROWS SIDE_BY_SIDE [TIMES].
 
 Rows are shared out like cards: with 3 tasks, the first one has the rows 1, 4, 7. Each runs by itself (run.py), into
 FOLDER/row-NUMBER, where its log is, too; so many at a time. A row that fails does not end the others; the task fails at
-the end. A signal is passed on, and no further row begins.
+the end. A signal is passed on, and no further row begins. A task that Slurm begins again, because its node was lost,
+or, TIMES times, at the time limit, runs those of its rows that have neither passed nor failed.
 """
 
 import contextlib
@@ -13,28 +14,36 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "laptop"))
+sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("laptop", "cluster")]
 
+import requeue  # noqa: E402
+import sweep  # noqa: E402
+from keep import write  # noqa: E402
 from lab.messages import message  # noqa: E402
 
 RUN = Path(__file__).with_name("run.py")
+DONE = ("passed", "failed")
+"""The states of rows that do not run again when their task does."""
 
 
 class Task:
     """One task of the array."""
 
-    def __init__(self, notebook, folder, parameters):
-        """notebook, folder, parameters: the paths of these."""
-        self.notebook, self.folder, self.parameters = notebook, folder, parameters
-        with open(parameters, encoding="utf-8") as file:
+    def __init__(self, notebook, folder, rows):
+        """notebook, folder, rows: the paths of these."""
+        self.notebook, self.folder, self.path = notebook, folder, rows
+        with open(rows, encoding="utf-8") as file:
             self.rows = json.load(file)
-        self.running, self.signal, self.failed = {}, None, 0
+        self.running, self.signal = {}, None
 
     def run(self, task, tasks, at_once):
-        """Run the rows of this task; return the exit status."""
+        """Run the rows of this task; return what each has said of itself last."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, self.pass_on)
-        for row in range(task, len(self.rows), tasks):
+        share = sweep.shares(self.rows, tasks)[task]
+        for row in share:
+            if self.state_of(row) in DONE:
+                continue
             while len(self.running) >= at_once:
                 self.wait_for_one()
             if self.signal:
@@ -42,14 +51,21 @@ class Task:
             self.begin(row)
         while self.running:
             self.wait_for_one()
-        return 1 if self.failed or self.signal else 0
+        sweep.write_table(self.rows, self.folder, tasks)
+        return [self.state_of(row) for row in share]
+
+    def state_of(self, row):
+        """Return what a row has said of itself."""
+        said = sweep.said_by(sweep.folder_of(self.folder, row))
+        return said.state if said else ""
 
     def begin(self, row):
         """Begin to run a row."""
-        folder = self.folder / f"row-{row + 1:04}"
+        folder = sweep.folder_of(self.folder, row)
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "log", "w", encoding="utf-8") as log:
-            words = [sys.executable, RUN, self.notebook, folder, "--row", self.parameters, str(row)]
+        record(folder, "running", "")
+        with open(folder / "log", "a", encoding="utf-8") as log:
+            words = [sys.executable, RUN, self.notebook, folder, "--row", self.path, str(row)]
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.running[process.pid] = row, folder
         if self.signal:
@@ -59,8 +75,10 @@ class Task:
         """Wait until one of the rows that run has ended, and say how."""
         pid, status = os.wait()
         row, folder = self.running.pop(pid)
-        self.failed += status != 0
         last = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
+        if status != 0 and self.state_of(row) == "running":
+            # it has been killed, or could not even begin
+            record(folder, "stopped" if self.signal else "failed", last)
         print(message("row_ended", number=row + 1, rows=len(self.rows), words=last), flush=True)
 
     def pass_on(self, number, frame):
@@ -72,10 +90,22 @@ class Task:
                 os.kill(pid, number)
 
 
-def main(notebook, folder, parameters, at_once):
+def record(folder, state, why):
+    """Write down what a row cannot say itself."""
+    write(folder / "state", "\t".join([state, "", "", "", why.replace("\t", " ")]) + "\n")
+
+
+def main(notebook, folder, rows, at_once, times="0"):
     """Run this task's rows; return the exit status."""
     task, least, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "COUNT"))
-    return Task(notebook, Path(folder), parameters).run(task - least, count, int(at_once))
+    goes_on = requeue.said(int(times))
+    if goes_on:
+        print(goes_on, flush=True)
+    work = Task(notebook, Path(folder), rows)
+    states = work.run(task - least, count, int(at_once))
+    if work.signal == signal.SIGUSR1 and int(times) and {*states} - {*DONE}:
+        print(requeue.queue_again(int(times)), flush=True)
+    return 0 if {*states} <= {"passed"} else 1
 
 
 if __name__ == "__main__":

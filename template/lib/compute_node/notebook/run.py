@@ -1,9 +1,10 @@
 """Run a notebook in its own kernel, cell by cell: what submit_notebook.sh --execute asks for.
 
-run.py NOTEBOOK FOLDER [--again EARLIER] [--row PARAMETERS NUMBER]: the executed notebook, as far as it has come, a
-report to read (HTML), and its state go into FOLDER; it may go on where an earlier run has ended, and take a row of
-parameters. What a finished cell has shown is on disk before the next one begins, and what the running one has when a
-signal, an error or its kernel's death ends the run.
+run.py NOTEBOOK FOLDER [--again EARLIER] [--row ROWS NUMBER] [--requeue TIMES]: the executed notebook, as far as it has
+come, a report to read (HTML), and its state go into FOLDER; it may go on where an earlier run has ended, and take a row
+of parameters. What a finished cell has shown is on disk before the next one begins, and what the running one has when a
+signal, an error or its kernel's death ends the run. In FOLDER itself a run goes on that Slurm has begun again, because
+its node was lost, or, TIMES times, at the time limit.
 
 nbclient runs the cells. Its execute() would not do: it saves at the end only, and takes signals for itself
 (nbclient 0.11, client.py).
@@ -21,14 +22,15 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "laptop"))
+sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("laptop", "cluster")]
 
 import memory  # noqa: E402
+import requeue  # noqa: E402
 import resume  # noqa: E402
+import sweep  # noqa: E402
 from inject import inject  # noqa: E402
 from keep import OURS, Result, code_cells  # noqa: E402
 from lab.messages import Trouble, message  # noqa: E402 - one voice for all Python
@@ -40,11 +42,12 @@ TO_ARRIVE = 0.5
 
 
 class End(NamedTuple):
-    """How a run ends: "passed", "failed" or "stopped", its exit status, and a line that says why."""
+    """How a run ends: "passed", "failed" or "stopped", its exit status, a line that says why, whether at the limit."""
 
     state: str
     status: int
     why: str
+    at_limit: bool = False
 
 
 class Stopped(Exception):
@@ -54,9 +57,12 @@ class Stopped(Exception):
 class Run:
     """One run of a notebook; where it has come to."""
 
-    def __init__(self, notebook, result):
-        """notebook: as nbformat reads it, whose outputs are replaced; result: the keep.Result."""
-        self.notebook, self.result = notebook, result
+    def __init__(self, notebook, result, goes_on):
+        """notebook: as nbformat reads it, whose outputs are replaced; result: the keep.Result.
+
+        goes_on: a line that says for which time Slurm has begun it
+        """
+        self.notebook, self.result, self.goes_on = notebook, result, goes_on
         # what people call cell 3 is the third of those in which there is something to run
         self.cells = code_cells(notebook)
         self.number, self.begun, self.ends_here = 0, time.monotonic(), False
@@ -148,7 +154,7 @@ class Run:
         for number, index in enumerate(self.cells, start=1):
             self.number = number
             if not self.result.skips(index):
-                self.result.begin(self.number, len(self.cells))
+                self.result.begin(self.number, len(self.cells), self.goes_on)
                 end = await self.run_cell(index)
                 if end:
                     return end
@@ -191,8 +197,9 @@ class Run:
     def stopped(self):
         """Return the End that a signal has brought; Slurm's warning before the time limit is one."""
         number = self.signal.result()
-        key = "stopped_before_limit" if number == signal.SIGUSR1 else "stopped_by_signal"
-        return End("stopped", 1, self.line(key, signal=signal.Signals(number).name))
+        at_limit = number == signal.SIGUSR1
+        key = "stopped_before_limit" if at_limit else "stopped_by_signal"
+        return End("stopped", 1, self.line(key, signal=signal.Signals(number).name), at_limit)
 
 
 def one_line(words):
@@ -217,18 +224,36 @@ def main(words):
     parser.add_argument("folder", type=Path)
     parser.add_argument("--again", type=Path)
     parser.add_argument("--row", nargs=2)
+    parser.add_argument("--requeue", type=int, default=0)
     given = parser.parse_args(words)
-    notebook = nbformat.read(given.notebook, as_version=4)
-    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
+    notebook, earlier = resume.read_notebook(given.notebook), given.again
     if given.row:
         with open(given.row[0], encoding="utf-8") as file:
-            inject(notebook, json.load(file)[int(given.row[1])])
+            row = json.load(file)[int(given.row[1])]
+        inject(notebook, row["values"])
+        earlier = row.get("before") and Path(row["before"]) / given.notebook.name
     result = Result(notebook, given.folder, given.notebook.name)
-    if given.again:
-        print(resume.take_up(notebook, given.again), flush=True)
+    said = sweep.said_by(given.folder)
+    if said and said.state == "passed":
+        # the node was lost afterwards
+        print(said.why, flush=True)
+        return 0
+    goes_on = requeue.said(given.requeue)
+    if goes_on:
+        print(goes_on, flush=True)
+    if result.path.exists():
+        # Slurm has begun this job again
+        earlier = result.path
+    if earlier:
+        print(resume.take_up(notebook, earlier), flush=True)
     notebook.metadata[OURS] = resume.conditions(notebook)
-    end = asyncio.run(Run(notebook, result).go())
+    run = Run(notebook, result, goes_on)
+    end = asyncio.run(run.go())
     print(end.why, flush=True)
+    if end.at_limit and given.requeue:
+        words = requeue.queue_again(given.requeue)
+        print(words, flush=True)
+        result.record(end.state, run.number, len(run.cells), f"{end.why}. {words}")
     return end.status
 
 

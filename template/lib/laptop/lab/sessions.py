@@ -102,11 +102,16 @@ def _row(kind, words, usage):
 def _progress(kind, *words):
     """Return how far a notebook that runs itself has come."""
     if kind == "rows":
-        rows, passed, failed, running = words
-        return message("progress_rows", rows=rows, passed=passed, failed=failed, running=running)
+        rows, passed, *others, table = words
+        parts = [message("progress_rows", passed=passed, rows=rows)]
+        for key in ("rows_failed", "rows_running", "rows_waiting", "rows_never_ran"):
+            number = others.pop(0)
+            if number != "0":
+                parts.append(message(key, number=number))
+        return f"{', '.join(parts)} ({table})"
     state, number, cells, why = words
     if state == "running":
-        return message("progress_cells", number=number, cells=cells)
+        return ", ".join(filter(None, [message("progress_cells", number=number, cells=cells), why]))
     return why if state != "passed" else ""
 
 
