@@ -346,7 +346,7 @@ def test_the_page_begins_in_the_folder_and_the_home_can_be_reached_from_there(
     )
     assert config["serverRoot"] in (root, str(person.home) if root == "~" else root)
     assert config["preferredPath"] == begins.format(str(tmp_path).lstrip("/"))
-    assert config["workspacesDir"] == f"{folder}/.lab/workspaces"
+    assert config["workspacesDir"] == f"{folder}/.lab/workspaces/my-project"
 
 
 def test_a_computer_that_does_not_know_its_own_name_is_asked_for_it_only_where_that_is_needed(

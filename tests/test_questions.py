@@ -44,7 +44,8 @@ project_name: my-project
 cluster: narval
 account: def-yourpi
 
-# one session: its time limit in hours, CPU cores, memory per core in MB, GPUs (gpu_model: none if there are none)
+# one session: its time limit in hours, the idle minutes after which it ends (0: never), CPU cores, \
+memory per core in MB, GPUs (gpu_model: none if there are none)
 hours: 1
 cores: 2
 memory_per_core_mb: 1024
@@ -74,7 +75,8 @@ project_name: my-project
 cluster: narval
 account: def-yourpi
 
-# une session : sa limite de temps en heures, cœurs CPU, mémoire par cœur en Mo, GPU (gpu_model: none s'il n'y en a pas)
+# une session : sa limite de temps en heures, les minutes d'inactivité après lesquelles elle prend fin (0 : jamais), \
+cœurs CPU, mémoire par cœur en Mo, GPU (gpu_model: none s'il n'y en a pas)
 hours: 1
 cores: 2
 memory_per_core_mb: 1024
