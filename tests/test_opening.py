@@ -549,15 +549,6 @@ def test_a_session_that_runs_again_is_not_said_to_have_ended(node):
     assert "COMPLETED" not in node.run("status")[1]
 
 
-def test_without_a_limit_nothing_is_said_of_it(node):
-    set_answer(node.folder, idle_minutes=0)
-    process = node.start("open", "--no-browser")
-    process.wait_for("has been submitted")
-    node.serve()
-    process.wait_for(r"JupyterLab on 127\.0\.0\.1, ")
-    assert "ends by itself" not in process.output
-
-
 # --- the desktop ------------------------------------------------------------------------------------------------------
 
 
@@ -565,7 +556,7 @@ def test_without_a_limit_nothing_is_said_of_it(node):
     ("wait", "answers", "tty", "told"),
     [
         (0, {}, True, "lab\nThe session lab is ready.\n"),
-        (300, {}, True, ""),
+        (300, {"idle_minutes": 0}, True, ""),
         # all of a course are there, and begin at the same time
         (0, {"reservation": "course-wr_cpu"}, True, ""),
         # another program has started lab
@@ -584,9 +575,10 @@ def test_who_has_waited_long_is_told_by_the_desktop_that_the_session_is_ready(no
     process = node.start("open", "--no-browser", tty=tty)
     process.wait_for("has been submitted")
     node.serve()
-    process.wait_for("ends by itself")
+    process.wait_for("runs on 127.0.0.1 until")
     node.end("COMPLETED")
     assert process.wait(20) == 0
+    assert ("ends by itself" in process.output) == ("idle_minutes" not in answers)
     end = time.monotonic() + 20
     while told and not heard.exists() and time.monotonic() < end:
         time.sleep(0.05)

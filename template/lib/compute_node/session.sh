@@ -72,9 +72,10 @@ choose_start() {
   [[ /${START#"$ROOT"} != */.* ]] || ROOT=$START
   # folders of one home would open each other's tabs, and so would sessions of one folder; the next one of that name opens
   # what was open in this one (open_session in requests.sh looks there)
-  local name=$SETTING_project_name
+  local name=$SETTING_project_name opened=$FOLDER/$WORKSPACES
   [[ ${SLURM_JOB_NAME:-} != "$SESSION_PREFIX"* ]] || name=$(session_name)
-  [[ ${JUPYTERLAB_WORKSPACES_DIR:-} || ! -w $FOLDER ]] || run export JUPYTERLAB_WORKSPACES_DIR="$FOLDER/$WORKSPACES/$name"
+  [[ $PRINT || -w $FOLDER ]] || opened=$(state_folder)/workspaces/$SETTING_project_name
+  [[ ${JUPYTERLAB_WORKSPACES_DIR:-} ]] || run export JUPYTERLAB_WORKSPACES_DIR="$opened/$name"
 }
 
 # choose_address: sets ADDRESS, where the server listens, and NODE, by what it is reached. The node's name is asked for
