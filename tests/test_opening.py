@@ -516,8 +516,10 @@ def test_a_session_that_ended_because_nothing_was_done_in_it_says_so_to_whoever_
     node.serve()
     process.wait_for(r"JupyterLab on 127\.0\.0\.1, ")
     assert "open again" not in process.output
-    node.state("idle/two").write_text("78 5\n")
-    node.state("idle/lab").write_text("77 45\n")
+    node.state("idle/two").write_text(f"78 5 {node.folder}\n")
+    node.state("idle/lab").write_text(f"77 45 {node.folder}\n")
+    # of another project
+    node.state("idle/three").write_text(f"79 5 {node.home}\n")
     node.end("COMPLETED")
     assert process.wait(20) == 0
     assert last_lines(process) == [f"Job 77 has ended: {IDLE}"]
@@ -527,6 +529,7 @@ def test_a_session_that_ended_because_nothing_was_done_in_it_says_so_to_whoever_
     status, said = node.run("status")
     assert status == 0
     assert re.search(r"\nlab +77 +COMPLETED\n    ended: .*, nothing was done in it for 45 minutes\. To", said)
+    assert "three" not in said
     assert re.search(r"\ntwo +78 +COMPLETED\n    ended: .*, nothing was done in it for 5 minutes\. To", said)
     # what its page had open
     opened = node.folder / ".lab/workspaces/lab/default.jupyterlab-workspace"
@@ -542,8 +545,8 @@ def test_a_session_that_ended_because_nothing_was_done_in_it_says_so_to_whoever_
 
 
 def test_a_session_that_runs_again_is_not_said_to_have_ended(node):
-    node.state("idle/lab").write_text("76 45\n")
-    node.state("idle/two").write_text("75 45\n")
+    for name, job in (("lab", 76), ("two", 75)):
+        node.state(f"idle/{name}").write_text(f"{job} 45 {node.folder}\n")
     os.utime(node.state("idle/two"), (0, 0))
     show_jobs(node, "a.ipynb", ("passerelle-lab", "77", "RUNNING", "None", "", "node1"))
     assert "COMPLETED" not in node.run("status")[1]

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Where sessions are found: by the names of their jobs, their records (address, end), their logs and how idleness ended them, readable by their owner
-# alone.
+# Where sessions are found: by the names of their jobs, and their records (address, end; that idleness ended them) and logs,
+# readable by their owner alone.
 
 # what the job of a session that runs as a batch job is called, before the session's own name
 SESSION_PREFIX=passerelle-

@@ -149,12 +149,12 @@ leave_record() {
   rm -f "$(state_folder)/idle/$(session_name)"
 }
 
-# leave_idle: leaves word that the session has ended because nothing was done in it: its job and the minutes, by its name
-# (idle_minutes_of in requests.sh)
+# leave_idle: leaves word, by the session's name, that it has ended because nothing was done in it: its job, the minutes, and
+# the folder (idle_reason and answer_list in requests.sh)
 leave_idle() {
   local folder
   folder=$(state_folder)/idle
-  { mkdir -p "$folder" && printf '%s %s\n' "$SLURM_JOB_ID" "$IDLE" >"$folder/$(session_name)" \
+  { mkdir -p "$folder" && printf '%s %s %s\n' "$SLURM_JOB_ID" "$IDLE" "$FOLDER" >"$folder/$(session_name)" \
     && find "$folder" -type f -mtime "+$LOG_DAYS" -delete; } 2>/dev/null || true
 }
 

@@ -203,7 +203,8 @@ record_of() {
 idle_reason() {
   local words=""
   find_state 'idle/*'
-  [[ $2 != COMPLETED ]] || ((${#FOUND[@]} == 0)) || words=$(grep -h -s -x -E "$1 [0-9]{1,4}" "${FOUND[@]}" | head -n 1)
+  [[ $2 != COMPLETED ]] || ((${#FOUND[@]} == 0)) || words=$(grep -h -s -o -E "^$1 [0-9]{1,4} " "${FOUND[@]}" | head -n 1)
+  words=${words% }
   if [[ $words ]]; then printf 'idle %s\n' "${words#* }"; else printf '%s\n' "$3"; fi
 }
 
@@ -257,8 +258,8 @@ memory_words() {
     || grep -a -h -m 1 -i -E '^slurmstepd.*(memory limit|oom|out of memory)' "${FOUND[@]}" | head -n 1
 }
 
-# answer_list FOLDER: tells every session that waits or runs, or ended lately because nothing was done in it, and the folder's
-# batch jobs, also those that ended lately: squeue, sstat and sacct once each
+# answer_list FOLDER: tells every session that waits or runs, the folder's that ended lately because nothing was done in them,
+# and its batch jobs, also those that ended lately: squeue, sstat and sacct once each
 answer_list() {
   local jobs line job state reason start end node given cores name running="" ended live=" "
   find_folder "$1"
@@ -301,7 +302,8 @@ answer_list() {
   find_state 'idle/*'
   for name in "${FOUND[@]}"; do
     end=$(find "$name" -mtime "-$ENDED_DAYS" -printf '%Ts')
-    [[ ! $end || $live == *" ${name##*/} "* ]] || ! read -r job given <"$name" || tell idle "$job" "${name##*/}" "$given" "$end"
+    read -r job given line <"$name" || continue
+    [[ ! $end || ! $line -ef $FOLDER || $live == *" ${name##*/} "* ]] || tell idle "$job" "${name##*/}" "$given" "$end"
   done
   tell end
 }
