@@ -257,7 +257,7 @@ FASTER = """
 sed -i 's/^MINUTE = .*/MINUTE = 1/
     s/while not idle/while os.path.exists(os.path.expanduser("~\\/held")) or not idle/' lib/compute_node/idle.py
 sed -i 's/^IDLE_LOOK=.*/IDLE_LOOK=1/' lib/both/limits.sh
-sed -i 's/^idle_minutes: .*/idle_minutes: 6/' settings.yml
+echo 'idle_minutes: 6' >>settings.yml
 # nothing is saved but by the notice
 sed -i 's/"autosaveInterval": .*/"autosaveInterval": 3600/' lib/compute_node/jupyter/labconfig/default_setting_overrides.json
 """
