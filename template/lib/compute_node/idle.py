@@ -100,10 +100,10 @@ def seconds_of_job():
     return seconds
 
 
-async def watch(server, show, folder):
+async def watch(server, notify, folder):
     """Look now and then until nothing was done for long; have what is open saved then, leave word, and end the server.
 
-    show: what notice.prepare returns
+    notify: what notice.prepare returns
     folder: where passerelle.idle has a line each of minutes, minutes before, what is said then, and what at the end
     (without it, nothing is to be done); and where passerelle.was_idle is left
     """
@@ -112,10 +112,10 @@ async def watch(server, show, folder):
             minutes, before, warning, last_words = file.read().splitlines()
     except FileNotFoundError:
         return
-    idle = Idle(server, int(minutes), int(before), lambda near: show("idle", warning if near else ""))
+    idle = Idle(server, int(minutes), int(before), lambda near: notify("idle", warning if near else ""))
     while not idle.is_over(time.time()):
         await asyncio.sleep(limit("IDLE_LOOK"))
-    show("idle", last_words, save=True)
+    notify("idle", last_words, save=True)
     await asyncio.sleep(notice.TO_SAVE)
     with open(folder + "/passerelle.was_idle", "w", encoding="ascii") as file:
         file.write(minutes + "\n")

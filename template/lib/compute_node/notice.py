@@ -26,15 +26,15 @@ def event(name, message, save=False):
 
 
 def prepare(server):
-    """Have the server know such events, and return what shows one: show(name, message, save=False)."""
+    """Have the server know such events, and return what sends one: notify(name, message, save=False)."""
     # since jupyter_server 2
     logger = getattr(server, "event_logger", None)
     if not logger:
         return lambda *_, **__: None
     logger.register_event_schema(SCHEMA)
 
-    def show(name, message, save=False):
+    def notify(name, message, save=False):
         what = event(name, message, save)
         logger.emit(schema_id=what["schema_id"], data=what["data"])
 
-    return show
+    return notify

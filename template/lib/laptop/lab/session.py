@@ -42,7 +42,7 @@ def how_it_ended(name, state, reason, memory):
     """
     minutes = re.fullmatch("idle ([0-9]{1,4})", reason)
     if minutes:
-        return {"words": words_of(state, idle_for(minutes[1])), "hint": message("hint_idle", name=name)}
+        return {"words": words_of(state, idle_for(minutes[1])), "hint": message("idle_hint", name=name)}
     hint = message("hint_out_of_memory" if memory else f"hint_{state.lower()}", name=name)
     return {"words": words_of(state, memory or reason), "hint": hint}
 

@@ -116,7 +116,7 @@ def _progress(kind, *words):
 
 def _row_of_idle(job, name, minutes, end):
     """Return the cells of a session that has ended because nothing was done in it for so many minutes."""
-    more = message("ended_at", end=clock_time(end)), idle_for(minutes), message("hint_idle", name=name)
+    more = message("ended_at", end=clock_time(end)), idle_for(minutes), message("idle_hint", name=name)
     return [name, job, "COMPLETED", "", "", ", ".join(more[:2]) + ". " + more[2]]
 
 
