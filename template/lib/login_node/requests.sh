@@ -285,6 +285,12 @@ answer_list() {
     fi
     [[ $state != RUNNING ]] || running+=,$job
   done <<<"$jobs"
+  find_state 'idle/*'
+  for name in "${FOUND[@]}"; do
+    end=$(find "$name" -mtime "-$ENDED_DAYS" -printf '%Ts')
+    read -r job given line <"$name" || continue
+    [[ ! $end || ! $line -ef $FOLDER || $live == *" ${name##*/} "* ]] || tell idle "$job" "${name##*/}" "$given" "$end"
+  done
   [[ ! $running ]] || slurm sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
     | while IFS='|' read -r -a line; do tell usage "${line[@]}"; done
   ended=""
@@ -298,12 +304,6 @@ answer_list() {
   done
   for job in "${JOBS[@]}"; do
     [[ $live != *" $job."* ]] || tell_progress "$job"
-  done
-  find_state 'idle/*'
-  for name in "${FOUND[@]}"; do
-    end=$(find "$name" -mtime "-$ENDED_DAYS" -printf '%Ts')
-    read -r job given line <"$name" || continue
-    [[ ! $end || ! $line -ef $FOLDER || $live == *" ${name##*/} "* ]] || tell idle "$job" "${name##*/}" "$given" "$end"
   done
   tell end
 }
