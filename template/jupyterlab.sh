@@ -8,7 +8,8 @@
 # It prints the address of the server and the tunnel commands for this session,
 # and runs until the job ends or Ctrl-C ends it (twice, quickly, under salloc).
 # The server chooses a free port itself. Before the time limit it says how much
-# time is left and makes a checkpoint of every open notebook.
+# time is left and makes a checkpoint of every open notebook. When nothing has
+# been done in it for idle_minutes (settings.yml), it says so and ends.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -41,6 +42,7 @@ run umask 077
 choose_address
 choose_start
 private_folders
+[[ $PRINT ]] || choose_idleness
 command=(jupyter-lab --ip "$ADDRESS" --no-browser "--ServerApp.root_dir=$ROOT" "--FileContentsManager.preferred_dir=$START")
 # the only user of many a container; on a cluster nobody is
 ((EUID)) || command+=(--allow-root)

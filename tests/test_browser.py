@@ -1,8 +1,13 @@
-"""Which page lab gives to which browser. The commands of Windows are stand-ins here; nothing was tried on Windows."""
+"""Which page lab gives to which browser, and what it tells which desktop.
+
+The commands of Windows and macOS are stand-ins here; nothing was tried there.
+"""
 
 import subprocess
+import time
 
 import pytest
+from cluster.api import TerminalProcess
 from conftest import PYTHON
 
 # what a stand-in does: it writes down what it was given
@@ -63,3 +68,39 @@ def test_the_browser_gets_a_name_that_it_can_read(
     # the token is in the page, for the user alone
     assert "token" not in calls.read_text() and "token=0123abcd" in page.read_text()
     assert page.stat().st_mode & 0o777 == 0o600
+
+
+TELL = """
+import platform, sys; sys.path.insert(0, sys.argv[1] + "/lib/laptop")
+from lab import desktop
+platform.system = lambda: sys.argv[2]
+desktop.tell("“It's” ready.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("system", "commands", "called"),
+    [
+        ("Darwin", ["osascript", "notify-send"], ["osascript", "-e", "on run {title, words}", "-e",
+         "display notification words with title title", "-e", "end run", "lab", "“It's” ready."]),
+        ("Linux", ["osascript", "notify-send"], ["notify-send", "lab", "“It's” ready."]),
+        ("Linux", [], []),
+    ],
+)  # fmt: skip
+def test_each_desktop_is_told_in_its_own_way_and_the_bell_rings(
+    make_folder, environment, tmp_path, system, commands, called
+):
+    calls = tmp_path / "calls"
+    calls.touch()
+    (tmp_path / "bin").mkdir()
+    for name in commands:
+        (tmp_path / "bin" / name).write_text(STAND_IN.format(calls=calls, status=0))
+        (tmp_path / "bin" / name).chmod(0o755)
+    variables = {**environment, "PATH": f"{tmp_path / 'bin'}:{environment['PATH']}"}
+    told = TerminalProcess([PYTHON, "-c", TELL, str(make_folder("least")), system], variables)
+    assert told.wait(20) == 0
+    end = time.monotonic() + 20
+    while len(calls.read_text().splitlines()) < len(called) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert calls.read_text().splitlines() == called
+    assert "\a" in told._raw

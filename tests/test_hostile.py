@@ -142,6 +142,7 @@ WELL = {
         "1|batch|1764000000|79|RUNNING|None|1763999000|1764003600|node1|cpu=2,mem=2G|2|work/a.ipynb",
         "1|usage|77.0|3136K|1-02:03:04",
         "1|usage|77.extern|1.5G|02:03.456",
+        "1|idle|76|three|60|1763999000",
         "1|ended|70|FAILED|1:0|1763999000|b.ipynb",
         "1|ended|71|COMPLETED|0:0|Unknown|b.ipynb",
         "1|end",
@@ -154,9 +155,11 @@ WELL = {
     ("logs", "--follow"): said("1|found|77") + b"one line\n" + said("3|" + STATE.format("TIMEOUT"), "4|logged|"),
     ("submit", "NOTEBOOK"): said("1|folder|same") + b"submitted\n" + said("1|done"),
     ("open",): said(
-        *["1|folder|same", "1|submitted|77", "2|" + STATE.format("PENDING"), "2|trouble|slurm_load_jobs error"],
+        *["1|folder|same", "1|again", "1|submitted|77", "2|" + STATE.format("PENDING")],
+        "2|trouble|slurm_load_jobs error",
         *[f"2|up|{ADDRESS}|1764003600|1764000000", "2|" + STATE.format("COMPLETED")],
     ),
+    ("logs", "three"): said("1|found|", "2|logged|76", "3|last|76|COMPLETED|idle 60|1763999000|"),
     ("attach",): said("1|found|77", f"2|up|{ADDRESS}|1764003600|1764000000", "2|" + STATE.format("FAILED")),
     ("check",): said(
         "1|folder|same",

@@ -292,6 +292,15 @@ def test_a_file_that_waits_for_ever_is_given_up_and_so_is_a_server(person, make_
     assert (session.status, session.last) == (1, ["The session has ended."])
 
 
+# writes down what the server asks of others
+LISTENS = """
+from tornado.httpclient import AsyncHTTPClient
+def fetch(client, url, *rest, really=AsyncHTTPClient.fetch, **more):
+    with open("HOME/asked", "a") as file:
+        file.write(f"{url}\\n")
+    return really(client, url, *rest, **more)
+AsyncHTTPClient.fetch = fetch
+"""
 DEAD = '{"argv": ["/nonexistent/python"], "display_name": "Dead", "language": "python"}'
 
 
@@ -299,9 +308,14 @@ def test_a_persons_other_settings_stay_and_the_environments_kernel_comes_before_
     person.write(
         {
             CONFIG + ".py": "c.ServerApp.tornado_settings = {'headers': {'X-Mine': 'yes'}}\n"
-            "c.ContentsManager.untitled_notebook = 'Mine'\nc.ServerApp.terminals_enabled = False\n",
+            "c.ContentsManager.untitled_notebook = 'Mine'\nc.ServerApp.terminals_enabled = False\n"
+            + LISTENS.replace("HOME", str(person.home)),
             CONFIG + ".d/mine.json": '{"ServerApp": {"jpserver_extensions": {"jupyter_lsp": false}}}',
             ".jupyter/labconfig/page_config.json": '{"disabledExtensions": {"@jupyterlab/mine": true}}',
+            # all but this
+            ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings": (
+                '{"fetchNews": "true", "checkForUpdates": true}'
+            ),
             ".local/share/jupyter/kernels/python3/kernel.json": DEAD,
             ".local/share/jupyter/kernels/mine/kernel.json": DEAD,
         }
@@ -314,8 +328,12 @@ def test_a_persons_other_settings_stay_and_the_environments_kernel_comes_before_
         # the folder is outside the home, so the server's is "/"
         get(f"{session.base}/api/contents{urllib.parse.quote(str(folder))}", session.token, type="notebook")
         assert get(session.base + "/lab", session.token)[2]["X-Mine"] == "yes"
+        assert get(session.base + "/lab/api/news", session.token)[:2] == (200, '{"news": []}')
+        assert get(session.base + "/lab/api/update", session.token)[:2] == (200, '{"notification": null}')
         assert get(session.base + "/lsp/status", session.token)[0] == 404
         assert get(session.base + "/api/terminals", session.token)[0] == 404
+    # itself alone: not for news or a newer version, which a node may not be able to reach
+    assert {url[: len(session.base)] for url in (person.home / "asked").read_text().splitlines()} == {session.base}
     assert "@jupyterlab/mine" in page
     assert (folder / "Mine.ipynb").exists()
     assert (kernels["python3"]["spec"]["display_name"], kernels["mine"]["spec"]["display_name"]) == (
@@ -346,7 +364,7 @@ def test_the_page_begins_in_the_folder_and_the_home_can_be_reached_from_there(
     )
     assert config["serverRoot"] in (root, str(person.home) if root == "~" else root)
     assert config["preferredPath"] == begins.format(str(tmp_path).lstrip("/"))
-    assert config["workspacesDir"] == f"{folder}/.lab/workspaces"
+    assert config["workspacesDir"] == f"{folder}/.lab/workspaces/my-project"
 
 
 def test_a_computer_that_does_not_know_its_own_name_is_asked_for_it_only_where_that_is_needed(

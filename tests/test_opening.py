@@ -503,6 +503,94 @@ def test_where_there_is_no_session_how_the_last_one_ended_is_said(node, last, wo
     assert (status, said) == (int(command != "logs"), f"{shown}lab: {ENDED.format(words)}\n")
 
 
+IDLE = (
+    "COMPLETED (nothing was done in it for 45 minutes). To begin again where you were: ./lab open --name=lab. How long a "
+    "session waits: idle_minutes in settings.yml"
+)
+
+
+def test_a_session_that_ended_because_nothing_was_done_in_it_says_so_to_whoever_asks_and_begins_again(node):
+    node.environment["TZ"] = "UTC"
+    process = node.start("open", "--no-browser")
+    process.wait_for("has been submitted")
+    node.serve()
+    process.wait_for(r"JupyterLab on 127\.0\.0\.1, ")
+    assert "open again" not in process.output
+    node.state("idle/two").write_text(f"78 5 {node.folder}\n")
+    node.state("idle/lab").write_text(f"77 45 {node.folder}\n")
+    # of another project
+    node.state("idle/three").write_text(f"79 5 {node.home}\n")
+    node.end("COMPLETED")
+    assert process.wait(20) == 0
+    assert last_lines(process) == [f"Job 77 has ended: {IDLE}"]
+    for command in ("attach", "url"):
+        assert node.run(command) == (1, f"lab: {ENDED.format(IDLE)}\n")
+    show_jobs(node, "a.ipynb")
+    status, said = node.run("status")
+    assert status == 0
+    assert re.search(r"\nlab +77 +COMPLETED\n    ended: .*, nothing was done in it for 45 minutes\. To", said)
+    assert "three" not in said
+    assert re.search(r"\ntwo +78 +COMPLETED\n    ended: .*, nothing was done in it for 5 minutes\. To", said)
+    # what its page had open
+    opened = node.folder / ".lab/workspaces/lab/default.jupyterlab-workspace"
+    opened.parent.mkdir(parents=True)
+    opened.write_text("{}")
+    process = node.start("open", "--no-browser")
+    process.wait_for("has been submitted")
+    node.serve()
+    process.wait_for(
+        "The session ends by itself when nothing has been done in it for 60 minutes .idle_minutes in settings.yml; 0: "
+        r"never.\.\s+What was open in the last session lab is open again\. Its variables are gone: run the cells that you need\."
+    )
+
+
+def test_a_session_that_runs_again_is_not_said_to_have_ended(node):
+    for name, job in (("lab", 76), ("two", 75)):
+        node.state(f"idle/{name}").write_text(f"{job} 45 {node.folder}\n")
+    os.utime(node.state("idle/two"), (0, 0))
+    show_jobs(node, "a.ipynb", ("passerelle-lab", "77", "RUNNING", "None", "", "node1"))
+    assert "COMPLETED" not in node.run("status")[1]
+
+
+# --- the desktop ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wait", "answers", "tty", "told"),
+    [
+        (0, {}, True, "lab\nThe session lab is ready.\n"),
+        (300, {"idle_minutes": 0}, True, ""),
+        # all of a course are there, and begin at the same time
+        (0, {"reservation": "course-wr_cpu"}, True, ""),
+        # another program has started lab
+        (0, {}, False, ""),
+    ],
+    ids=["long", "short", "course", "no terminal"],
+)
+def test_who_has_waited_long_is_told_by_the_desktop_that_the_session_is_ready(node, wait, answers, tty, told):
+    heard = node.path / "heard"
+    stand_in = node.path / "bin/notify-send"
+    # whoever waits for it waits for ever
+    stand_in.write_text(f"#!/bin/sh\nprintf '%s\\n' $$ \"$@\" >{heard}.new\nmv {heard}.new {heard}\nexec sleep 1000\n")
+    stand_in.chmod(0o755)
+    node.limit(LONG_WAIT=wait)
+    set_answer(node.folder, **answers)
+    process = node.start("open", "--no-browser", tty=tty)
+    process.wait_for("has been submitted")
+    node.serve()
+    process.wait_for("runs on 127.0.0.1 until")
+    node.end("COMPLETED")
+    assert process.wait(20) == 0
+    assert ("ends by itself" in process.output) == ("idle_minutes" not in answers)
+    end = time.monotonic() + 20
+    while told and not heard.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    number, _, words = heard.read_text().partition("\n") if heard.exists() else ("", "", "")
+    if number:
+        os.kill(int(number), signal.SIGKILL)
+    assert words == told
+
+
 def test_where_slurm_has_no_accounts_the_log_alone_is_left(node):
     assert node.run("logs") == (1, "lab: There is no log of a session called lab; logs are kept for a month.\n")
     node.state("logs/lab-76.log").write_text("older\n")

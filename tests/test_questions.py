@@ -44,7 +44,8 @@ project_name: my-project
 cluster: narval
 account: def-yourpi
 
-# one session: its time limit in hours, CPU cores, memory per core in MB, GPUs (gpu_model: none if there are none)
+# one session: its time limit in hours, CPU cores, memory per core in MB, GPUs (gpu_model: none if there are none); \
+idle, it ends after 60 minutes, or those of a line such as idle_minutes: 120 (0: never)
 hours: 1
 cores: 2
 memory_per_core_mb: 1024
@@ -74,7 +75,8 @@ project_name: my-project
 cluster: narval
 account: def-yourpi
 
-# une session : sa limite de temps en heures, cœurs CPU, mémoire par cœur en Mo, GPU (gpu_model: none s'il n'y en a pas)
+# une session : sa limite de temps en heures, cœurs CPU, mémoire par cœur en Mo, GPU (gpu_model: none s'il n'y en a pas) ; \
+inactive, elle prend fin après 60 minutes, ou celles d'une ligne telle que idle_minutes: 120 (0 : jamais)
 hours: 1
 cores: 2
 memory_per_core_mb: 1024
@@ -112,10 +114,23 @@ def test_an_account_and_a_cluster_are_enough_for_a_folder(pristine_template, tmp
     names = [line.split(":")[0] for line in settings.split("\n") if re.match("[a-z]", line)]
     asked = {name for name in SETTINGS_ASKED if QUESTIONS[name].get("when") is not False}
     # what is optional has no line where there is none of it
-    assert set(names) == asked - ASKED_OF_OTHERS - {"reservation"}
+    assert set(names) == asked - ASKED_OF_OTHERS - {"reservation", "idle_minutes"}
     # a setting that came later has a line of its own
     later = [name for name in names if f"\n{name}: " not in expected]
     assert re.sub(rf"(?m)^({'|'.join(later) or '-'}): .*\n", "", settings) == expected
+
+
+def test_how_long_an_idle_session_stays_has_a_line_where_somebody_has_chosen_it(pristine_folder, door):
+    lines = [
+        [line for line in (folder / "settings.yml").read_text().splitlines() if line.startswith("idle_minutes")]
+        for folder in (pristine_folder("least"), pristine_folder("least", idle_minutes=0))
+    ]
+    assert lines == [[], ["idle_minutes: 0"]]
+    # so short that it would end while somebody thinks
+    answers = {"cluster": "narval", "account": "def-yourpi", "idle_minutes": 4}
+    assert door.refusal(answers) == "'None' has no attribute 'idle_minutes: " + (
+        "Write for example 60; “4” is not possible.'"
+    )
 
 
 @pytest.mark.parametrize("cluster", IN_SERVICE)

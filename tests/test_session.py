@@ -1,5 +1,6 @@
 """A session's life and its troubles, on the cluster."""
 
+import json
 import re
 
 import pytest
@@ -250,6 +251,69 @@ def test_the_time_limit_is_announced_and_open_notebooks_get_a_checkpoint(lab):
     short.wait_for("DUE TO TIME LIMIT")
     short.wait()
     assert len(lab.jobs().splitlines()) == 1
+
+
+FASTER = """
+sed -i 's/^MINUTE = .*/MINUTE = 1/
+    s/while not idle/while os.path.exists(os.path.expanduser("~\\/held")) or not idle/' lib/compute_node/idle.py
+sed -i 's/^IDLE_LOOK=.*/IDLE_LOOK=1/' lib/both/limits.sh
+echo 'idle_minutes: 6' >>settings.yml
+# nothing is saved but by the notice
+sed -i 's/"autosaveInterval": .*/"autosaveInterval": 3600/' lib/compute_node/jupyter/labconfig/default_setting_overrides.json
+"""
+"""On both sides: minutes are seconds, and nobody looks for as long as there is a file ~/held."""
+
+
+def notify(lab, url, words):
+    """Say something in every open page, as the session does."""
+    base, token = url.split("/lab?token=")
+    event = {"schema_id": "urn:passerelle:notice", "version": "1", "data": {"name": "idle", "message": words}}
+    headers = ["-H", f"Authorization: token {token}", "-H", "Content-Type: application/json"]
+    posted = ["curl", "-sS", "--fail", *headers, "-d", json.dumps(event), f"{base}/api/events"]
+    lab.cluster.run("laptop", "alice", *posted, check=True)
+
+
+def test_a_session_in_which_nothing_is_done_says_so_saves_and_ends_and_the_next_one_has_its_tabs(lab):
+    lab.on_login("touch ~/held")
+    for side, person in (("laptop", "alice"), ("login", "student")):
+        lab.cluster.run(side, person, "bash", "-c", "cd lab;" + FASTER, check=True)
+    lab.cluster.write("login", "student", "lab/notes.txt", "")
+    process, _ = lab.open_session()
+    process.wait_for("The session ends by itself when nothing has been done in it for 6 minutes")
+    job, url = lab.jobs().split()[0], lab.run_lab("url").stdout.strip()
+    warning = "Nothing has been done here for 5 minutes. Unless you go on working, the session ends in 1 min."
+    last = "The session ends: nothing was done in it for 6 minutes. What is open is being saved; variables are lost."
+    browser = lab.cluster.spawn(
+        *("laptop", "alice", "browser", url, "--text", "lab/notes.txt", "--type", "not saved"),
+        *("--until", "First words"),
+        *("--until", "Second words", "--gone", "First words", "--gone", "Second words"),
+        *("--until", warning, "--until", last, "--gone", warning, "--saved"),
+    )
+    browser.wait_for("^typed")
+    # each takes the place of the one before; one without words takes it away
+    for words, seen in (("First words", "until"), ("Second words", "gone"), ("", "gone")):
+        notify(lab, url, words)
+        browser.wait_for(f"^{seen} {'First words' if words else 'Second words'}")
+    assert lab.cluster.read("login", "student", "lab/notes.txt") == ""
+    # an open page keeps no session
+    lab.on_login("rm ~/held")
+    assert browser.wait() == 0
+    ended = "COMPLETED (nothing was done in it for 6 minutes). To begin again where you were: ./lab open --name=lab. "
+    process.wait_for(re.escape(f"Job {job} has ended: {ended}"))
+    assert process.wait() == 0
+    assert lab.cluster.read("login", "student", "lab/notes.txt") == "not saved"
+    assert lab.jobs() == ""
+    assert lab.on_login("ls ~/.local/state/passerelle/sessions").stdout == ""
+    said = "The session has ended, because nothing was done in it for 6 minutes (idle_minutes in settings.yml)."
+    assert lab.run_lab("logs").stdout.splitlines()[-1] == said
+    assert re.search(
+        rf"^lab +{job} +COMPLETED\n    ended: .*, nothing was done in it", lab.run_lab("status").stdout, re.M
+    )
+    lab.on_login("touch ~/held")
+    process, _ = lab.open_session()
+    process.wait_for("What was open in the last session lab is open again.")
+    assert lab.cluster.browse(lab.run_lab("url").stdout.strip(), "--again")["tabs"] == ["notes.txt"]
+    lab.on_login("rm ~/held")
 
 
 def test_a_session_leaves_no_record_when_it_ends_by_itself(lab):

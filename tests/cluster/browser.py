@@ -5,10 +5,15 @@
     browser URL --kernel NAME --run CODE           a new notebook with that kernel; run a cell
     browser URL --notebook PATH --run CODE         the same in the last cell of a notebook that is there
     … --save                                       and save it
+    browser URL --text PATH --type WORDS           type into a text file that is there, without saving it
     … --until WORDS                                and stay until the page shows these
+    … --gone WORDS                                 and until it does not show these any more
+    … --saved                                      and until it has saved what is open, by itself
+    browser URL --again                            the page as it was left
     browser URL --screenshot FILE.png              what it looks like at the end
 
-Prints JSON: {"title": …, "url": …, "cards": [{"name": …, "category": …}, …], "output": …}.
+Prints JSON: {"title": …, "url": …, "tabs": […], "cards": [{"name": …, "category": …}, …], "output": …}; and on
+standard error, as soon as it is so: typed, until WORDS, gone WORDS.
 NAME is what stands on the card: "Python 3 (ipykernel)", "R". On the laptop this file is
 /usr/local/bin/browser; Chromium runs with its own sandbox, as an ordinary user.
 """
@@ -32,6 +37,8 @@ QUIET = [
 ]
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 """The notebook whose tab is in front."""
+TAB = "#jp-main-dock-panel .lm-TabBar-tab"
+SAVED, UNSAVED = f"{TAB}.lm-mod-current:not(.jp-mod-dirty)", f"{TAB}.lm-mod-current.jp-mod-dirty"
 
 
 def fresh(url: str) -> str:
@@ -99,12 +106,31 @@ def run_cell(page: Page, code: str) -> str:
 def save(page: Page) -> None:
     """Save the open notebook under the name it has."""
     page.keyboard.press("Control+S")
-    saved = page.locator("#jp-main-dock-panel .lm-TabBar-tab.lm-mod-current:not(.jp-mod-dirty)")
+    saved = page.locator(SAVED)
     question = page.locator(".jp-Dialog", has_text="Rename")  # the first time that an Untitled is saved
     saved.or_(question).first.wait_for()
     if question.is_visible():
         question.locator("button.jp-mod-accept").click()
         saved.wait_for()
+
+
+def type_into(page: Page, words: str) -> None:
+    """Type into the text file that is open."""
+    page.locator(".jp-FileEditor .cm-content").click()
+    page.keyboard.insert_text(words)
+    page.wait_for_selector(UNSAVED)
+    tell("typed")
+
+
+def watch(page: Page, step: str, words: str) -> None:
+    """Stay until the page shows these words, or ("gone") does not any more."""
+    page.get_by_text(words).first.wait_for(state="visible" if step == "until" else "hidden")
+    tell(f"{step} {words}")
+
+
+def tell(words: str) -> None:
+    """Say how far it is."""
+    print(words, file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -115,7 +141,13 @@ def main() -> int:
     options.add_argument("--notebook", metavar="PATH", help="relative to the server's folder")
     options.add_argument("--run", metavar="CODE")
     options.add_argument("--save", action="store_true")
-    options.add_argument("--until", metavar="WORDS")
+    options.add_argument("--text", metavar="PATH", help="relative to the server's folder")
+    options.add_argument("--type", metavar="WORDS")
+    options.add_argument("--again", action="store_true")
+    for step in ("until", "gone"):
+        words = {"dest": "steps", "action": "append", "default": [], "metavar": "WORDS"}
+        options.add_argument(f"--{step}", type=lambda words, step=step: (step, words), **words)
+    options.add_argument("--saved", action="store_true")
     options.add_argument("--screenshot", metavar="FILE.png")
     options.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="for each step (120)")
     asked = options.parse_args()
@@ -127,10 +159,13 @@ def main() -> int:
         page.set_default_timeout(asked.timeout * 1000)
         status = 0
         try:
-            if asked.notebook:
+            if path := asked.notebook or asked.text:
                 parts = urlsplit(asked.url)
-                tree = parts.path.rstrip("/").removesuffix("/lab") + "/lab/tree/" + asked.notebook
+                tree = parts.path.rstrip("/").removesuffix("/lab") + "/lab/tree/" + path
                 open_lab(page, fresh(urlunsplit(parts._replace(path=tree))))
+            elif asked.again:
+                open_lab(page, asked.url)
+                page.wait_for_selector(TAB)
             else:
                 open_lab(page, fresh(asked.url))
                 result["cards"] = launcher_cards(page)
@@ -142,11 +177,16 @@ def main() -> int:
                 result["output"] = run_cell(page, asked.run)
             if asked.save:
                 save(page)
-            if asked.until:
-                page.get_by_text(asked.until).first.wait_for()
+            if asked.type:
+                type_into(page, asked.type)
+            for step, words in asked.steps:
+                watch(page, step, words)
+            if asked.saved:
+                page.wait_for_selector(SAVED)
         except TookTooLong as too_long:
             result["error"] = str(too_long).splitlines()[0]
             status = 1
+        result["tabs"] = page.locator(TAB).all_inner_texts()
         result["title"] = page.title()
         result["url"] = page.url
         if asked.screenshot:

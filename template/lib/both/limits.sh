@@ -50,6 +50,8 @@ LONGEST_PAUSE=60
 SLURM_ANSWER=60
 # what Slurm may take to say whether it would take a job, before an environment is built for that
 SLURM_TRIAL=30
+# who has waited longer for a session does something else by now, and the desktop says that it is ready
+LONG_WAIT=300
 # the session's own record is looked at ten times a second for this long after something has changed
 EAGER=60
 
@@ -68,6 +70,10 @@ SERVER_STOP=20
 JOB_LOOK=600
 # between two looks at whether the page still answers
 PAGE_LOOK=10
+# between two looks at whether anything is done in the session, or runs
+IDLE_LOOK=10
+# it warns that long before it ends because it is idle, or a sixth of idle_minutes before, if that is less
+IDLE_WARNING=600
 # the session says so, and makes checkpoints, that long before its time limit
 TIME_LIMIT_WARNING=300
 

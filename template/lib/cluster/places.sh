@@ -1,12 +1,14 @@
 # shellcheck shell=bash
-# Where sessions are found: by the names of their jobs, and their records (address, end) and logs, readable by their owner
-# alone.
+# Where sessions are found: by the names of their jobs, and their records (address, end; that idleness ended them) and logs,
+# readable by their owner alone.
 
 # what the job of a session that runs as a batch job is called, before the session's own name
 SESSION_PREFIX=passerelle-
 # in the home, or on scratch where jobs cannot write to the home
 STATE_IN_HOME=.local/state/passerelle
 STATE_ON_SCRATCH=.passerelle
+# in the project's folder, a folder for each session's name: what its page has open
+WORKSPACES=.lab/workspaces
 
 # state_folder: prints the one that the cluster's facts choose
 state_folder() {

@@ -12,9 +12,6 @@ import urllib.request
 
 import notice
 
-TO_SAVE = 5
-"""Seconds; in a browser, what was not saved was on disk 2.5 s after the notice."""
-
 
 def call(server, method, path, data=None):
     """Return what the server says to one request of its REST API, None where that is nothing.
@@ -41,8 +38,8 @@ def main(record, message):
         server = json.load(file)
     # an older server has no events
     with contextlib.suppress(OSError):
-        call(server, "POST", "events", notice.event(message, save=True))
-        time.sleep(TO_SAVE)
+        call(server, "POST", "events", notice.event("time", message, save=True))
+        time.sleep(notice.TO_SAVE)
     for session in call(server, "GET", "sessions"):
         if session["type"] == "notebook":
             call(server, "POST", "contents/" + session["path"] + "/checkpoints")

@@ -1,8 +1,8 @@
 """Start JupyterLab as `jupyter-lab` does, in half the time, and again when another server was faster at its port.
 
 In $JUPYTER_RUNTIME_DIR it leaves passerelle.notes, what is to be said (guard.Notes), and, as soon as the server answers
-as it must, passerelle.ready (proof.leave_word). With --version alone it only says whether all this can be imported
-(lib/login_node/check.sh).
+as it must, passerelle.ready (proof.leave_word); from there it knows when to end by itself (idle.watch). With --version
+alone it only says whether all this can be imported (lib/login_node/check.sh).
 """
 
 import logging
@@ -24,6 +24,7 @@ guard.drop_variables(notes)
 # (github.com/jupyter-server/jupyter_server/issues/1559). jsonschema does without it.
 sys.modules["rfc3987_syntax"] = None
 
+import idle  # noqa: E402
 import notice  # noqa: E402
 import proof  # noqa: E402
 from jupyter_server.serverapp import ServerApp  # noqa: E402 - after that
@@ -75,10 +76,8 @@ def start():
         say_unsafe(", ".join(names))
         sys.exit(1)
     proof.prepare(server)
-    # since jupyter_server 2
-    if hasattr(server, "event_logger"):
-        server.event_logger.register_event_schema(notice.SCHEMA)
     server.io_loop.add_callback(announce, server)
+    server.io_loop.add_callback(idle.watch, server, notice.prepare(server), RUNTIME)
     server.start()
 
 

@@ -37,6 +37,28 @@ need_folder() {
   words=$({ mkdir -p "$1" && echo >"$1/.passerelle" && rm "$1/.passerelle"; } 2>&1) || die not_written path="$1" words="${words##*: }"
 }
 
+# session_name: prints what lab calls this session: the name that its job has or, started by hand, the job's number
+session_name() {
+  local name=${SLURM_JOB_NAME:-}
+  if [[ $name == "$SESSION_PREFIX"* ]]; then printf '%s\n' "${name#"$SESSION_PREFIX"}"; else printf '%s\n' "${SLURM_JOB_ID:-}"; fi
+}
+
+# choose_idleness: sets IDLE, after how many minutes in which nothing is done the session ends, 0 for never; and tells the
+# server, in a file, these, when it is to warn, and in what words (idle.py)
+choose_idleness() {
+  IDLE=${SETTING_idle_minutes:-$RULE_idle_minutes_example}
+  # on a computer without Slurm, nobody waits for the node
+  [[ $FACT_scheduler != none ]] || IDLE=0
+  ((IDLE > 0)) || return 0
+  local before=$((IDLE / 6))
+  before=$((before < 1 ? 1 : before > IDLE_WARNING / 60 ? IDLE_WARNING / 60 : before))
+  {
+    printf '%s\n' "$IDLE" "$before"
+    message notice_idle minutes="$((IDLE - before))" left="$before"
+    message notice_idle_end minutes="$IDLE"
+  } >"$JUPYTER_RUNTIME_DIR/passerelle.idle"
+}
+
 # choose_start: sets START, where the page begins: this folder, whose new notebooks sync and submit see; and ROOT, the
 # server's folder, from where the home can be reached
 choose_start() {
@@ -48,8 +70,12 @@ choose_start() {
   [[ $START/ == "$HOME"/* ]] || ROOT=/
   # Jupyter shows nothing in a hidden folder, unless that is its own
   [[ /${START#"$ROOT"} != */.* ]] || ROOT=$START
-  # folders of one home would open each other's tabs
-  [[ ${JUPYTERLAB_WORKSPACES_DIR:-} || ! -w $FOLDER ]] || run export JUPYTERLAB_WORKSPACES_DIR="$FOLDER/.lab/workspaces"
+  # folders of one home would open each other's tabs, and so would sessions of one folder; the next one of that name opens
+  # what was open in this one (open_session in requests.sh looks there)
+  local name=$SETTING_project_name opened=$FOLDER/$WORKSPACES
+  [[ ${SLURM_JOB_NAME:-} != "$SESSION_PREFIX"* ]] || name=$(session_name)
+  [[ $PRINT || -w $FOLDER ]] || opened=$(state_folder)/workspaces/$SETTING_project_name
+  [[ ${JUPYTERLAB_WORKSPACES_DIR:-} ]] || run export JUPYTERLAB_WORKSPACES_DIR="$opened/$name"
 }
 
 # choose_address: sets ADDRESS, where the server listens, and NODE, by what it is reached. The node's name is asked for
@@ -93,6 +119,7 @@ announce_session() {
   fi
   : "${SETTING_user:=$USER}"
   say "reach_$FACT_reach" url="$url" login="$(login_name)" node="$NODE" port="$port" path="$path" user="$SETTING_user"
+  ((IDLE == 0)) || say ends_when_idle minutes="$IDLE"
   # in a job that salloc started, there is somebody to press it
   [[ ${SLURM_JOB_NAME:-} == "$SESSION_PREFIX"* ]] || say stop_slurm
   forget_ended_sessions
@@ -118,6 +145,17 @@ leave_record() {
   words=$({ mkdir -p "$folder" && printf '%s\n%s\n' "$1" "$end" >"$folder/.$SLURM_JOB_ID" \
     && mv "$folder/.$SLURM_JOB_ID" "$folder/$SLURM_JOB_ID"; } 2>&1) \
     || die no_record path="$folder" words="${words##*: }"
+  # how the last one of that name has ended is of no interest any more
+  rm -f "$(state_folder)/idle/$(session_name)"
+}
+
+# leave_idle: leaves word, by the session's name, that it has ended because nothing was done in it: its job, the minutes, and
+# the folder (idle_reason and answer_list in requests.sh)
+leave_idle() {
+  local folder
+  folder=$(state_folder)/idle
+  { mkdir -p "$folder" && printf '%s %s %s\n' "$SLURM_JOB_ID" "$IDLE" "$FOLDER" >"$folder/$(session_name)" \
+    && find "$folder" -type f -mtime "+$LOG_DAYS" -delete; } 2>/dev/null || true
 }
 
 # job_end: prints when Slurm will end this job
@@ -167,7 +205,13 @@ end_session() {
     kill "$!" 2>/dev/null || true
   fi
   if [[ $watcher ]]; then kill "$watcher" 2>/dev/null || true; fi
+  local was_idle=""
+  if [[ -s ${JUPYTER_RUNTIME_DIR:-}/passerelle.was_idle ]]; then
+    was_idle=yes
+    # who sees that the record is gone asks why
+    leave_idle
+  fi
   [[ $FACT_scheduler == none ]] || rm -f "$(state_folder)/sessions/$SLURM_JOB_ID"
   if [[ ${MADE_FOLDER:-} ]]; then rm -rf "$MADE_FOLDER"; fi
-  say ended
+  if [[ $was_idle ]]; then say ended_idle minutes="$IDLE"; else say ended; fi
 }

@@ -121,10 +121,14 @@ open_session() {
     # a word for the user alone: where it cannot be had, there is none
     tell changed "$(timeout --kill-after="$SSH_ANSWER" "$SLURM_ANSWER" "$BASH" -p "$FOLDER/lib/login_node/changed.sh" "$job" 2>/dev/null)"
     tell found "$job"
-  elif answer=$(PASSERELLE_REQUEST=$NUMBER "$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && job=$(job_number "$answer"); then
-    tell submitted "$job"
   else
-    tell failed submit_session.sh
+    # what the last one had open, the page opens again (choose_start in session.sh)
+    [[ ! $(compgen -G "$FOLDER/$WORKSPACES/$name/*") ]] || tell again
+    if answer=$(PASSERELLE_REQUEST=$NUMBER "$FOLDER/submit_session.sh" --set-up --name="$name" "$@" 7>&-) && job=$(job_number "$answer"); then
+      tell submitted "$job"
+    else
+      tell failed submit_session.sh
+    fi
   fi
   [[ ! $TURN ]] || rm -f -- "$TURN"
 }
@@ -194,6 +198,16 @@ record_of() {
   RECORD=${FOUND[0]:-}
 }
 
+# idle_reason JOB STATE REASON: prints Slurm's reason, or "idle MINUTES" for a session that ended because nothing was done in it
+# for so long (leave_idle in session.sh)
+idle_reason() {
+  local words=""
+  find_state 'idle/*'
+  [[ $2 != COMPLETED ]] || ((${#FOUND[@]} == 0)) || words=$(grep -h -s -o -E "^$1 [0-9]{1,4} " "${FOUND[@]}" | head -n 1)
+  words=${words% }
+  if [[ $words ]]; then printf 'idle %s\n' "${words#* }"; else printf '%s\n' "$3"; fi
+}
+
 # answer_state JOB [forgotten]: one query; tells state, reason, (expected) start, node, and what Slurm wrote about its memory;
 # the state of a job that Slurm does not know is "forgotten", where that is asked for
 answer_state() {
@@ -202,7 +216,7 @@ answer_state() {
   if [[ $answer == *"Invalid job id"* || ! $answer ]]; then
     # it ended longer ago than squeue remembers; just after submission this is empty, too, which means nothing
     state=$(accounted_state "$1")
-    [[ ! ${state:=${2:-}} ]] || tell state "${state%% *}" "$state" "" "" ""
+    [[ ! ${state:=${2:-}} ]] || tell state "${state%% *}" "$(idle_reason "$1" "${state%% *}" "$state")" "" "" ""
   elif [[ $answer == *"|"*"|"* ]]; then
     IFS='|' read -r state reason start node <<<"$answer"
     if [[ $state == COMPLETING ]]; then
@@ -211,7 +225,7 @@ answer_state() {
       [[ ! $ended || $ended == RUNNING ]] || state=${ended%% *}
       [[ $reason != None || $state == COMPLETING ]] || reason=$ended
     fi
-    tell state "$state" "$reason" "$start" "$node" "$(memory_words "$1" "$state")"
+    tell state "$state" "$(idle_reason "$1" "$state" "$reason")" "$start" "$node" "$(memory_words "$1" "$state")"
   else
     tell trouble "$answer"
   fi
@@ -232,7 +246,7 @@ answer_last() {
     --starttime="now-${LOG_DAYS}days" --endtime=now+1minute --format=JobID,State,End 2>/dev/null | tail -n 1)"
   # nor one of an array, which is no session
   [[ $job =~ ^[0-9]+$ ]] || job="" state="" end=""
-  tell last "$job" "${state%% *}" "$state" "$end" "$([[ ! $job ]] || memory_words "$job" "${state%% *}")"
+  tell last "$job" "${state%% *}" "$(idle_reason "$job" "${state%% *}" "$state")" "$end" "$([[ ! $job ]] || memory_words "$job" "${state%% *}")"
 }
 
 # memory_words JOB STATE: prints what Slurm wrote into a killed job's log about its memory; not every cluster has a state
@@ -244,8 +258,8 @@ memory_words() {
     || grep -a -h -m 1 -i -E '^slurmstepd.*(memory limit|oom|out of memory)' "${FOUND[@]}" | head -n 1
 }
 
-# answer_list FOLDER: tells every session that waits or runs, and the folder's batch jobs, also those that ended lately:
-# squeue, sstat and sacct once each
+# answer_list FOLDER: tells every session that waits or runs, the folder's that ended lately because nothing was done in them,
+# and its batch jobs, also those that ended lately: squeue, sstat and sacct once each
 answer_list() {
   local jobs line job state reason start end node given cores name running="" asked="" accounts="" live=" " sweeps=()
   find_folder "$1"
@@ -264,12 +278,19 @@ answer_list() {
       live+="$job.$state "
       tell batch "$(now)" "$job" "$state" "$reason" "$start" "$end" "$node" "$given" "$cores" "${NOTEBOOK[$job]}"
     elif [[ $name == "$SESSION_PREFIX"* || ($job && " ${FOUND[*]##*/} " == *" $job "*) ]]; then
+      live+="${name#"$SESSION_PREFIX"} "
       tell session "$(now)" "$job" "$state" "$reason" "$start" "$end" "$node" "$given" "$cores" "$name"
     else
       continue
     fi
     [[ $state != RUNNING ]] || running+=,$job
   done <<<"$jobs"
+  find_state 'idle/*'
+  for name in "${FOUND[@]}"; do
+    end=$(find "$name" -mtime "-$ENDED_DAYS" -printf '%Ts')
+    read -r job given line <"$name" || continue
+    [[ ! $end || ! $line -ef $FOLDER || $live == *" ${name##*/} "* ]] || tell idle "$job" "${name##*/}" "$given" "$end"
+  done
   [[ ! $running ]] || slurm sstat --noheader --parsable2 --allsteps --jobs="${running#,}" --format=JobID,AveRSS,AveCPU 2>/dev/null \
     | while IFS='|' read -r -a line; do tell usage "${line[@]}"; done
   # of what waits or runs, an array may have tasks that have ended

@@ -39,6 +39,8 @@ SHAPES = {
     "building": [TEXT],
     # whose it is to submit
     "turn": ["another|ours"],
+    # there is what the last session of that name had open
+    "again": [],
     # the settings that have changed since
     "changed": ["[a-z_ ]*"],
     # job, state, all that Slurm's accounts say of it, end, what Slurm wrote about the memory
@@ -53,6 +55,8 @@ SHAPES = {
     "state": ["[A-Z_]+|forgotten", TEXT, A_TIME, TEXT, TEXT],
     # now, job, state, reason, start, end, node, what Slurm has given, cores, name
     "session": [TIME, f"{JOB}[^\t]*", "[A-Z_]+", TEXT, A_TIME, A_TIME, TEXT, TEXT, "[1-9][0-9]{0,6}", r"[^\t]+"],
+    # of one that ended because nothing was done in it: job, name, minutes, end
+    "idle": [JOB, "[A-Za-z0-9._-]+", "[0-9]{1,4}", TIME],
     # step, memory, CPU time
     "usage": [f"{JOB}[^\t]*", TEXT, TEXT],
     # job, state, exit status and signal, end, notebook
@@ -80,13 +84,13 @@ ANSWERS = {
     "sums": ("sum", "summed"),
     "prepare": ("prepared",),
     "aside": ("aside",),
-    "open": ("folder", "turn", "changed", "building", "submitted", "found", "failed", "trouble"),
+    "open": ("folder", "turn", "again", "changed", "building", "submitted", "found", "failed", "trouble"),
     "find": ("found", "trouble"),
     "last": ("last",),
     "withdraw": ("withdrawn", "trouble"),
     "follow": ("up", "state", "trouble"),
     "state": ("state", "trouble"),
-    "list": ("session", "batch", "usage", "ended", "cells", "rows", "end", "trouble"),
+    "list": ("session", "batch", "idle", "usage", "ended", "cells", "rows", "end", "trouble"),
     "stop": ("stopped", "trouble"),
     "record": ("record",),
     "log": ("logged",),

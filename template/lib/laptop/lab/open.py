@@ -4,7 +4,7 @@ import re
 import sys
 import time
 
-from . import browser
+from . import browser, desktop
 from .channel import Interrupted, Lost
 from .limits import LIMITS
 from .messages import Trouble, answered, message, report, say, warn
@@ -60,12 +60,16 @@ class Opening:
         self.waiting, self.login = channel.waiting, channel.connection.login
         # mine: this lab has submitted it; it cancels no other
         self.job, self.mine, self.session, self.tunnel = None, False, None, None
+        # when somebody began to wait, by a clock that goes on while the computer sleeps
+        self.began = time.time()
         # what of the environment is being built; whether another lab has its turn
         self.building, self.behind = "", False
         # whether the login node may have submitted it without saying so
         self.begun = False
         # the settings that were others when the job that was found was submitted
         self.changed = ""
+        # whether the page begins with what the last session of that name had open
+        self.again = False
         # Slurm's words: state, reason, start
         self.state, self.reason, self.start = "", "", ""
         # whether the template has a newer version is asked meanwhile
@@ -117,7 +121,8 @@ class Opening:
         )
         self.begun, same = True, False
         try:
-            for kind, word in answers:
+            for kind, *words in answers:
+                word = words[0] if words else ""
                 if kind == "folder" and word == "other":
                     raise Trouble("other_folder", folder=self.settings.project, login=self.login)
                 if kind == "folder" and word != "same":
@@ -125,6 +130,8 @@ class Opening:
                     return False
                 if kind == "folder":
                     same = True
+                elif kind == "again":
+                    self.again = True
                 elif kind == "changed":
                     self.changed = word
                 elif kind == "building":
@@ -206,14 +213,17 @@ class Opening:
         except Trouble:
             self._ask_slurm()
             raise
-        end, node = self.session.end, self.session.node
-        if self.channel.connection.here:
-            say("session_here", name=self.name, node=node, end=end)
-            return
-        key = "session_ready" if self.mine else "session_attached"
+        end, node, here = self.session.end, self.session.node, self.channel.connection.here
+        key = "session_here" if here else "session_ready" if self.mine else "session_attached"
         say(key, address=self.tunnel.address, node=node, end=end, name=self.name)
-        if browse:
+        if self.mine and self.settings.idle_minutes != "0":
+            say("ends_when_idle", minutes=self.settings.idle_minutes)
+        if self.again:
+            say("tabs_again", name=self.name)
+        if browse and not here:
             browser.open_browser(self.tunnel.address_with_token, self.name)
+        if time.time() - self.began > LIMITS.LONG_WAIT and not self.settings.is_for_a_course:
+            desktop.tell(message("desktop_ready", name=self.name))
 
     def _stay(self):
         """Keep tunnel and page alive until the session ends; return the exit status."""
@@ -249,7 +259,10 @@ class Opening:
                 self.tunnel.close()
                 if ended.state not in ("COMPLETED", "CANCELLED"):
                     raise
-                say("session_over", name=self.name, state=ended.state)
+                if ended.idle:
+                    say(ended.key, **ended.values)
+                else:
+                    say("session_over", name=self.name, state=ended.state)
                 return 0
             left = self.session.left
             if to_come and left is not None and left <= to_come[0] * 60:
@@ -354,4 +367,4 @@ class Ended(Trouble):
     def __init__(self, job, name, state, reason, memory):
         """memory: what Slurm wrote about the job's memory, if that was it."""
         super().__init__("job_ended", job=job, **how_it_ended(name, state, reason, memory))
-        self.state = "OUT_OF_MEMORY" if memory else state
+        self.state, self.idle = "OUT_OF_MEMORY" if memory else state, reason.startswith("idle ")

@@ -38,10 +38,18 @@ def no_session(name, job, state, words, end, memory):
 def how_it_ended(name, state, reason, memory):
     """Return for a message about a job that is over Slurm's words about it, and a hint what to do.
 
-    memory: what Slurm wrote about the job's memory, if that was it
+    reason: Slurm's, or "idle MINUTES"; memory: what Slurm wrote about the job's memory, if that was it
     """
+    minutes = re.fullmatch("idle ([0-9]{1,4})", reason)
+    if minutes:
+        return {"words": words_of(state, idle_for(minutes[1])), "hint": message("idle_hint", name=name)}
     hint = message("hint_out_of_memory" if memory else f"hint_{state.lower()}", name=name)
     return {"words": words_of(state, memory or reason), "hint": hint}
+
+
+def idle_for(minutes):
+    """Return why a session has ended in which nothing was done for so many minutes."""
+    return message("idle_for", minutes=minutes)
 
 
 def words_of(state, reason):

@@ -8,17 +8,18 @@ from unicodedata import combining, east_asian_width
 from .batch import cancel, is_batch, until_end
 from .messages import Trouble, message, printable, say, warn
 from .remembered import remember_all
-from .session import ENDED, Session, find_job, stop_job
+from .session import ENDED, Session, find_job, idle_for, stop_job
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes, is_time
 
 
 def show_status(settings, channel, taken):
-    """Print a row for each session and batch job that waits or runs, and for each batch job that ended lately.
+    """Print a row for each session and batch job that waits or runs, and for those that ended lately.
 
-    It has name, job, state, node and time left; what else there is to say stands below it. Both fit 80 columns.
+    Of sessions, these are the ones that ended because nothing was done in them. A row has name, job, state, node and
+    time left; what else there is to say stands below it. Both fit 80 columns.
     """
-    jobs, ended, usage, progress = {}, [], {}, {}
+    jobs, ended, idle, usage, progress = {}, [], [], {}, {}
     for kind, *words in until_end(channel.call("list", channel.connection.folder(settings))):
         if kind in ("session", "batch") and words[2] not in ENDED:
             # of an array, what runs says more than what waits
@@ -28,6 +29,8 @@ def show_status(settings, channel, taken):
             progress[words[0]] = _progress(kind, *words[1:])
         elif kind == "ended":
             ended.append(words)
+        elif kind == "idle":
+            idle.append(words)
         elif kind == "usage":
             job = words[0].split(".")[0]
             memory, seconds = megabytes(words[1]), cpu_seconds(words[2])
@@ -35,7 +38,8 @@ def show_status(settings, channel, taken):
                 before = usage.get(job, (0, 0))
                 usage[job] = before[0] + memory, before[1] + seconds
     remember_all(dict(_name_and_end(words) for kind, words in jobs.values() if kind == "session"))
-    rows = [*(_row(*words, usage.get(job)) for job, words in jobs.items()), *map(_row_of_ended, ended)]
+    rows = [_row(*words, usage.get(job)) for job, words in jobs.items()]
+    rows += [*(_row_of_idle(*words) for words in idle), *map(_row_of_ended, ended)]
     for row in rows:
         row[-1] = ". ".join(filter(None, [progress.get(row[1]), row[-1]]))
     if not rows:
@@ -113,6 +117,12 @@ def _progress(kind, *words):
     if state == "running":
         return ", ".join(filter(None, [message("progress_cells", number=number, cells=cells), why]))
     return why if state != "passed" else ""
+
+
+def _row_of_idle(job, name, minutes, end):
+    """Return the cells of a session that has ended because nothing was done in it for so many minutes."""
+    more = message("ended_at", end=clock_time(end)), idle_for(minutes), message("idle_hint", name=name)
+    return [name, job, "COMPLETED", "", "", ", ".join(more[:2]) + ". " + more[2]]
 
 
 def _row_of_ended(words):

@@ -113,6 +113,18 @@ class Settings(NamedTuple):
         return self.answers["project_name"]
 
     @property
+    def idle_minutes(self):
+        """Return after how many minutes in which nothing is done a session ends, as text; "0" for never."""
+        return self.answers.get("idle_minutes", read_rules()["idle_minutes_example"])
+
+    @property
+    def is_for_a_course(self):
+        """Return whether the folder is seen to be a course's: by a reservation, or an account as only courses have."""
+        prefixes = self.facts.get("account_prefixes")
+        usual = not prefixes or self.answers.get("account", "").split("-")[0] in prefixes
+        return self.answers.get("reservation", "none") != "none" or not usual
+
+    @property
     def login(self):
         """Return whom ssh logs in where, as login_name of login.sh; None when the user's name is not known."""
         host = self.facts["login_host"]

@@ -8,11 +8,16 @@
     default: {
       id: "passerelle-notice:plugin",
       autoStart: true,
-      activate: app => app.serviceManager.events.stream.connect((_, event) => {
-        if (event.schema_id !== "urn:passerelle:notice") return;
-        if (event.save) app.commands.execute("docmanager:save-all");
-        app.commands.execute("apputils:notify", { message: event.message, type: "warning", options: { autoClose: false } });
-      }),
+      activate: app => {
+        const shown = {};
+        app.serviceManager.events.stream.connect(async (_, event) => {
+          if (event.schema_id !== "urn:passerelle:notice") return;
+          if (event.save) app.commands.execute("docmanager:save-all");
+          const before = shown[event.name];
+          shown[event.name] = event.message && app.commands.execute("apputils:notify", { message: event.message, type: "warning", options: { autoClose: false } });
+          if (before) app.commands.execute("apputils:dismiss-notification", { id: await before });
+        });
+      },
     },
   })),
 };
