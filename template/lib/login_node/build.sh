@@ -220,7 +220,7 @@ pack_environment() {
   on_nodes || return 0
   ! command -v zstd >/dev/null || program=zstd
   if [[ $PRINT ]]; then
-    printf '%s | %s -1 >%s\n' "$(show_command tar -C "$1" -cf - .)" "$program" "$(show_command "$1/passerelle.archive")"
+    printf '%s | %s -1 >%s\n' "$(show_command tar -C "$1" --exclude='passerelle.archive*' -cf - .)" "$program" "$(show_command "$1/passerelle.archive")"
     return
   fi
   ! find_archive "$1" || return 0
