@@ -80,6 +80,7 @@ def packed(tmp_path, pristine_folder):
         )
 
     pack = """
+        FACT_node_disk=${DISK:-} CLUSTER_NAME=trillium
         FOLDER=$1 path=$2 PRINT="" SETTING_environment_location=node FACT_scheduler=slurm
         for file in both/messages cluster/environment cluster/archive login_node/progress login_node/build; do source "$1/lib/$file.sh"; done
         pack_environment "$2"
@@ -89,6 +90,14 @@ def packed(tmp_path, pristine_folder):
     done = words["pack"]()
     assert done.returncode == 0, done.stderr
     return words
+
+
+def test_what_a_copy_takes_of_the_memory_is_said_where_the_nodes_have_no_disk(packed):
+    (packed["build"] / "passerelle.packed").unlink()
+    assert packed["pack"](DISK="memory").stdout.splitlines()[-2:] == [
+        "Archive for the nodes' own disks: 1 MB, packed with zstd",
+        "On trillium, $SLURM_TMPDIR is memory: in each job, the environment takes 1 MB of what the job has asked for.",
+    ]
 
 
 def test_nothing_of_a_copy_names_the_old_place(packed, tmp_path):

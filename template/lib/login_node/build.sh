@@ -234,6 +234,7 @@ pack_environment() {
     printf '%s\n' "$program $megabytes $library" "$state" >"$1/passerelle.packed.new"
     mv "$1"/passerelle.packed{.new,}
     say build_archived megabytes="$(du -m "$1/passerelle.archive" | cut -f 1)" program="$program"
+    [[ ${FACT_node_disk:-} != memory ]] || say build_memory cluster="$CLUSTER_NAME" megabytes="$megabytes"
   else
     rm -f "$1/passerelle.archive.new"
     warn archive_not_written path="$path" words="${words##*: }"
