@@ -14,11 +14,13 @@
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$FOLDER/lib/cluster/clean.sh"
+# bash looks at where it is whenever it looks for a command: on the node's own disk, that costs nothing
+[[ $0 != /* ]] || cd "${SLURM_TMPDIR:-.}" 2>/dev/null || true
 begin_clean "$@"
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
-source "$FOLDER/lib/cluster/slurm.sh"
+source "$FOLDER/lib/cluster/archive.sh"
 source "$FOLDER/lib/cluster/places.sh"
 source "$FOLDER/lib/compute_node/session.sh"
 parse_options none "$@"
@@ -27,12 +29,9 @@ complete_environment
 
 [[ $PRINT || $FACT_scheduler == none ]] || on_compute_node || misuse not_on_compute_node
 [[ $PRINT ]] || need_environment
-environment=$(environment_path)
-# the link may lead to another build before this session ends
-[[ $PRINT ]] || environment=$(cd -P -- "$environment" && pwd)
 modules=$(recorded_modules)
 load_modules "$modules"
-run source "$environment/bin/activate"
+enter_environment
 each_plugin plugin_environment
 
 # the login node's, which does not exist here
@@ -57,7 +56,7 @@ trap 'end_session' EXIT
 # in a process group of its own, so that Ctrl-C comes here and not to the kernels
 set -m
 # the same command, sooner and surer; by its whole path, so that setup_env.sh sees that the build is used (runs_here)
-"$VIRTUAL_ENV/bin/python" "$FOLDER/lib/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
+"$VIRTUAL_ENV/bin/python" "$OURS/compute_node/jupyter-lab.py" "${command[@]:1}" </dev/null &
 server=$!
 set +m
 trap 'stopped=yes; say stopping; kill -TERM "$server" 2>/dev/null' INT TERM HUP

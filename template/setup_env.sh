@@ -25,6 +25,7 @@ source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
 source "$FOLDER/lib/cluster/environment.sh"
+source "$FOLDER/lib/cluster/archive.sh"
 source "$FOLDER/lib/cluster/places.sh"
 source "$FOLDER/lib/login_node/progress.sh"
 source "$FOLDER/lib/login_node/build.sh"
@@ -36,6 +37,7 @@ complete_environment
 [[ $PRINT || $FACT_internet_on_compute == direct ]] || ! on_compute_node \
   || misuse no_internet_here cluster="$CLUSTER_NAME" login="$(login_name)"
 path=$(environment_path)
+check_location
 PIP_OPTIONS=()
 [[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)
 
@@ -96,6 +98,7 @@ else
     # of an environment that was built before this was kept
     [[ -e $path/passerelle.folder ]] || record_folder "$path"
   fi
+  pack_environment "$path"
 fi
 if [[ $PRINT ]]; then exit; fi
 

@@ -25,6 +25,7 @@ begin_clean "$@"
 source "$FOLDER/lib/both/settings.sh"
 source "$FOLDER/lib/both/login.sh"
 source "$FOLDER/lib/cluster/environment.sh"
+source "$FOLDER/lib/cluster/archive.sh"
 source "$FOLDER/lib/cluster/slurm.sh"
 source "$FOLDER/lib/cluster/jobs.sh"
 source "$FOLDER/lib/cluster/places.sh"
@@ -71,7 +72,7 @@ if [[ ! $PRINT ]]; then
   complete_environment
   folder=$(submission_folder)
   # standard output is for sbatch's answer
-  if [[ $set_up ]] && ! built_from_these_settings && ! somebody_elses "$(environment_path)"; then
+  if [[ $set_up ]] && ! up_to_date && ! somebody_elses "$(environment_path)"; then
     # what Slurm refuses is said now, and not minutes later
     words=$(cd "${folder:-.}" && run_in_slurm try_job <<<"$(batch_script)" 2>&1) || {
       printf '%s\n' "$words" >&2

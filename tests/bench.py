@@ -4,6 +4,7 @@ Absolute times mean little on a machine that others use; the ratio of each pair 
 
 - from the job's start to HTTP 200, jupyterlab.sh takes at most 1.1 times the wiki's bare wrapper;
 - setup_env.sh takes no longer than the wiki's commands typed one after another;
+- with environment_location: node it takes at most 3 s longer, and looks up at most 114 names below the home until then;
 - from the laptop to HTTP 200 through the tunnel, `lab open` takes at most 1.1 times the limit, which is the same by
   somebody who knows node, port and token beforehand and asks nobody anything, and at most 0.7 times jupyter-forward;
   it may be less than the limit, whose server is the plain one (template/lib/compute_node/jupyter-lab.py);
@@ -22,6 +23,7 @@ import copier
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cluster.api import LOGIN, Cluster
+from traces import STRACE, below
 
 HERE = Path(__file__).resolve().parents[1]
 ANSWERS = {
@@ -44,6 +46,9 @@ echo -e '#!/bin/bash\\nunset XDG_RUNTIME_DIR\\njupyter lab --ip $(hostname -f) -
   > $VIRTUAL_ENV/bin/jupyterlab.sh
 chmod u+x $VIRTUAL_ENV/bin/jupyterlab.sh
 """
+OURS = ("", "bench/jupyterlab.sh")
+WIKI = ("source ~/wiki_py3/bin/activate; ", "wiki_py3/bin/jupyterlab.sh")
+"""What is typed first, and the server's script, which finds the environment itself where it is ours."""
 # runs on the node, in the job: starts the clock, then the server, and stops both at the first HTTP 200
 TIMED = r"""
 start=$(date +%s%N)
@@ -51,6 +56,7 @@ start=$(date +%s%N)
 until url=$(grep -o -m 1 'http://node[^ ]*' /tmp/bench.$SLURM_JOB_ID) &&
   [[ $(curl -s -o /dev/null -w '%{http_code}' "${url%/lab*}/api") == 200 ]]; do sleep 0.02; done
 echo "took $(($(date +%s%N) - start))"
+if [[ -e /tmp/trace ]]; then cp /tmp/trace /tmp/seen; fi
 kill %1
 """
 PORT = 9100
@@ -96,13 +102,24 @@ def seconds(cluster, command):
     return time.monotonic() - start
 
 
-def start_seconds(cluster, environment, server):
-    """Return the seconds from the job's start to HTTP 200, in an environment activated as the wiki says."""
+def start_seconds(cluster, typed, server, *before):
+    """Return the seconds from the job's start to HTTP 200.
+
+    before: words before the server's, as of strace
+    """
     cluster.write("login", "student", "timed.sh", TIMED)
     salloc = "salloc --quiet --time=10 --cpus-per-task=2 --mem=2G --nodelist=node1 srun bash ~/timed.sh"
-    line = f"module load python; source ~/{environment}/bin/activate; {salloc} ~/{server}"
+    line = f"module load python; {typed}{salloc} {' '.join(before)} ~/{server}"
     done = cluster.run("login", "student", "bash", "-c", line, timeout=120, check=True)
     return int(done.stdout.split("took ")[1].split()[0]) / 1e9
+
+
+def looked_up(cluster, typed, server):
+    """Return how many names below the home a session looks up from the job's start to HTTP 200."""
+    start_seconds(cluster, typed, server, *STRACE, "/tmp/trace")
+    trace = cluster.read("node1", "root", "/tmp/seen")
+    cluster.run("node1", "root", "rm", "/tmp/trace", check=True)
+    return len(below(trace, "/home/student"))
 
 
 def get_ready_to_open(cluster, folder):
@@ -183,9 +200,18 @@ def main(pairs):
             report("setup_env.sh", ours, "the wiki's", wiki)
             ours, wiki = [], []
             for _ in range(pairs):
-                ours.append(start_seconds(cluster, "bench_py3", "bench/jupyterlab.sh"))
-                wiki.append(start_seconds(cluster, "wiki_py3", "wiki_py3/bin/jupyterlab.sh"))
+                ours.append(start_seconds(cluster, *OURS))
+                wiki.append(start_seconds(cluster, *WIKI))
             report("jupyterlab.sh", ours, "the wiki's", wiki)
+            counts = [looked_up(cluster, *session) for session in (OURS, WIKI)]
+            node = "echo 'environment_location: node' >>~/bench/settings.yml; cd bench && ./setup_env.sh"
+            print(f"  packed for the node's own disk in {seconds(cluster, node):.1f} s")
+            there = [start_seconds(cluster, *OURS) for _ in range(pairs)]
+            longer = statistics.median(a - b for a, b in zip(there, ours, strict=True))
+            print(f"  from the node's own disk: {longer:+.1f} s (in s: {'  '.join(f'{a:.3g}' for a in there)})")
+            counts.insert(0, looked_up(cluster, *OURS))
+            print("  names looked up below the home: {} from the node's own disk, {}; the wiki's {}".format(*counts))
+            cluster.run("login", "student", "sed", "-i", "/^environment_location/d", "bench/settings.yml", check=True)
             get_ready_to_open(cluster, folder)
             ours, limit, forward = [], [], []
             for _ in range(pairs):

@@ -386,8 +386,7 @@ class TestOnTheLoginNode:
             (
                 "packages",
                 "[numpy]",
-                "settings.yml has changed since /home/student/jupyter_py3 was built. To bring that environment up to date: "
-                "./lab open",
+                "/home/student/jupyter_py3 is not what settings.yml asks for: it lacks numpy. To bring it up to date: ./lab open",
                 {},
             ),
         ],

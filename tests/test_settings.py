@@ -695,13 +695,14 @@ VALUES = {
     "memory_option": re.compile("per_core|none"),
     "submit_from": re.compile("any|not_home|scratch"),
     "home_on_compute": re.compile("writable|read_only"),
+    "node_disk": re.compile("memory"),
     "modules_first": re.compile(RULES["modules_first"]),
     "pip_source": re.compile("wheelhouse|pypi|asked"),
     "internet_on_compute": re.compile("none|direct|proxy|unknown"),
     "kernel_modules": re.compile("|".join(name for name in PLUGINS["kernels"] if name.endswith("-kernel"))),
     "web": re.compile(rf"https://{HOST}(/\S*)?|none"),
 }
-OPTIONAL = {"gpu_login_host", "gpu_login_nodes", "gpus_min", "gpu_by_gres", "host_keys", "host_keys_page"}
+OPTIONAL = {"gpu_login_host", "gpu_login_nodes", "gpus_min", "gpu_by_gres", "host_keys", "host_keys_page", "node_disk"}
 
 
 @pytest.mark.parametrize("name", IN_SERVICE)

@@ -558,6 +558,31 @@ def test_a_session_waits_for_an_environment_that_is_being_built_and_does_not_bui
     assert "Building" not in second.output
 
 
+def test_other_modules_and_a_python_that_is_gone_are_named_and_an_older_record_is_no_news(
+    make_folder, environment, tmp_path
+):
+    path = tmp_path / "py3"
+    folder = make_folder("other", environment_path=str(path))
+    look = """
+        set -e; FOLDER=$1 PRINT="" path=$2; mkdir -p "$2/bin"
+        source "$1/lib/both/settings.sh"; source "$1/lib/cluster/environment.sh"; load_settings
+        specification | sed "$3" >"$2/passerelle.specification"; ln -sf "$4" "$2/bin/python"
+        built_from_these_settings || differences
+    """
+
+    def named(change, python="/bin/sh"):
+        done = subprocess.run(
+            ["bash", "-c", look, "-", folder, path, change, python], env=environment, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert named("") == named("s/modules_first: [^;]*; //") == ""
+    assert named("s:StdEnv/2023:StdEnv/2020:", "/gone/bin/python3.11") == (
+        "it was built with modules_first: gcc StdEnv/2020; its Python, /gone/bin/python3.11, is no longer there"
+    )
+
+
 def test_builds_of_a_class_are_kept_for_as_long_as_the_longest_job(idle, shared_folder, shared_built):
     def left(**facts):
         life = Life(idle, shared_folder, name="class", **facts)

@@ -354,7 +354,7 @@ def settings_file(answers):
         "gpu_model": requests[0].split(":")[0] if gpus and requests else "none",
         **{"language": "en", "project_name": "p", "modules_first": [], "pip_source": "pypi", "python_module": "python"},
         **{"kernels": ["python"], "extensions": [], "environment_path": "$HOME/jupyter_py3", "packages": []},
-        "reservation": "none",
+        **{"reservation": "none", "environment_location": "home"},
         **answers,
     }
     # what came later

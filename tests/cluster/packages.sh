@@ -9,7 +9,7 @@ DEBIAN_PACKAGES=(
   r-base-core r-cran-irkernel r-cran-crayon r-cran-pbdzmq r-cran-devtools r-cran-doparallel
   zsh fish xonsh bash-completion locales rsync
   iproute2 iputils-ping iptables nftables dnsmasq-base bind9-dnsutils curl ca-certificates
-  chromium libatomic1 sudo expect git jq procps util-linux mount hostname openssl
+  chromium libatomic1 sudo expect git jq procps util-linux mount hostname openssl strace zstd
 )
 # What `pip install --no-index` finds on the cluster.
 WHEELS=(

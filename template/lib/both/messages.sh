@@ -6,7 +6,13 @@ shopt -s inherit_errexit 2>/dev/null || true
 
 # the language, read before and without the rest, so that what is wrong with settings.yml is said in it
 TEXTS=$(sed -n 's/^language: *\([a-z]*\).*/\1/p' "$FOLDER/settings.yml" 2>/dev/null | tail -n 1) || TEXTS=""
-if [[ ! $TEXTS || ! -e $FOLDER/lib/texts/$TEXTS/messages.yml ]]; then TEXTS=en; fi
+# read_messages LANGUAGE: once, for each look at a file costs something on a network disk
+read_messages() {
+  { IFS= read -r -d '' MESSAGES <"$FOLDER/lib/texts/$1/messages.yml"; } 2>/dev/null || [[ $MESSAGES ]]
+}
+MESSAGES=""
+read_messages "$TEXTS" || TEXTS=en
+[[ $MESSAGES ]] || read_messages en
 
 # message KEY [NAME=VALUE...]: prints the text of KEY, each {NAME} replaced, "\n" a new line
 message() {
@@ -17,16 +23,10 @@ message() {
 # fill KEY [NAME=VALUE...]: sets FILLED to that text. No process is started: a signal that says something may come twice, to
 # all of them (timeout, a second Ctrl-C), and who is in the middle of saying it must not fail.
 fill() {
-  local key=$1 line text="" shown="" pair name value
+  local key=$1 text="" shown="" pair name value
+  local line=$'\n'"$key: \"([^"$'\n'"]*)\""
   shift
-  while IFS= read -r line; do
-    if [[ $line == "$key: \""* ]]; then
-      text=${line#"$key: \""}
-      text=${text%\"}
-      text=${text//\\n/$'\n'}
-      break
-    fi
-  done <"$FOLDER/lib/texts/$TEXTS/messages.yml"
+  [[ ! $'\n'$MESSAGES =~ $line ]] || text=${BASH_REMATCH[1]//\\n/$'\n'}
   # from left to right, so that nothing within a value is taken for a name
   while [[ $text == *"{"*"}"* ]]; do
     shown+=${text%%\{*} text=${text#*\{}

@@ -60,7 +60,7 @@ run() {
 show_command() {
   local word line=""
   for word; do
-    if [[ $word =~ ^([A-Z_]+=)?([$](HOME|SCRATCH|PROJECT|SLURM_TMPDIR)[A-Za-z0-9_./-]*)$ ]]; then
+    if [[ $word =~ ^([A-Z_]+=)?([$](HOME|SCRATCH|PROJECT|SLURM_TMPDIR|VIRTUAL_ENV)[A-Za-z0-9_./-]*)$ ]]; then
       # not known on this computer, so it is left for the one where the line is pasted
       word="${BASH_REMATCH[1]}\"${BASH_REMATCH[2]}\""
     elif [[ ! $word =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]]; then

@@ -64,12 +64,14 @@ need_setting() {
 read_flat() {
   # in other locales [a-z] may include é
   local LC_ALL=C
-  local file=$1 prefix=$2 check=${3:-} line number=0 name value many example seen=" "
+  local file=$1 prefix=$2 check=${3:-} text line number=0 name value many example seen=" "
   local own='^_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *$'
   local word='[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*' end=' *( #.*)?$'
+  # up to a NUL, which would be dropped without a word otherwise; once, for each look costs something on a network disk
+  ! IFS= read -r -d '' text <"$FOLDER/$file" || misuse strange_character place="$file"
   # asked once: each comment in French would need it
   local utf8=""
-  ! iconv -f UTF-8 -t UTF-8 <"$FOLDER/$file" >/dev/null 2>&1 || utf8=yes
+  ! printf '%s' "$text" | iconv -f UTF-8 -t UTF-8 >/dev/null 2>&1 || utf8=yes
   local one="^([a-z][a-z0-9_]*): +($word)$end" list="^([a-z][a-z0-9_]*): +\[ *(($word)( *, *$word)*)? *\]$end"
   while IFS= read -r line || [[ $line ]]; do
     number=$((number + 1))
@@ -104,9 +106,7 @@ read_flat() {
     if [[ $check ]]; then check_value "$file:$number" "$name" "$value" "$many"; fi
     printf -v "${prefix}_$name" '%s' "$value"
     printf -v "LINE_$name" '%s' "$file:$number"
-  done <"$FOLDER/$file"
-  # which read drops without a word
-  (($(tr -dc '\000' <"$FOLDER/$file" | wc -c) == 0)) || misuse strange_character place="$file"
+  done <<<"$text"
 }
 
 # check_characters LINE UTF8: false for what YAML refuses or takes for the end of a line, even in a comment; UTF8 is

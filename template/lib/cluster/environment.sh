@@ -18,6 +18,20 @@ environment_path() {
   spelt_out "$SETTING_environment_path" "$LINE_environment_path"
 }
 
+# on_nodes: do sessions and batch jobs use a copy on their node's own disk?
+on_nodes() {
+  [[ ${SETTING_environment_location:-} == node && $FACT_scheduler == slurm ]]
+}
+
+# check_location: refuses an environment_location that environment_path does not lead to
+check_location() {
+  local place=${LINE_environment_location:-} at=$LINE_environment_path
+  case ${SETTING_environment_location:-} in
+    home) ! shared_environment || misuse location_not_home place="$place" path="$(environment_path)" path_place="$at" ;;
+    project) shared_environment || misuse location_not_project place="$place" path="$(environment_path)" path_place="$at" ;;
+  esac
+}
+
 # scratch_folder: prints the user's scratch, which new users may not have yet
 scratch_folder() {
   local folder=${SCRATCH:-\$SCRATCH}
@@ -84,11 +98,14 @@ each_plugin() {
 # session_modules: prints the modules in the order of the wiki page, rstudio-server before python
 session_modules() {
   [[ $SETTING_python_module != none ]] || return 0
-  local modules
-  modules="$FACT_modules_first $(each_plugin plugin_modules_before_python) $SETTING_python_module"
-  modules+=" $(each_plugin plugin_modules)"
+  local before="" after=""
+  each_plugin collect_modules
   # shellcheck disable=SC2086 # words, and newlines between them
-  echo $modules
+  echo $FACT_modules_first $before $SETTING_python_module $after
+}
+collect_modules() {
+  before+=" $(plugin_modules_before_python)"
+  after+=" $(plugin_modules)"
 }
 
 # complete_environment: a job may start with nothing (srun --export=NONE, as on Trillium), and a clean bash (clean.sh) has
@@ -137,13 +154,14 @@ load_modules() {
 # recorded_modules: the same, but with the versions that the environment was built with; somebody else's, whose settings
 # may have changed, with all of its Python
 recorded_modules() {
-  local wanted module record name recorded=""
+  local wanted module record name recorded="" own=""
   wanted=$(session_modules)
   record=$(environment_path)/passerelle.modules
-  if [[ -r $record ]]; then recorded=$(<"$record"); fi
+  { IFS= read -r -d '' recorded <"$record"; } 2>/dev/null || true
+  if [[ -O $record ]]; then own=yes; fi
   for module in $wanted; do
     name=$module
-    [[ -O $record ]] || name=${module%%/*}
+    [[ $own ]] || name=${module%%/*}
     if [[ $'\n'$recorded$'\n' =~ $'\n'("$name"/[^$'\n']*)$'\n' ]]; then module=${BASH_REMATCH[1]}; fi
     printf '%s\n' "$module"
   done
@@ -153,7 +171,7 @@ recorded_modules() {
 specification() {
   local packages
   packages=$(wanted_packages)
-  echo "python_module: $SETTING_python_module; pip_source: $FACT_pip_source; packages: ${packages//$'\n'/ }"
+  echo "python_module: $SETTING_python_module; modules_first: ${FACT_modules_first:-none}; pip_source: $FACT_pip_source; packages: ${packages//$'\n'/ }"
 }
 
 # wanted_packages: prints the Python packages of these settings
@@ -165,10 +183,11 @@ wanted_packages() {
 }
 
 # built_from_these_settings: is the environment complete, and what settings.yml asks for today? Sets LACKS and HAS, the
-# packages in which it differs, and BUILT_WITH where that is another Python or another source of packages
+# packages in which it differs, BUILT_WITH where that is another Python, other modules or another source of packages, and
+# GONE, its Python where that is no longer there
 built_from_these_settings() {
-  local built wanted package part asked="" there=""
-  LACKS="" HAS="" BUILT_WITH=""
+  local built wanted package part asked="" there="" python
+  LACKS="" HAS="" BUILT_WITH="" GONE=""
   built=$(cat "$(environment_path)/passerelle.specification" 2>/dev/null) || return 1
   wanted=$(specification)
   asked=" ${wanted##*packages: } " there=" ${built##*packages: } "
@@ -177,14 +196,17 @@ built_from_these_settings() {
   while IFS= read -r part; do
     [[ "; $wanted; " == *"; $part; "* ]] || BUILT_WITH+=${BUILT_WITH:+; }$part
   done < <(sed 's/; packages: .*//; s/; /\n/g' <<<"$built")
-  [[ ! $LACKS$HAS$BUILT_WITH ]]
+  python=$(environment_path)/bin/python
+  [[ ! -L $python || -e $python ]] || GONE=$(readlink -- "$python")
+  [[ ! $LACKS$HAS$BUILT_WITH$GONE ]]
 }
 
 # need_environment: ends the script when setup_env.sh has not built the environment; one line when it is not what
 # settings.yml asks for
 need_environment() {
-  local path kernels differences=()
+  local path kernels
   path=$(environment_path)
+  check_location
   if [[ ! -x $path/bin/jupyter-lab ]]; then
     if somebody_elses "$path"; then die environment_closed path="$path" owner="$(owner_of "$path")"; fi
     not_closed "$path"
@@ -195,19 +217,26 @@ need_environment() {
   if built_from_these_settings; then
     somebody_elses "$path" || return 0
   elif ! somebody_elses "$path"; then
-    warn settings_changed path="$path" command="$(build_command)"
+    warn settings_changed path="$path" differences="$(differences)" command="$(build_command)"
     return
   fi
   kernels=$(missing_kernels)
   # that it has more than was asked for, as after its owner has added something, is no news
-  [[ $LACKS$BUILT_WITH$kernels ]] || return 0
-  [[ ! $kernels ]] || differences+=("$(message environment_lacks_kernels kernels="$kernels")")
-  [[ ! $LACKS ]] || differences+=("$(message environment_lacks packages="$LACKS")")
-  [[ ! $HAS ]] || differences+=("$(message environment_has packages="$HAS")")
-  [[ ! $BUILT_WITH ]] || differences+=("$(message environment_built_with words="$BUILT_WITH")")
-  ((${#differences[@]} == 0)) \
-    || warn environment_differs path="$path" owner="$(owner_of "$path")" \
-      differences="$(printf '%s; ' "${differences[@]}" | sed 's/; $//')" example="environment_path: $RULE_environment_path_example"
+  [[ $LACKS$BUILT_WITH$GONE$kernels ]] || return 0
+  warn environment_differs path="$path" owner="$(owner_of "$path")" differences="$(differences "$kernels")" \
+    example="environment_path: $RULE_environment_path_example"
+}
+
+# differences [KERNELS]: prints what built_from_these_settings has found, and the kernels that are missing
+differences() {
+  local words=()
+  [[ ! ${1:-} ]] || words+=("$(message environment_lacks_kernels kernels="$1")")
+  [[ ! $LACKS ]] || words+=("$(message environment_lacks packages="$LACKS")")
+  [[ ! $HAS ]] || words+=("$(message environment_has packages="$HAS")")
+  [[ ! $BUILT_WITH ]] || words+=("$(message environment_built_with words="$BUILT_WITH")")
+  [[ ! $GONE ]] || words+=("$(message environment_python_gone python="$GONE")")
+  ((${#words[@]})) || words+=("$(message environment_no_record)")
+  printf '%s; ' "${words[@]}" | sed 's/; $//'
 }
 
 # missing_kernels: prints those of settings.yml that the environment was built without, commas between; of one that was built
@@ -221,6 +250,18 @@ missing_kernels() {
     ! grep -q '^plugin_setup' "$FOLDER/plugins/kernels/$name.sh" || grep -q -x "$name" "$record" || lacking+=${lacking:+, }$name
   done
   printf '%s\n' "$lacking"
+}
+
+# show_activation ENVIRONMENT: prints what activates it in a job
+show_activation() {
+  if on_nodes; then
+    # shellcheck disable=SC2016 # the job will know it
+    printf 'environment=$(%s)\n' "$(show_command bash -p "$FOLDER/lib/compute_node/unpack.sh" "$1")"
+    # shellcheck disable=SC2016
+    echo 'source "$environment/bin/activate"'
+  else
+    show_command source "$1/bin/activate"
+  fi
 }
 
 # build_command: prints what builds the environment for who works by hand, and for who works with lab (requests.sh)

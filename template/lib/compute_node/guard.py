@@ -6,6 +6,7 @@ Source: traitlets 5.16 (config/application.py, config/configurable.py), jupyter_
 """
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -35,10 +36,29 @@ VARIABLES = (
 OUR_FILES = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+@functools.cache
 def limit(name):
     """Return one of the time limits of lib/both/limits.sh, in seconds."""
     with open(os.path.join(OUR_FILES, "../both/limits.sh"), encoding="utf-8") as file:
         return int(re.search(rf"(?m)^{name}=(\d+)$", file.read())[1])
+
+
+@functools.cache
+def names_in(folder):
+    """Return the names of the files in a folder; None where they cannot be known."""
+    try:
+        return frozenset(os.listdir(folder))
+    except FileNotFoundError:
+        return frozenset()
+    except OSError:
+        return None
+
+
+def may_be(name, folder):
+    """Return whether a file may be there: most that Jupyter asks for are nowhere, and a folder is looked into once."""
+    if os.sep in name or not folder or (names := names_in(folder)) is None:
+        return True
+    return name in names
 
 
 class Notes:
@@ -131,6 +151,8 @@ class Guard:
 
         class Guarded(loader):
             def load_config(self):
+                if not may_be(self.filename, self.path):
+                    raise ConfigFileNotFound(self.filename)
                 try:
                     with at_most(limit("JUPYTER_FILE")):
                         config = super().load_config()

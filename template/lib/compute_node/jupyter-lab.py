@@ -24,11 +24,18 @@ guard.drop_variables(notes)
 # (github.com/jupyter-server/jupyter_server/issues/1559). jsonschema does without it.
 sys.modules["rfc3987_syntax"] = None
 
-import idle  # noqa: E402
+import idle  # noqa: E402 - after that
 import notice  # noqa: E402
-import proof  # noqa: E402
-from jupyter_server.serverapp import ServerApp  # noqa: E402 - after that
+
+# Python would look into this folder first, on the network disk, for each of the hundreds of modules to come
+ours_first = sys.path.pop(0)
+from jupyter_server.serverapp import ServerApp  # noqa: E402
 from jupyterlab.labapp import LabApp  # noqa: E402
+
+sys.path.insert(0, ours_first)
+import proof  # noqa: E402
+
+del sys.path[0]
 
 # when the terminal goes first, the last lines have nowhere to go; that is no reason for a traceback
 logging.raiseExceptions = False

@@ -1,6 +1,39 @@
 # shellcheck shell=bash
 # The life of one session on the compute node, for jupyterlab.sh.
 
+# of lib/, what the server looks for again and again
+SERVER_FILES=(both/limits.sh compute_node/{guard,idle,jupyter-lab,notice,proof}.py
+  compute_node/jupyter/{jupyter_server_config.py,labconfig/default_setting_overrides.json}
+  compute_node/jupyter/labextensions/passerelle-notice/{package.json,static/notice.js})
+
+# enter_environment: sets environment, where it is for this session, OURS, where lib/ is, and activates it; from the node's
+# own disk where it is to be there
+enter_environment() {
+  local file
+  environment=$(environment_path) OURS=$FOLDER/lib
+  if [[ $PRINT ]]; then
+    show_activation "$environment"
+    ! on_nodes || environment="\$VIRTUAL_ENV"
+    return
+  fi
+  if on_nodes; then
+    environment=$(unpack_environment "$environment")
+  else
+    # the link may lead to another build before this session ends
+    environment=$(cd -P -- "$environment" && pwd)
+  fi
+  if [[ $environment == "${SLURM_TMPDIR:--}"/* ]]; then
+    say on_node
+    OURS=$environment/passerelle
+    for file in "${SERVER_FILES[@]}"; do
+      mkdir -p "$OURS/${file%/*}"
+      cat "$FOLDER/lib/$file" >"$OURS/$file"
+    done
+  fi
+  # shellcheck source=/dev/null
+  source "$environment/bin/activate"
+}
+
 # private_folders: Jupyter's sockets, tokens and databases off the network disk, and nothing in a read-only home; where
 # Jupyter finds settings and kernels
 private_folders() {
@@ -15,7 +48,9 @@ private_folders() {
   fi
   run export JUPYTER_RUNTIME_DIR="$private/jupyter"
   [[ $PRINT ]] || need_folder "$JUPYTER_RUNTIME_DIR"
-  export JUPYTER_CONFIG_PATH=$FOLDER/lib/compute_node/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
+  # where language servers are given what is being typed; a folder of the home otherwise
+  run export JP_LSP_VIRTUAL_DIR="$private/virtual_documents"
+  export JUPYTER_CONFIG_PATH=$OURS/compute_node/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}
   # the modules' kernels, the environment's, and then people's own: an old python3 of theirs would hide the one that was
   # built for this session
   paths=${JUPYTER_PATH:+$JUPYTER_PATH:}$environment/share/jupyter
@@ -70,6 +105,8 @@ choose_start() {
   [[ $START/ == "$HOME"/* ]] || ROOT=/
   # Jupyter shows nothing in a hidden folder, unless that is its own
   [[ /${START#"$ROOT"} != */.* ]] || ROOT=$START
+  # it looks for much where it is run from
+  [[ $PRINT || $OURS != "$FOLDER/lib" ]] || cd -- "$START" || exit
   # folders of one home would open each other's tabs, and so would sessions of one folder; the next one of that name opens
   # what was open in this one (open_session in requests.sh looks there)
   local name=$SETTING_project_name opened=$FOLDER/$WORKSPACES
@@ -142,7 +179,7 @@ leave_record() {
   folder=$(state_folder)/sessions
   end=$(job_end)
   # in one step: somebody may be waiting for it
-  words=$({ mkdir -p "$folder" && printf '%s\n%s\n' "$1" "$end" >"$folder/.$SLURM_JOB_ID" \
+  words=$({ { [[ -d $folder ]] || mkdir -p "$folder"; } && printf '%s\n%s\n' "$1" "$end" >"$folder/.$SLURM_JOB_ID" \
     && mv "$folder/.$SLURM_JOB_ID" "$folder/$SLURM_JOB_ID"; } 2>&1) \
     || die no_record path="$folder" words="${words##*: }"
   # how the last one of that name has ended is of no interest any more

@@ -75,6 +75,7 @@ build_environment() {
     record_folder "$new"
     specification >"$new/passerelle.specification"
   fi
+  pack_environment "$new"
   # from here on it is the environment, and remove_leftovers knows it
   trap - EXIT INT
   put_in_place "$new"
@@ -213,6 +214,38 @@ record_folder() {
   (cd -P -- "$FOLDER" && pwd) >"$1/passerelle.folder"
 }
 
+# pack_environment BUILD: writes the archive that jobs unpack on their node's own disk, unless it is there already
+pack_environment() {
+  local program=gzip library state words megabytes
+  on_nodes || return 0
+  ! command -v zstd >/dev/null || program=zstd
+  if [[ $PRINT ]]; then
+    printf '%s | %s -1 >%s\n' "$(show_command tar -C "$1" --exclude='passerelle.archive*' -cf - .)" "$program" "$(show_command "$1/passerelle.archive")"
+    return
+  fi
+  ! find_archive "$1" || return 0
+  say_step "$(message build_archive)"
+  rm -f "$1"/passerelle.{packed,archive*}
+  # what is installed from now on makes it too old
+  library=$(cd -- "$1" && echo lib/python*/site-packages)
+  state=$(state_of "$1" "$library")
+  if words=$({ write_archive "$1" >"$1/passerelle.archive.new" && mv "$1"/passerelle.archive{.new,}; } 2>&1); then
+    megabytes=$(du -sm --exclude='passerelle.archive*' "$1/" | cut -f 1)
+    printf '%s\n' "$program $megabytes $library" "$state" >"$1/passerelle.packed.new"
+    mv "$1"/passerelle.packed{.new,}
+    say build_archived megabytes="$(du -m "$1/passerelle.archive" | cut -f 1)" program="$program"
+    [[ ${FACT_node_disk:-} != memory ]] || say build_memory cluster="$CLUSTER_NAME" megabytes="$megabytes"
+  else
+    rm -f "$1/passerelle.archive.new"
+    warn archive_not_written path="$path" words="${words##*: }"
+  fi
+}
+
+# write_archive BUILD: prints it, for pack_environment
+write_archive() {
+  cd -- "$1" && tar --exclude='passerelle.archive*' -cf - -- * | "$program" -1
+}
+
 # put_in_place FOLDER: environment_path is a link, replaced in one step; the build before stays for the jobs that use it
 put_in_place() {
   run ln -sfn "$1" "$path.new"
@@ -300,6 +333,7 @@ add_packages() {
   run source "$path/bin/activate"
   pip_settings pip
   plugin_add "$@" || die add_failed packages="$*" kernel="$kernel"
+  pack_environment "$path"
 }
 
 # register_environment ENVIRONMENT NAME: another environment's Python as a kernel with a name of its own
@@ -316,4 +350,5 @@ register_environment() {
     || die pip_failed
   if shared_environment && [[ -O $path ]]; then where=(--prefix "$path"); fi
   run "$environment/bin/python" -m ipykernel install "${where[@]}" --name "$name" --display-name "Python ($name)"
+  [[ ! -O $path ]] || pack_environment "$path"
 }

@@ -74,7 +74,7 @@ batch_script() {
     # shellcheck disable=SC2086 # words
     show_command module load $modules
   fi
-  show_command source "$environment/bin/activate"
+  show_activation "$environment"
   show_command cd "$directory"
   if [[ $execute ]]; then
     # what the kernels need in a job
