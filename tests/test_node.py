@@ -24,13 +24,16 @@ def looked_up(life, location):
     assert done.returncode == 0, done.stderr
     trace = "/tmp/trace"
     life.cluster.run("node1", "root", "rm", "-f", trace, check=True)
+    # that of a build's log, which an environment that was brought here has not left
+    life.on_login("mkdir -p ~/.local/state/passerelle/logs")
     # the kernels and extensions of one who has chosen none
     life.on_login("sed -i 's/^kernels: .*/kernels: [python]/; s/^extensions: .*/extensions: []/' settings.yml")
     life.on_login(f"sed -i 's:^server=(:&{' '.join(STRACE)} {trace} :' start_salloc.sh")
     process, url = life.start_session("./start_salloc.sh --nodelist=node1")
-    page = life.cluster.run("login", life.user, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url)
-    assert page.stdout == "200"
-    calls = below(life.cluster.read("node1", "root", trace), f"/home/{life.user}")
+    ask = "curl -s -o /dev/null -w '%{http_code} ' \"$1\"; date +%s.%N"
+    status, when = life.cluster.run("login", life.user, "bash", "-c", ask, "-", url).stdout.split()
+    assert status == "200"
+    calls = below(life.cluster.read("node1", "root", trace), f"/home/{life.user}", float(when))
     life.cluster.run("login", life.user, "scancel", "--me", check=True)
     process.wait()
     return calls, process.output
@@ -185,8 +188,10 @@ def test_home_and_project_say_where_environment_path_leads(make_folder, script, 
     assert (done.returncode, done.stderr) == ((64, f"setup_env.sh: {said}\n") if words else (0, ""))
 
 
-def test_what_is_printed_unpacks_it_and_an_environment_for_a_class_has_a_place_of_its_own(pristine_folder, script):
-    folder = pristine_folder("least", environment_location="node")
+def test_what_is_printed_unpacks_it_and_an_environment_for_a_class_has_a_place_of_its_own(
+    make_folder, pristine_folder, script
+):
+    folder = make_folder("least", environment_location="node")
     assert (
         "\nenvironment_location: node\nenvironment_path: $HOME/jupyter_py3\n" in (folder / "settings.yml").read_text()
     )

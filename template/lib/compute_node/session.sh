@@ -62,6 +62,9 @@ private_folders() {
     paths+=:$HOME/.local/share/jupyter
     # people's own settings are read there, too
     JUPYTER_CONFIG_PATH+=:$HOME/.jupyter
+  else
+    # where it is anyway; IPython does not look for it then
+    export IPYTHONDIR=${IPYTHONDIR:-$HOME/.ipython}
   fi
   run export JUPYTER_PATH="$paths"
 }
@@ -175,15 +178,16 @@ tell_notes() {
 
 # leave_record URL: the session's address and, in a second line, when Slurm will end the job (seconds since 1970)
 leave_record() {
-  local folder words end
+  local folder words end ended
   folder=$(state_folder)/sessions
   end=$(job_end)
-  # in one step: somebody may be waiting for it
-  words=$({ { [[ -d $folder ]] || mkdir -p "$folder"; } && printf '%s\n%s\n' "$1" "$end" >"$folder/.$SLURM_JOB_ID" \
+  # in one step: somebody may be waiting for it (mkdir -p would ask for each folder above it)
+  words=$({ { [[ -d $folder ]] || mkdir "$folder" 2>/dev/null || mkdir -p "$folder"; } && printf '%s\n%s\n' "$1" "$end" >"$folder/.$SLURM_JOB_ID" \
     && mv "$folder/.$SLURM_JOB_ID" "$folder/$SLURM_JOB_ID"; } 2>&1) \
     || die no_record path="$folder" words="${words##*: }"
   # how the last one of that name has ended is of no interest any more
-  rm -f "$(state_folder)/idle/$(session_name)"
+  ended=$(state_folder)/idle/$(session_name)
+  [[ ! -e $ended ]] || rm -f "$ended"
 }
 
 # leave_idle: leaves word, by the session's name, that it has ended because nothing was done in it: its job, the minutes, and

@@ -301,7 +301,7 @@ answer_list() {
     [[ ! $end =~ ^[0-9]+$ ]] || ((end > $(now) - ENDED_DAYS * 86400)) || continue
     tell ended "$job" "${state%% *}" "$given" "$end" "${NOTEBOOK[$job]:-}"
     tell_progress "$job" over
-  done < <(one_for_an_array <<<"$accounts" | grep . | tail -n "$ENDED_SHOWN")
+  done < <(one_for_an_array <<<"$accounts" | tail -n "$ENDED_SHOWN")
   for job in "${JOBS[@]}"; do
     [[ $live != *" $job."* ]] || tell_progress "$job" live
   done
@@ -315,7 +315,7 @@ answer_list() {
 
 # one_for_an_array: of sacct's lines 8_0|STATE|CODE|END, one for each array: its last end, and a failure if there is one
 one_for_an_array() {
-  awk -F'|' -v OFS='|' '{ sub(/_.*/, "", $1); if (!($1 in line)) order[++count] = $1
+  awk -F'|' -v OFS='|' 'NF { sub(/_.*/, "", $1); if (!($1 in line)) order[++count] = $1
     if (!($1 in line) || line[$1] ~ /^COMPLETED/) line[$1] = $2 OFS $3; if ($4 > end[$1]) end[$1] = $4 }
     END { for (i = 1; i <= count; i++) print order[i], line[order[i]], end[order[i]] }'
 }
