@@ -4,10 +4,8 @@ import os
 import signal
 import subprocess
 
+from lab.limits import LIMITS
 from lab.messages import message
-
-SLURM_ANSWER = 60
-"""Seconds; Slurm's warning comes BATCH_WARNING seconds before the time limit (limits.sh)."""
 
 
 def said(most):
@@ -28,7 +26,7 @@ def queue_again(most):
     if array:
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=SLURM_ANSWER)
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=LIMITS.SLURM_ANSWER)
     except (OSError, subprocess.TimeoutExpired) as error:
         return message("not_requeued", words=error)
     if done.returncode != 0:
