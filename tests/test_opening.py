@@ -407,7 +407,7 @@ def test_a_session_that_another_window_stops_is_said_to_have_ended_at_once(node,
         node.say(state="RUNNING|None|1764000000|node1")
     elif phase == "page":
         node.serve()
-        process.wait_for("runs on 127.0.0.1 until.*\n")
+        process.wait_for("runs on 127.0.0.1 until.*\nThe session ends by itself when .*\n")
     begun = len(process.output)
     status, said = node.run("stop")
     assert (status, said) == (0, "The session lab has been stopped (job 77).\n")
