@@ -76,8 +76,7 @@ class Result:
 
     def record(self, state, number, cells, why):
         """Say how far the run has come."""
-        words = (state, number, cells, round(time.monotonic() - self._begun), why.replace("\t", " "))
-        write(self.folder / "state", "\t".join(map(str, words)) + "\n")
+        write_state(self.folder, state, number, cells, round(time.monotonic() - self._begun), why)
 
 
 def code_cells(notebook):
@@ -88,6 +87,12 @@ def code_cells(notebook):
 def state_of(cell):
     """Return how a cell's run has ended: "passed", "failed", "stopped"; "" for one that has not been run."""
     return cell.metadata.get(OURS, {}).get("state", "")
+
+
+def write_state(folder, state, number="", cells="", seconds="", why=""):
+    """Write down how far a run has come, for sweep.said_by and for `lab status` (tell_progress in requests.sh)."""
+    words = (state, number, cells, seconds, why.replace("\t", " "))
+    write(folder / "state", "\t".join(map(str, words)) + "\n")
 
 
 def write(path, text):

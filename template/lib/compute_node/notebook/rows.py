@@ -18,7 +18,7 @@ sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("lapto
 
 import requeue  # noqa: E402
 import sweep  # noqa: E402
-from keep import write  # noqa: E402
+from keep import write_state  # noqa: E402
 from lab.messages import message  # noqa: E402
 
 RUN = Path(__file__).with_name("run.py")
@@ -63,7 +63,7 @@ class Task:
         """Begin to run a row."""
         folder = sweep.folder_of(self.folder, row)
         folder.mkdir(parents=True, exist_ok=True)
-        record(folder, "running", "")
+        write_state(folder, "running")
         with open(folder / "log", "a", encoding="utf-8") as log:
             words = [sys.executable, RUN, self.notebook, folder, "--row", self.path, str(row)]
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -78,7 +78,7 @@ class Task:
         last = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
         if status != 0 and self.state_of(row) == "running":
             # it has been killed, or could not even begin
-            record(folder, "stopped" if self.signal else "failed", last)
+            write_state(folder, "stopped" if self.signal else "failed", why=last)
         print(message("row_ended", number=row + 1, rows=len(self.rows), words=last), flush=True)
 
     def pass_on(self, number, frame):
@@ -88,11 +88,6 @@ class Task:
             # one may have ended
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-
-def record(folder, state, why):
-    """Write down what a row cannot say itself."""
-    write(folder / "state", "\t".join([state, "", "", "", why.replace("\t", " ")]) + "\n")
 
 
 def main(notebook, folder, rows, at_once, times="0"):
