@@ -142,4 +142,8 @@ if [[ ${PASSERELLE_LAB:-} ]]; then
 else
   say submitted job="$job" output="$output"
 fi
-[[ ! $execute ]] || say results_folder folder="$results"
+if [[ $parameters ]]; then
+  say results_of_rows folder="$results"
+elif [[ $execute ]]; then
+  say results_folder folder="$results"
+fi

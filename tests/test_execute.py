@@ -384,6 +384,15 @@ TABLES = {
         "t.json has no rows; it needs names of parameters, and under each its values.",
     ),
     "a value too few": ("csv", "a,b\n1,2\n3\n", RAGGED.format("csv", 2, "a, b")),
+    "a value too few in the only row": ("csv", "a,b\n1\n", RAGGED.format("csv", 1, "a, b")),
+    "a value too few in the first row": ("csv", "a,b\n1\n1,2\n", RAGGED.format("csv", 1, "a, b")),
+    "a value too many in the first row": ("csv", "a,b\n1,2,3\n1,2\n", RAGGED.format("csv", 1, "a, b")),
+    "a column without a name": ("csv", "a,,b\n1,2,3\n", RAGGED.format("csv", 1, "a, b")),
+    "a spreadsheet's decimal commas": (
+        "csv",
+        "a;b\n0,1;x\n",
+        "t.csv cannot be read: separate its columns by commas, and write numbers with a point (0.5)",
+    ),
     "other names": ("json", '[{"a": 1}, {"b": 1}]', RAGGED.format("json", 2, "a")),
     "a list": ("yml", "- {a: [1]}\n", "t.yml, row 1: a is neither a number nor text, true, false or null."),
     "no number": ("json", '[{"a": NaN}]', "t.json, row 1: a is neither a number nor text, true, false or null."),
@@ -423,6 +432,13 @@ def test_a_table_is_read_by_one_rule_or_refused_in_a_line_before_anything_is_que
     assert found == expected
     # 7 == 7.0 == True
     assert repr(found) == repr(expected)
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(Trouble) as refused:
+        parameters.read_table(tmp_path / "t.csv")
+    said = f"There is no table {tmp_path}/t.csv; give the path of a .csv, .json or .yml file."
+    assert str(refused.value) == said
 
 
 def test_a_notebook_without_a_cell_for_parameters_is_refused(tmp_path):

@@ -21,9 +21,13 @@ def submit(lab, words):
     assert (done.returncode, done.stderr) == (0, "")
     first, second, *_, last = done.stdout.splitlines()
     job = first.split()[3]
-    number = f"{job}_*" if "--jobs" in words or "--parameters" in words else job
-    assert second.endswith(f"-{number}.out")
-    said = "The notebook, as far as it has run, and a report to read are in "
+    rows = "--jobs" in words or "--parameters" in words
+    assert second.endswith(f"-{job}_*.out" if rows else f"-{job}.out")
+    said = (
+        "Each row's notebook, log and report, and rows.csv, which says what has become of each, are in "
+        if rows
+        else "The notebook, as far as it has run, and a report to read are in "
+    )
     assert last.startswith(f"{said}/home/student/lab/") and last.endswith(f"-{job}")
     return job, last.removeprefix(said)
 
@@ -115,7 +119,8 @@ def test_a_table_is_one_job_array_and_its_rows_that_failed_or_never_ran_run_agai
     said = "cell 4 of 4 failed: ZeroDivisionError: integer division or modulo by zero"
     assert f"row 2 of 5: {said}\n" in lab.on_login(f"cat sweep-{job}_*.out").stdout
     shown = lab.run_lab("logs", job)
-    assert (shown.returncode, shown.stdout.count(" of 5: ") > 0) == (0, True)
+    # of every task, and so of the row that failed, whichever task has printed last
+    assert (shown.returncode, f"row 2 of 5: {said}\n" in shown.stdout, "row 4 of 5" in shown.stdout) == (0, True, True)
     rows = table(lab, results)
     assert rows[1:3] + rows[4:] == [
         ("failed", said, "row-0002"),

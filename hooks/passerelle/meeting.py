@@ -1,5 +1,6 @@
 """Which cluster it is about, and who logs in there."""
 
+import getpass
 import os
 import re
 import shutil
@@ -53,9 +54,10 @@ def meet(facts, data, defaults):
             data["login_host"] = type_in(wording("login_host"), valid=lambda host: right("login_host", host))
         facts = {**facts, "login_host": data["login_host"]}
     host = facts["login_host"]
-    name = type_in(
-        message("which_user", host=host), ssh_says("user", host), lambda name: not name or right("user", name)
-    )
+    # that of ~/.ssh/config; without one, ssh says this computer's, in front of which nobody wants to type
+    known = ssh_says("user", host)
+    known = "" if known == getpass.getuser() else known
+    name = type_in(message("which_user", host=host), known, lambda name: not name or right("user", name))
     if not name:
         say("live_not_asked")
         return {}, None

@@ -42,13 +42,16 @@ def read_table(path):
         raise Trouble("table_unknown", table=path.name)
     try:
         rows = reader(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise Trouble("no_such_table", table=path) from None
     except (OSError, ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
         raise Trouble("table_unreadable", table=path.name, words=str(error).split("\n")[0]) from None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and row for row in rows):
         raise Trouble("table_empty", table=path.name)
     for number, row in enumerate(rows, start=1):
-        if row.keys() != rows[0].keys():
-            raise Trouble("table_ragged", table=path.name, number=number, names=", ".join(map(str, rows[0])))
+        if row.keys() != rows[0].keys() or "" in row or ... in row.values():
+            names = ", ".join(str(name) for name in rows[0] if name != "")
+            raise Trouble("table_ragged", table=path.name, number=number, names=names)
         for name, value in row.items():
             # Python reads NaN and Infinity, which are no JSON
             if not isinstance(value, (str, int, float, type(None))) or value in INFINITE or value != value:
@@ -61,12 +64,15 @@ def _read_csv(text):
     names = [name.strip() for name in lines[0]] if lines else []
     if len({*names}) != len(names):
         raise ValueError(message("table_twice"))
-    # the value that is one too many has no name, which read_table finds
-    names.append("")
-    return [
-        {names[min(number, len(names) - 1)]: value_of(word.strip()) for number, word in enumerate(line)}
-        for line in lines[1:]
-    ]
+    if len(names) == 1 and re.search("[;\t]", names[0]):
+        # so a spreadsheet writes it where numbers have a decimal comma
+        raise ValueError(message("table_commas"))
+    rows = []
+    for line in lines[1:]:
+        # a value too many has no name, and one too few is no value; read_table finds both
+        named = zip([*names, *[""] * len(line)], line)  # noqa: B905
+        rows.append({**dict.fromkeys(names, ...), **{name: value_of(word.strip()) for name, word in named}})
+    return rows
 
 
 def _read_json(text):

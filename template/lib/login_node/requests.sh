@@ -369,7 +369,7 @@ answer_output() {
   if [[ ${3:-} ]]; then
     begin_to_follow find_output "$JOB_FOUND"
   elif [[ -r $LOG ]]; then
-    begin show_log "$LOG"
+    begin show_logs "${LOGS[@]}"
     wait "$CHILD"
     tell logged "$JOB_FOUND"
   else
@@ -377,16 +377,13 @@ answer_output() {
   fi
 }
 
-# find_output JOB: sets LOG to the path of what a batch job that find_jobs has found has printed; of an array's, the one that
-# has printed last
+# find_output JOB: sets LOGS to the paths of what a batch job that find_jobs has found has printed, one for each task of an
+# array, and LOG to the one that has been printed into last
 find_output() {
   local output=${OUTPUT[${1:-0}]:-} file
-  LOG=""
-  if [[ ${ROWS[${1:-0}]:-0} == 0 ]]; then
-    [[ ! -f $output ]] || LOG=$output
-    return
-  fi
-  for file in "${output%\**}"*"${output##*\*}"; do
+  LOG="" LOGS=("$output")
+  if [[ ${ROWS[${1:-0}]:-0} != 0 ]]; then LOGS=("${output%\**}"*"${output##*\*}"); fi
+  for file in "${LOGS[@]}"; do
     if [[ -f $file && (! $LOG || $file -nt $LOG) ]]; then LOG=$file; fi
   done
 }
@@ -462,6 +459,10 @@ follow_log() {
     sleep 1
   done
   show_log "$LOG" -f --pid="$FOLLOWED"
+}
+show_logs() {
+  local file
+  for file; do show_log "$file"; done
 }
 show_log() {
   # nor is anything in it an answer
