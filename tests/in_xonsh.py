@@ -34,7 +34,7 @@ def state(session):
         dict(session.completers),
         dict(session.env["PROMPT_FIELDS"]),
         {name: session.env[name] for name in list(session.env) if name.startswith("LAB")},
-        list(session.builtins.events.on_pre_prompt),
+        list(session.builtins.events.on_pre_prompt_format),
         list(sys.path),
     )
 
@@ -55,7 +55,7 @@ def test_completions_say_what_they_mean(loaded, check_completer):
 
 
 def test_the_session_s_facts_are_variables_and_a_field_of_the_prompt_while_one_stands_there(loaded, monkeypatch):
-    loaded.builtins.events.on_pre_prompt.fire()
+    loaded.builtins.events.on_pre_prompt_format.fire()
     assert loaded.env["LAB_FOLDER"] == str(PROJECT)
     assert loaded.env["LAB_SESSION"] == "essay"
     left = int(loaded.env["LAB_END"]) - time.time()
@@ -63,7 +63,7 @@ def test_the_session_s_facts_are_variables_and_a_field_of_the_prompt_while_one_s
     assert loaded.env["LAB_PROMPT"].startswith("essay 9")
     assert loaded.env["PROMPT_FIELDS"]["lab"]().startswith("essay 9")
     monkeypatch.chdir("/")
-    loaded.builtins.events.on_pre_prompt.fire()
+    loaded.builtins.events.on_pre_prompt_format.fire()
     assert [name for name in loaded.env if name.startswith("LAB")] == []
     assert loaded.env["PROMPT_FIELDS"]["lab"]() is None
 
@@ -73,7 +73,7 @@ def test_unloading_leaves_all_as_it_was(session, load_xontrib):
 
     before = state(session)
     load_xontrib("lab")
-    session.builtins.events.on_pre_prompt.fire()
+    session.builtins.events.on_pre_prompt_format.fire()
     assert all(now != then for now, then in zip(state(session)[:5], before[:5], strict=True))
     xontribs_unload(["lab"])
     # the folder that `lab shell xonsh` has put there, too

@@ -19,6 +19,7 @@ class Terminal:
         # fish asks the terminal what it is, and waits for the answer
         self.screen.write_process_input = lambda text: self.child.send(text)
         self.stream = pyte.ByteStream(self.screen)
+        self.unseen = b""
         self.child = pexpect.spawn(
             str(command[0]), list(map(str, command[1:])), cwd=str(cwd), env=environment, dimensions=(rows, columns)
         )
@@ -38,7 +39,11 @@ class Terminal:
 
     def show(self, text):
         """Have the screen show what the shell has sent."""
-        self.stream.feed(text)
+        # pyte would print "5u" of what fish 4 says of its keyboard; it may come in two parts
+        self.unseen += text
+        whole = re.sub(rb"\x1b(\[(=[0-9;]*)?)?$", b"", self.unseen)
+        self.stream.feed(re.sub(rb"\x1b\[=[0-9;]*u", b"", whole))
+        self.unseen = self.unseen[len(whole) :]
 
     def wait(self, seen, what, limit=120):
         """Wait until seen() holds; fails with the screen."""

@@ -355,9 +355,10 @@ def test_the_prompt_shows_the_session_that_ends_first_and_keeps_the_status(proje
 
 
 def documented(shell):
-    """Return the line that the documentation has for a shell's prompt."""
+    """Return the line that the documentation has for a shell's prompt, or for starship's there ("starship in bash")."""
     page = (REPOSITORY / "docs/how-to/shells.en.md").read_text(encoding="utf-8")
-    return re.search(rf"- \*\*{shell}\*\*.*?\n\n +(.*\n)", page[page.index("{ #the-time-left }") :])[1]
+    name = re.sub(r"\w+$", r"\\*\\*\g<0>\\*\\*", shell)
+    return re.search(rf"- {name}.*?\n\n +(.*\n)", page[page.index("{ #the-time-left }") :])[1]
 
 
 def quoted(path):
@@ -614,6 +615,38 @@ def test_xonsh(project, laptop, tmp_path, request, variant):
         terminal.run(
             "print('bin/lab' in str($PATH), [name for name in __xonsh__.env if name.startswith('LAB')])", "False []"
         )
+
+
+# how each shell is started with a startup file, which for zsh and fish has a place of its own
+STARSHIPS = {
+    "bash": (["--noprofile", "--rcfile", "{}/rc"], "rc", 'eval "$(starship init bash)"', "source {}/lab.bash"),
+    "zsh": (["-d"], ".zshrc", 'eval "$(starship init zsh)"', "source {}/lab.plugin.zsh"),
+    "fish": ([], ".config/fish/config.fish", "starship init fish | source", "source {}/conf.d/lab.fish"),
+    "xonsh": (["--rc", "{}/rc"], "rc", "execx($(starship init xonsh))", XONSH_RC.rpartition("$PROMPT")[0]),
+}
+
+
+@pytest.mark.parametrize("shell", STARSHIPS)
+def test_starship_shows_the_time_left(project, laptop, tmp_path, shell):
+    """It is to be had from Debian 13 on."""
+    words, name, starship, lab = STARSHIPS[shell]
+    need("starship")
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    where = {"xonsh": str, "fish": fish_quoted}.get(shell, quoted)(project / "shell")
+    lines = [starship, lab.format(where, shell=where), "" if shell == "xonsh" else documented(f"starship in {shell}")]
+    (tmp_path / name).write_text("\n".join(lines) + "\n")
+    (tmp_path / ".config").mkdir(exist_ok=True)
+    settings = 'format = "$env_var$status$character"\nadd_newline = false\nstatus.disabled = false\n'
+    (tmp_path / ".config/starship.toml").write_text(settings + documented("starship"))
+    command = [need(shell), *(word.format(tmp_path) for word in words)]
+    environment = {**laptop[0], "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
+    with at_terminal(command, project / "nb", (environment, laptop[1])) as terminal:
+        terminal.wait_for_row(r"essay \d+:\d\d ❯")
+        # the status is that of what was typed, not lab's
+        terminal.type("sh -c 'exit 3'\r")
+        terminal.wait_for_row(r"essay \d+:\d\d .*3.*❯")
+        terminal.type("cd /\r")
+        terminal.wait(lambda: terminal.rows[-1].startswith("❯"), "a prompt without lab's part")
 
 
 def test_xonsh_s_own_fixtures_find_completion_facts_and_what_unloading_leaves(project, xonsh):

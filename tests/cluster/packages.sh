@@ -11,6 +11,8 @@ DEBIAN_PACKAGES=(
   iproute2 iputils-ping iptables nftables dnsmasq-base bind9-dnsutils curl ca-certificates
   chromium libatomic1 sudo expect git jq procps util-linux mount hostname openssl strace zstd
 )
+# shellcheck source=/dev/null
+if [[ $(source /etc/os-release && echo "$VERSION_ID") != 12 ]]; then DEBIAN_PACKAGES+=(starship); fi
 # What `pip install --no-index` finds on the cluster.
 WHEELS=(
   jupyterlab ipykernel nbconvert nbclient papermill numpy jupyterlmod jupyter-rsession-proxy

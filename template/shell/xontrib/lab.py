@@ -90,7 +90,8 @@ def _load_xontrib_(xsh, **_):
         xsh.env["PATH"].insert(0, BIN)
     add_one_completer("lab", complete_lab, "start")
     xsh.env["PROMPT_FIELDS"]["lab"] = lab_prompt
-    xsh.builtins.events.on_pre_prompt(tell_facts)
+    # not on_pre_prompt, which comes when the prompt is made, perhaps of these
+    xsh.builtins.events.on_pre_prompt_format(tell_facts)
     _load_xontrib_.tell_facts = tell_facts
 
 
@@ -99,7 +100,7 @@ def _unload_xontrib_(xsh, **_):
         xsh.env["PATH"].remove(BIN)
     remove_completer("lab")
     xsh.env["PROMPT_FIELDS"].pop("lab", None)
-    xsh.builtins.events.on_pre_prompt.discard(_load_xontrib_.tell_facts)
+    xsh.builtins.events.on_pre_prompt_format.discard(_load_xontrib_.tell_facts)
     for name in FACTS:
         xsh.env.pop(name, None)
     if str(SHELL) in sys.path:
