@@ -4,8 +4,11 @@ import hashlib
 import re
 import shlex
 import signal
+import subprocess
 
 import pytest
+from cluster.api import LIMIT
+from conftest import TEMPLATE
 from life import CODE, HOLD, Life
 
 LOGIN = "login.vcluster.example"
@@ -367,7 +370,30 @@ def test_without_flock_there_labs_at_once_make_one_session_and_a_killed_one_hold
         lab.cluster.run(*root, "umount /usr/bin/flock", check=True)
     assert sorted("has been submitted" in process.output for process in labs) == [False, False, True]
     assert len(lab.jobs().splitlines()) == 1
-    assert lab.on_login("ls ~/.local/state/passerelle").stdout.count("held") == 0
+    # the last one gives its turn away after it has said so
+    lab.on_login("while compgen -G ~/.local/state/passerelle/lock.\\* >/dev/null; do sleep 0.1; done")
+
+
+TURNS = """
+source "$1/lib/login_node/requests.sh"
+flock() { return 127; }
+tell() { :; }
+SUBMISSION=60 dead=$(bash -c 'echo "$$"')
+for round in {1..20}; do
+  ln -sfn "$HOSTNAME $dead" lock.held
+  for one in {1..6}; do
+    { take_turn lock; mkdir inside && rmdir inside; rm -f -- "$TURN"; } &
+  done
+  wait
+done
+"""
+
+
+def test_of_those_who_see_that_the_holder_is_gone_one_at_a_time_has_the_turn(tmp_path):
+    command = ["bash", "-c", TURNS, "-", str(TEMPLATE)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=LIMIT)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 @pytest.mark.parametrize("command", ["status", "sync", "logs", "stop"])

@@ -154,10 +154,17 @@ take_turn() {
     holder=$(readlink -- "$TURN") || none=$((none + 1))
     ((none < 10)) || return 0
     if ((SECONDS >= end)) || { [[ $holder == "$HOSTNAME "* ]] && ! kill -0 "${holder##* }" 2>/dev/null; }; then
-      rm -f -- "$TURN"
-    else
-      sleep 0.2
+      # all who see that come here, but one at a time takes it away, and only from that holder: another may have it by now
+      if mkdir -- "$TURN.aside" 2>/dev/null; then
+        [[ $(readlink -- "$TURN") != "$holder" ]] || rm -f -- "$TURN"
+        rmdir -- "$TURN.aside"
+        continue
+      elif ((SECONDS >= end)); then
+        # who made it was killed
+        rmdir -- "$TURN.aside" 2>/dev/null
+      fi
     fi
+    sleep 0.2
   done
 }
 
