@@ -11,8 +11,6 @@ DEBIAN_PACKAGES=(
   iproute2 iputils-ping iptables nftables dnsmasq-base bind9-dnsutils curl ca-certificates
   chromium libatomic1 sudo expect git jq procps util-linux mount hostname openssl strace zstd
 )
-# shellcheck source=/dev/null
-if [[ $(source /etc/os-release && echo "$VERSION_ID") != 12 ]]; then DEBIAN_PACKAGES+=(starship); fi
 # What `pip install --no-index` finds on the cluster.
 WHEELS=(
   jupyterlab ipykernel nbconvert nbclient papermill numpy jupyterlmod jupyter-rsession-proxy
@@ -51,6 +49,8 @@ make_once() {
 
 install_debian_packages() {
   local missing=() package policy=/usr/sbin/policy-rc.d
+  # shellcheck source=/dev/null
+  if [[ $(source /etc/os-release && echo "$VERSION_ID") == 13 ]]; then DEBIAN_PACKAGES+=(starship); fi
   for package in "${DEBIAN_PACKAGES[@]}"; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
   done
