@@ -8,7 +8,9 @@ Absolute times mean little on a machine that others use; the ratio of each pair 
 - from the laptop to HTTP 200 through the tunnel, `lab open` takes at most 1.1 times the limit, which is the same by
   somebody who knows node, port and token beforehand and asks nobody anything, and at most 0.7 times jupyter-forward;
   it may be less than the limit, whose server is the plain one (template/lib/compute_node/jupyter-lab.py);
-- `lab --help` takes at most 1.5 times `import plumbum`.
+- `lab --help` takes at most 1.5 times `import plumbum`;
+- a notebook that runs itself takes no longer than with papermill, also where it prints much, and to submit 1,000 rows
+  takes at most 2 times as long as one.
 """
 
 import statistics
@@ -19,6 +21,7 @@ import time
 from pathlib import Path
 
 import copier
+import nbformat
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -93,6 +96,10 @@ FORWARD = (
     *("--conda-env=bench_py3", "--launch-command", f"sbatch {' '.join(JOB)}", LOGIN),
 )
 LAB = ("bench/lab", "open", "--no-browser", *JOB)
+NOTEBOOKS = {
+    "200 small cells": ["print(1)"] * 200,
+    "5 MB, then 199 small cells": ["print('x' * 5000000)", *["print(1)"] * 199],
+}
 
 
 def seconds(cluster, command):
@@ -176,50 +183,102 @@ def report(name, ours, whose, theirs):
     print(f"{name}: {ratio:.2f} times {whose} (in s: {'  '.join(f'{a:.3g}/{b:.3g}' for a, b in pairs)})")
 
 
+def measure_help(folder, pairs):
+    """Measure what every command of lab takes before it begins."""
+    lab = str(folder / "lab")
+    process_seconds(lab, "--help")
+    ours, plumbum = [], []
+    for _ in range(4 * pairs):
+        ours.append(process_seconds(lab, "--help"))
+        plumbum.append(process_seconds("-c", "import plumbum"))
+    report("lab --help", ours, "import plumbum", plumbum)
+    report_imports(lab)
+
+
+def measure_setup(cluster, pairs):
+    """Measure how long an environment takes from nothing."""
+    ours, wiki = [], []
+    for _ in range(pairs):
+        ours.append(seconds(cluster, "rm -rf ~/bench_py3*; cd bench && ./setup_env.sh"))
+        wiki.append(seconds(cluster, WIKI_SETUP))
+    report("setup_env.sh", ours, "the wiki's", wiki)
+
+
+def measure_start(cluster, pairs):
+    """Measure how long the server takes, and how often it looks at the network disk."""
+    ours, wiki = [], []
+    for _ in range(pairs):
+        ours.append(start_seconds(cluster, *OURS))
+        wiki.append(start_seconds(cluster, *WIKI))
+    report("jupyterlab.sh", ours, "the wiki's", wiki)
+    counts = [looked_up(cluster, *session) for session in (OURS, WIKI)]
+    node = "echo 'environment_location: node' >>~/bench/settings.yml; cd bench && ./setup_env.sh"
+    print(f"  packed for the node's own disk in {seconds(cluster, node):.1f} s")
+    there = [start_seconds(cluster, *OURS) for _ in range(pairs)]
+    longer = statistics.median(a - b for a, b in zip(there, ours, strict=True))
+    print(f"  from the node's own disk: {longer:+.1f} s (in s: {'  '.join(f'{a:.3g}' for a in there)})")
+    counts.insert(0, looked_up(cluster, *OURS))
+    print("  names looked up below the home: {} from the node's own disk, {}; the wiki's {}".format(*counts))
+    cluster.run("login", "student", "sed", "-i", "/^environment_location/d", "bench/settings.yml", check=True)
+
+
+def measure_open(cluster, folder, pairs):
+    """Measure how long it takes from the laptop to the page."""
+    get_ready_to_open(cluster, folder)
+    ours, limit, forward = [], [], []
+    for _ in range(pairs):
+        ours.append(open_seconds(cluster, *LAB))
+        limit.append(open_seconds(cluster, *LIMIT))
+        forward.append(open_seconds(cluster, *FORWARD))
+    report("lab open", ours, "the limit", limit)
+    report("lab open", ours, "jupyter-forward", forward)
+
+
+def measure_batch(cluster, pairs):
+    """Measure how long notebooks take to run themselves, and a table to submit."""
+    python = "cd bench && module load python && ~/bench_py3/bin/python"
+    seconds(cluster, f"{python} -m pip install --quiet --no-index papermill")
+    for name, cells in NOTEBOOKS.items():
+        cluster.write("login", "student", "bench/nb.ipynb", nbformat.writes(notebook(cells)))
+        ours, papermill, nbconvert = [], [], []
+        for _ in range(pairs):
+            ours.append(seconds(cluster, f"rm -rf out; {python} lib/compute_node/notebook/run.py nb.ipynb out"))
+            papermill.append(seconds(cluster, f"{python} -m papermill --no-progress-bar nb.ipynb out.ipynb"))
+            nbconvert.append(seconds(cluster, f"{python} -m nbconvert --execute --to notebook --output out nb.ipynb"))
+        report(f"--execute, {name}", ours, "papermill", papermill)
+        report(f"--execute, {name}", ours, "nbconvert --execute, which keeps nothing before the end", nbconvert)
+    many, one = [], []
+    cluster.write("login", "student", "bench/nb.ipynb", nbformat.writes(notebook(["a = 0"], tags=["parameters"])))
+    for rows, times in (times for _ in range(pairs) for times in ((1000, many), (1, one))):
+        cluster.write("login", "student", "bench/t.csv", "a\n" + "1\n" * rows)
+        times.append(seconds(cluster, "cd bench && ./submit_notebook.sh --hold --parameters=t.csv nb.ipynb"))
+        cluster.clean(homes=False)
+    report("--parameters, 1,000 rows", many, "one row", one)
+
+
+def notebook(cells, tags=()):
+    """Return a notebook of these sources."""
+    made = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
+    )
+    made.cells = [nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)}) for source in cells]
+    return made
+
+
 def main(pairs):
     """Bring a cluster up, measure, take it down."""
     cluster = Cluster()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "folder")
         copier.run_copy(str(HERE), folder, data=ANSWERS, defaults=True, quiet=True, vcs_ref="HEAD")
-        lab = str(folder / "lab")
-        process_seconds(lab, "--help")
-        ours, plumbum = [], []
-        for _ in range(4 * pairs):
-            ours.append(process_seconds(lab, "--help"))
-            plumbum.append(process_seconds("-c", "import plumbum"))
-        report("lab --help", ours, "import plumbum", plumbum)
-        report_imports(lab)
+        measure_help(folder, pairs)
         cluster.up()
         try:
             cluster.put("login", "student", folder, "bench")
-            ours, wiki = [], []
-            for _ in range(pairs):
-                ours.append(seconds(cluster, "rm -rf ~/bench_py3*; cd bench && ./setup_env.sh"))
-                wiki.append(seconds(cluster, WIKI_SETUP))
-            report("setup_env.sh", ours, "the wiki's", wiki)
-            ours, wiki = [], []
-            for _ in range(pairs):
-                ours.append(start_seconds(cluster, *OURS))
-                wiki.append(start_seconds(cluster, *WIKI))
-            report("jupyterlab.sh", ours, "the wiki's", wiki)
-            counts = [looked_up(cluster, *session) for session in (OURS, WIKI)]
-            node = "echo 'environment_location: node' >>~/bench/settings.yml; cd bench && ./setup_env.sh"
-            print(f"  packed for the node's own disk in {seconds(cluster, node):.1f} s")
-            there = [start_seconds(cluster, *OURS) for _ in range(pairs)]
-            longer = statistics.median(a - b for a, b in zip(there, ours, strict=True))
-            print(f"  from the node's own disk: {longer:+.1f} s (in s: {'  '.join(f'{a:.3g}' for a in there)})")
-            counts.insert(0, looked_up(cluster, *OURS))
-            print("  names looked up below the home: {} from the node's own disk, {}; the wiki's {}".format(*counts))
-            cluster.run("login", "student", "sed", "-i", "/^environment_location/d", "bench/settings.yml", check=True)
-            get_ready_to_open(cluster, folder)
-            ours, limit, forward = [], [], []
-            for _ in range(pairs):
-                ours.append(open_seconds(cluster, *LAB))
-                limit.append(open_seconds(cluster, *LIMIT))
-                forward.append(open_seconds(cluster, *FORWARD))
-            report("lab open", ours, "the limit", limit)
-            report("lab open", ours, "jupyter-forward", forward)
+            measure_setup(cluster, pairs)
+            measure_start(cluster, pairs)
+            measure_open(cluster, folder, pairs)
+            measure_batch(cluster, pairs)
         finally:
             cluster.down()
 
