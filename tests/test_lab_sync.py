@@ -16,7 +16,7 @@ from life import CODE, Life
 LOGIN = "student@login.vcluster.example"
 SAME = f"This folder and {LOGIN}:lab are identical.\n"
 REFUSED = "lab: submit_session.sh failed on the cluster: see its messages above."
-WAITS = r"(?m)^(Connecting to|\d+:\d\d waiting for) .*\n"
+WAITS = r"(?m)^(Connecting to|\d+:\d\d (waiting for|copying (to|from))) .*\n"
 """What is said only, or again, on a busy machine."""
 INTERRUPTED = "lab: Interrupted; no file is half-written, and the next ./lab sync resumes where this one stopped.\n"
 
