@@ -86,6 +86,9 @@ async def scenario():
         for path in ("kernels", "sessions", "terminals", "contents", "status"):
             await ask("api/" + path)
 
+    async def layout():
+        await ask("lab/api/workspaces/default", "PUT", json.dumps({"data": {}, "metadata": {"id": "default"}}))
+
     async def rstudio_waits():
         await ask("rstudio/events/get_events", "POST", "{}")
 
@@ -108,7 +111,7 @@ async def scenario():
         await until(lambda: [one.last_activity for one in terminals()] != before)
         await until(lambda: not idle.runs_a_program(next(iter(terminals()))))
 
-    for doing in (polls, rstudio_waits):
+    for doing in (polls, layout, rstudio_waits):
         yield await after(doing.__name__, doing)
         await save()
         look()
@@ -182,6 +185,7 @@ def test_only_what_a_person_does_and_what_runs_keeps_a_session(environment, tmp_
         "nothing yet": none,
         # what an open page asks by itself
         "polls": [warned, none],
+        "layout": [warned, none],
         "rstudio_waits": [warned, none],
         # what somebody does
         **dict.fromkeys(["save", "load", "rstudio", "cell", "terminal"], [warned, taken_back]),

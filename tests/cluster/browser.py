@@ -190,6 +190,8 @@ def main() -> int:
         result["title"] = page.title()
         result["url"] = page.url
         if asked.screenshot:
+            # what slides in has come to rest
+            page.wait_for_timeout(1000)
             page.screenshot(path=asked.screenshot)
         chromium.close()
     print(json.dumps(result, ensure_ascii=False, indent=1))

@@ -16,8 +16,9 @@ from guard import limit
 MINUTE = 60
 COMPUTES = 0.1
 """Of one core. What is more is work; kernels, language servers and an open page take a hundredth when they wait."""
-ASKED_BY_ITSELF = "/events/get_events"
-"""With what RStudio's page waits for news (rstudio/rstudio, src/gwt, RemoteServer.java)."""
+BY_ITSELF = ("/events/get_events", "/lab/api/workspaces/")
+"""What an open page sends with nobody there: RStudio's, which so waits for news (rstudio/rstudio, src/gwt, RemoteServer.java), and
+JupyterLab's, which writes down every ten seconds what is open while that is a text (seen with 4.6)."""
 
 
 class Idle:
@@ -73,7 +74,7 @@ class Idle:
 def is_somebodys(handler):
     """Return whether a request is somebody's doing: it loads a page, or changes something, such as a document."""
     request = handler.request
-    changes = request.method not in ("GET", "HEAD", "OPTIONS") and not request.path.endswith(ASKED_BY_ITSELF)
+    changes = request.method not in ("GET", "HEAD", "OPTIONS") and not any(part in request.path for part in BY_ITSELF)
     return handler.get_status() < 400 and (changes or request.headers.get("Accept", "").startswith("text/html"))
 
 
