@@ -452,6 +452,26 @@ def test_11_a_folder_that_is_missing_or_not_the_same_is_said_and_not_touched(lab
     assert lab.on_login("grep ^hours settings.yml").stdout == "hours: 2\n"
 
 
+def test_11_what_other_settings_there_ask_for_is_no_failure_but_the_same_settings_are_one(lab):
+    differs = (
+        f"--     folder       lab on {LOGIN} differs from the one here; the next ./lab open sends it. What follows is about "
+        "the one there."
+    )
+    before = well_until("folder")
+    refused = "Slurm refused the job: Invalid account or account/partition combination specified (look at settings.yml:{})"
+    line = line_of(lab, "account")
+    lab.on_login("sed -i 's/^account: .*/account: def-nobody/' settings.yml")
+    done = lab.run_lab("check")
+    there = f"as settings.yml on {LOGIN} has it, which differs from the one here: {refused.format(line)}"
+    assert (done.returncode, lines_of(done)) == (0, [*before, differs, f"--     account      {there}", NO_SESSION])
+    # the same settings with other scripts: the next session would not be taken either
+    lab.cluster.run("laptop", "alice", "sed", "-i", "s/^account: .*/account: def-nobody/", "lab/settings.yml", check=True)
+    lab.cluster.run("laptop", "alice", "bash", "-c", "echo '# newer' >>lab/setup_env.sh", check=True)
+    done = lab.run_lab("check")
+    before = well_until("folder", shared=True)
+    assert (done.returncode, lines_of(done)) == (1, [*before, differs, fails("account", refused.format(line))])
+
+
 def test_11_an_environment_that_does_not_start_or_takes_for_ever(lab):
     # the wrong one in the place of the right one, built from the same settings
     python = "echo 'cannot import' >&2; exit 1"
