@@ -87,7 +87,7 @@ def test_without_a_command_there_is_help_and_status_64(make_folder, lab):
             "settings.yml:8: there is no “nowhere” in plugins/clusters; available: ",
         ),
         ({"project_name": None}, "settings.yml: project_name is missing; add the line project_name: my-project"),
-        ({"gpus": "many"}, "settings.yml:15: “many” is not possible here; write for example gpus: 0"),
+        ({"gpus": "many"}, "settings.yml:15: gpus cannot be “many”; possible: 0-999. Write for example gpus: 0"),
         ({"cluster": "graham"}, "settings.yml:8: graham is retired; its successor is nibi. Write cluster: nibi"),
     ],
 )

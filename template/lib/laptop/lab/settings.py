@@ -24,7 +24,7 @@ class SettingsError(Trouble):
 
 
 def read_rules():
-    """Return lib/both/rules.yml as a dictionary: a name's regular expression, NAME_example, and "lists".
+    """Return lib/both/rules.yml as a dictionary: a name's regular expression, NAME_example, NAME_allowed, and "lists".
 
     Raises OSError when the file is not there.
     """
@@ -91,7 +91,12 @@ def _check(place, name, value, rules):
     if many != (name in rules["lists"].split()):
         wrong = [" ".join(items)]
     if wrong:
-        raise SettingsError("bad_value", place=place, value=wrong[0], example=f"{name}: {rules[f'{name}_example']}")
+        example, allowed = f"{name}: {rules[f'{name}_example']}", rules.get(f"{name}_allowed")
+        if allowed and not many:
+            raise SettingsError(
+                "value_not_allowed", place=place, name=name, value=wrong[0], allowed=allowed, example=example
+            )
+        raise SettingsError("bad_value", place=place, value=wrong[0], example=example)
 
 
 class Settings(NamedTuple):
