@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import pyte
 import pytest
 import yaml
 from conftest import LANGUAGES, PLAIN_TOOLS, REPOSITORY, copied_from, french, git
-from passerelle import cli, meeting, new, place, probe, sooner, source, texts
+from passerelle import cli, cluster, meeting, new, place, probe, sooner, source, texts
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -95,6 +96,7 @@ def here(monkeypatch, plain_template, tmp_path):
     monkeypatch.setattr(new, "somebody", lambda: True)
     monkeypatch.setattr(meeting, "Cluster", Fake)
     monkeypatch.setattr(meeting, "ssh_says", lambda name, host: {"user": "prof"}.get(name, host))
+    monkeypatch.setattr(meeting, "is_unknown", lambda host: host == "nowhere.invalid")
     for name, value in {"said": SAID, "waiting": {}, "asked": []}.items():
         monkeypatch.setattr(Fake, name, value)
     folder = tmp_path / "here"
@@ -204,13 +206,36 @@ def test_the_folder_is_asked_for_where_none_is_named(converse, here, copied):
 
 
 def test_whoever_works_on_another_cluster_is_asked_for_its_host_first(converse, here, copied):
-    keys = [ENTER, "login example" + ENTER, ERASED + "login.example.org" + ENTER, ERASED + "bob" + ENTER]
+    keys = [
+        ENTER,
+        "login example" + ENTER,
+        ERASED + "nowhere.invalid" + ENTER,
+        ERASED + "login.example.org" + ENTER,
+        ERASED + "bob" + ENTER,
+    ]
     status, out, err = converse("".join(keys), "-d", "cluster=other", "mine")
     assert (status, Fake.asked[0], copied[0]["login_host"]) == (0, "bob@login.example.org", "login.example.org")
     assert out.startswith(HAS.replace("narval", "login.example.org"))
     # of it nothing was known
     live = copied[0]["live"]["facts"]
     assert (live["node_cores"], live["gpu_requests"]) == (64, ["a100:1-4", "a100_3g.20gb:1", "a100_1g.5gb:1"])
+
+
+def test_a_host_that_there_is_not_ends_it_in_one_line_where_it_was_given(converse, here, copied):
+    words = ["-d", "language=fr", "-d", "cluster=other", "-d", "login_host=nowhere.invalid", "mine"]
+    line = "passerelle : L'hôte nowhere.invalid n'existe pas : vérifiez son orthographe (login_host). Sans réseau : --offline\n"
+    assert converse("", *words) == (1, "", line.replace(" :", "\u00a0:"))
+    assert os.listdir(here) == []
+
+
+def test_who_knows_no_name_or_cannot_be_asked_for_it_is_told_apart(monkeypatch):
+    errors = {"nowhere.invalid": socket.EAI_NONAME, "login.example.org": socket.EAI_AGAIN}
+
+    def look_up(host, port):
+        raise socket.gaierror(errors[host], "")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert [cluster.is_unknown(host) for host in errors] == [True, False]
 
 
 def test_a_name_of_somebodys_ssh_config_is_kept_as_one(converse, here, copied, monkeypatch):

@@ -129,9 +129,7 @@ def test_how_long_an_idle_session_stays_has_a_line_where_somebody_has_chosen_it(
     assert lines == [[], ["idle_minutes: 0"]]
     # so short that it would end while somebody thinks
     answers = {"cluster": "narval", "account": "def-yourpi", "idle_minutes": 4}
-    assert door.refusal(answers) == "'None' has no attribute 'idle_minutes: " + (
-        "Possible: 0, 5-9999; not “4”.'"
-    )
+    assert door.refusal(answers) == "'None' has no attribute 'idle_minutes: " + ("Possible: 0, 5-9999; not “4”.'")
 
 
 @pytest.mark.parametrize("cluster", IN_SERVICE)

@@ -1,8 +1,6 @@
 """`lab check`: one line for each step of the way to the page, up to the first that fails. It changes nothing."""
 
 import itertools
-import socket
-import threading
 import time
 
 from .channel import Channel
@@ -10,7 +8,7 @@ from .limits import LIMITS
 from .messages import Trouble, message, printable, put, say
 from .paths import sum_of, sum_of_folder
 from .session import ENDED, Session, no_session
-from .ssh_words import log_in, meaning, offered_keys, ssh_settings
+from .ssh_words import address_of, log_in, meaning, offered_keys, ssh_settings
 from .template import Asked
 from .tunnel import tunnel_to
 from .waiting import Waiting, clock_time, hours_and_minutes, is_time
@@ -85,22 +83,14 @@ class Check:
         """The login node's name, as ~/.ssh/config has it."""
         self.ssh = ssh_settings(self.login)
         self.host = self.ssh["hostname"][0]
-        if {"proxyjump", "proxycommand"} & {name for name, value in self.ssh.items() if value != ["none"]}:
-            self._ok("check_proxied", host=self.host)
-            return
-        found, waiting, began = [], Waiting(), time.monotonic()
-        # it cannot be told to give up
-        looker = threading.Thread(target=look_up, args=[self.host, found], daemon=True)
-        looker.start()
-        while looker.is_alive() and time.monotonic() - began < LIMITS.LOOK_UP:
-            looker.join(0.5)
-            waiting.show("check_waiting", step=message(self.step))
-        waiting.done()
-        if not found or found[0] == socket.EAI_AGAIN:
-            raise Trouble("check_no_network", host=self.host)
-        if not isinstance(found[0], str):
-            raise self._trouble("check_no_name")
-        self._ok("check_name", host=self.host, address=found[0])
+        waiting = Waiting()
+        try:
+            address = address_of(self.ssh, lambda: waiting.show("check_waiting", step=message(self.step)))
+        except Trouble as trouble:
+            raise self._trouble(trouble.key) from None
+        finally:
+            waiting.done()
+        self._ok("check_name" if address else "check_proxied", host=self.host, address=address)
 
     def _connect(self):
         """Log in, unless a connection is open."""
@@ -135,14 +125,7 @@ class Check:
 
     def _trouble(self, key):
         """Return a Trouble with what messages about the way to the login node may name."""
-        if self.login.rpartition("@")[2] != self.host:
-            place = "~/.ssh/config"
-        elif self.settings.personal.get("ssh_host"):
-            place = "personal.yml: ssh_host"
-        elif "login_host" in self.settings.answers:
-            place = "settings.yml: login_host"
-        else:
-            place = f"plugins/clusters/{self.settings.answers['cluster']}.yml: login_host"
+        place = self.connection.place_of(self.host)
         port, user = self.ssh["port"][0], self.ssh["user"][0]
         known_as = self.host if port == "22" else f"'[{self.host}]:{port}'"
         keys = ", ".join(offered_keys(self.ssh)) or message("check_none")
@@ -292,11 +275,3 @@ class Check:
                     return False
                 time.sleep(0.1)
             return leads
-
-
-def look_up(host, found):
-    """Put a host's address into a list, or the number of the error."""
-    try:
-        found.append(socket.getaddrinfo(host, None)[0][4][0])
-    except (socket.gaierror, UnicodeError) as error:
-        found.append(getattr(error, "errno", None))

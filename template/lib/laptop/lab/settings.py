@@ -138,6 +138,15 @@ class Settings(NamedTuple):
         user = self.personal.get("user")
         return self.personal.get("ssh_host") or (f"{user}@{host}" if user else None)
 
+    @property
+    def login_place(self):
+        """Return where it is set to which host that is."""
+        if "ssh_host" in self.personal:
+            return "personal.yml: ssh_host"
+        if "login_host" in self.answers:
+            return "settings.yml: login_host"
+        return f"plugins/clusters/{self.answers['cluster']}.yml: login_host"
+
 
 def load():
     """Return the folder's Settings.
