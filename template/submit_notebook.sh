@@ -97,7 +97,7 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-results=results/$today-$name run_before="" rows_before="" parameters="" rows=0
+results=results/$today-$name run_before="" rows_before="" claim="" parameters="" rows=0
 [[ ! $requeue || $requeue =~ ^[1-9][0-9]?$ ]] || misuse unknown_option option="--requeue=$requeue"
 [[ ! $resume$table || -x $environment/bin/python ]] || need_environment
 [[ ! $resume ]] || find_run
@@ -119,6 +119,8 @@ need_environment
 [[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 job=$(job_number "$answer") || die no_job_number answer="${answer//$'\n'/ }"
+# a folder, which lab sync leaves where it is
+[[ ! $claim ]] || mkdir -p -- "$claim/resumed/$job" 2>/dev/null || true
 # what a cluster says before
 printf '%s' "${answer%Submitted batch job *}"
 if [[ $parameters ]]; then
@@ -143,6 +145,7 @@ else
   say submitted job="$job" output="$output"
 fi
 if [[ $parameters ]]; then
+  [[ ! $rows_before ]] || say rows_as_submitted folder="$rows_before"
   say results_of_rows folder="$results"
 elif [[ $execute ]]; then
   say results_folder folder="$results"

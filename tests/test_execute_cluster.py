@@ -47,6 +47,9 @@ def log(lab, job, name):
     return lab.cluster.read("login", "student", f"lab/{name}-{job}.out").splitlines()
 
 
+STILL = "submit_notebook.sh: The job {0} of {1} still waits or runs; wait for its end, or cancel it: ./lab stop {0}\n"
+
+
 def test_what_has_run_is_kept_goes_on_after_the_limit_and_comes_home_by_its_name(lab):
     cells = ["x = 1", "open('once', 'a').write('once ')", "import time\nprint('begun', flush=True)\ntime.sleep(1000)"]
     put(lab, "mon été.ipynb", notebook(*cells, "print(x + 1)", tags={1: "once"}))
@@ -61,8 +64,13 @@ def test_what_has_run_is_kept_goes_on_after_the_limit_and_comes_home_by_its_name
     assert (row[0], row[2], more) == ("mon été.ipynb", "FAILED", f"{last}. exit code 1, ended: ")
     # its cause has been mended
     put(lab, "mon été.ipynb", notebook(*cells[:2], "print('mended')", "print(x + 1)", tags={1: "once"}))
-    again, more = submit(lab, "--resume 'mon été.ipynb'")
+    again, more = submit(lab, "--resume 'mon été.ipynb' --hold")
     assert more != results
+    # one at a time goes on with a run, also before there is anything of it
+    refused = lab.on_login("./submit_notebook.sh --resume 'mon été.ipynb'")
+    said = STILL.format(again, "mon été.ipynb")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (64, "", said)
+    assert lab.on_login(f"scontrol release {again}").returncode == 0
     assert state(lab, again) == "COMPLETED", log(lab, again, "mon été")
     said = log(lab, again, "mon été")
     assert said[0] == (
@@ -131,14 +139,32 @@ def test_a_table_is_one_job_array_and_its_rows_that_failed_or_never_ran_run_agai
     # their causes have been mended
     put(lab, "sweep.ipynb", notebook(*cells[:2], "print('a is', a)", tags={0: "parameters"}))
     lab.cluster.write("login", "student", "lab/mended", "")
-    again, more = submit(lab, "--resume sweep.ipynb --jobs=2")
-    still = lab.on_login("./submit_notebook.sh --resume sweep.ipynb")
-    assert array_ended(lab, again, 2) == ["COMPLETED", "COMPLETED"]
-    assert (still.returncode, still.stdout, still.stderr) == (
-        *(64, ""),
-        f"submit_notebook.sh: The job {again} of sweep.ipynb still waits or runs; wait for its end, or cancel it: "
-        f"./lab stop {again}\n",
+    # of two at the same time one gets it: the other has looked for a job of it before there is one
+    at_once = lab.on_login(
+        f"mkdir {results}/resuming; ./submit_notebook.sh --resume sweep.ipynb 2>&1; rmdir {results}/resuming; "
+        "for n in 1 2; do ./submit_notebook.sh --resume sweep.ipynb --jobs=2 --hold & done 2>&1; wait"
+    ).stdout.splitlines()
+    claimed = (
+        "submit_notebook.sh: Another submission is going on with this run of sweep.ipynb right now. If none is, because it "
+        f"was killed: rmdir {results}/resuming"
     )
+    (again,) = (line.split()[3] for line in at_once if line.startswith("Submitted"))
+    assert at_once[0] == claimed
+    assert [line for line in at_once[1:] if line.startswith("submit_")] in (
+        [claimed],
+        [STILL.format(again, "sweep.ipynb")[:-1]],
+    )
+    assert (
+        f"Its rows are those of the table as it was submitted first ({results}/rows.json). For a table that you have changed "
+        "since: --parameters"
+    ) in at_once
+    (more,) = (line.split(" are in ")[1] for line in at_once if " are in " in line)
+    # nor one that names the earlier run
+    for words in ("", f"={results}"):
+        still = lab.on_login(f"./submit_notebook.sh --resume{words} sweep.ipynb")
+        assert (still.returncode, still.stdout, still.stderr) == (64, "", STILL.format(again, "sweep.ipynb"))
+    assert lab.on_login(f"scontrol release {again}").returncode == 0
+    assert array_ended(lab, again, 2) == ["COMPLETED", "COMPLETED"]
     row, words = status_of(lab, again)
     assert (row[2], words) == (
         "COMPLETED",

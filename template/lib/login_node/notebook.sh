@@ -2,7 +2,8 @@
 # A notebook as a batch job, for submit_notebook.sh, which sets what stands in small letters: the script that Slurm is given,
 # and what has to be known before.
 
-# find_run: sets run_before to what the run that is taken up has left, or rows_before to the folder of a table's rows
+# find_run: sets run_before to what the run that is taken up has left, or rows_before to the folder of a table's rows, and
+# claim to a folder that is this submission's alone
 find_run() {
   local run newest=0 job
   # the run knows its table
@@ -23,13 +24,26 @@ find_run() {
   else
     misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}"
   fi
-  # both would write the same files of the notebook's own
-  job=${run##*-}
-  if [[ $job =~ ^[1-9][0-9]{0,11}$ && ! $PRINT ]] && slurm squeue --me --noheader --jobs="$job" --format=%T 2>/dev/null \
-    | grep -q -x -E 'PENDING|CONFIGURING|RUNNING|SUSPENDED'; then
-    misuse resume_still_runs job="$job" notebook="$notebook"
-  fi
+  [[ $PRINT ]] || claim_run "$run"
   [[ $rows_before ]] || take_up "$run_before" || exit 64
+}
+
+# claim_run FOLDER: ends the script where another submission goes on with that run, or where its own job, or one that has gone
+# on with it, waits or runs: both would write the same files of the notebook's own. Of several at once, one can make a folder.
+claim_run() {
+  local job
+  if [[ -w $1 ]]; then
+    mkdir -- "$1/resuming" 2>/dev/null || misuse resume_claimed notebook="$notebook" folder="$1/resuming"
+    claim=$1
+    trap 'rmdir -- "$claim/resuming"' EXIT
+  fi
+  for job in "${1##*-}" "$1"/resumed/*; do
+    job=${job##*/}
+    if [[ $job =~ ^[1-9][0-9]{0,11}$ ]] && slurm squeue --me --noheader --jobs="$job" --format=%T 2>/dev/null \
+      | grep -q -x -E 'PENDING|CONFIGURING|RUNNING|SUSPENDED'; then
+      misuse resume_still_runs job="$job" notebook="$notebook"
+    fi
+  done
 }
 
 # take_up EARLIER [COPY]: checks that a run can be taken up; prints how many rows of a table are to run, which go to COPY
