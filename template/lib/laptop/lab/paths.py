@@ -17,12 +17,14 @@ STATE = FOLDER / ".lab"
 LEFT_OUT = (
     ".git", ".lab", "__pycache__", ".ipynb_checkpoints", ".rsync-partial", ".nfs*", ".DS_Store", "Thumbs.db",
     "desktop.ini",
+    # half-written files of a notebook that runs as a job (keep.py, sweep.py), and what it saves beside the notebook
+    ".*.part", "*.ipynb.journal",
     # editors keep the addresses of servers there, with their tokens
     ".idea", ".vscode", ".fleet", ".zed",
 )  # fmt: skip
 """What stays where it is on either side, with personal.yml: history, one person's own, and what is made anew.
 
-A star stands for any end. The login node is told by channel.py.
+A star stands for any letters. The login node is told by channel.py.
 """
 SCRIPTS = {"settings.yml", "lab", "lib", "plugins"}
 """What a session depends on, with all that ends in .sh; folders with all that is in them."""
