@@ -119,8 +119,6 @@ need_environment
 [[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 job=$(job_number "$answer") || die no_job_number answer="${answer//$'\n'/ }"
-# a folder, which lab sync leaves where it is
-[[ ! $claim ]] || mkdir -p -- "$claim/resumed/$job" 2>/dev/null || true
 # what a cluster says before
 printf '%s' "${answer%Submitted batch job *}"
 if [[ $parameters ]]; then
@@ -144,9 +142,4 @@ if [[ ${PASSERELLE_LAB:-} ]]; then
 else
   say submitted job="$job" output="$output"
 fi
-if [[ $parameters ]]; then
-  [[ ! $rows_before ]] || say rows_as_submitted folder="$rows_before"
-  say results_of_rows folder="$results"
-elif [[ $execute ]]; then
-  say results_folder folder="$results"
-fi
+[[ ! $execute ]] || say_results

@@ -56,7 +56,7 @@ def is_unknown(host):
     from lab.ssh_words import address_of, ssh_settings
 
     try:
-        address_of(ssh_settings(host))
+        address_of(ssh_settings(host), "login_host")
     except Trouble as trouble:
         return trouble.key == "check_no_name"
     return False

@@ -138,7 +138,18 @@ keep_rows() {
   words=$({ mkdir -p -- "$results" && cp -- "$parameters" "$results/rows.json"; } 2>&1) || warn not_recorded job="$job" words="${words##*: }"
 }
 
-# record_job: keeps what the job is, for `lab status`, `logs` and `stop`
+# say_results: says where they will be
+say_results() {
+  if [[ $parameters ]]; then
+    [[ ! $rows_before ]] || say rows_as_submitted folder="$rows_before"
+    say results_of_rows folder="$results"
+  else
+    say results_folder folder="$results"
+  fi
+}
+
+# record_job: keeps what the job is, for `lab status`, `logs` and `stop`, and for claim_run (a folder, which lab sync leaves
+# where it is)
 record_job() {
   local folder=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
   here=$(cd -- "$FOLDER" && pwd -P)
@@ -146,4 +157,5 @@ record_job() {
     warn not_recorded job="$job" words="${words##*: }"
   fi
   find "$folder" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  [[ ! $claim ]] || mkdir -p -- "$claim/resumed/$job" 2>/dev/null || true
 }

@@ -1,5 +1,6 @@
 """`lab check`: one line for each step of the way to the page, up to the first that fails. It changes nothing."""
 
+import functools
 import itertools
 import time
 
@@ -85,9 +86,8 @@ class Check:
         self.host = self.ssh["hostname"][0]
         waiting = Waiting()
         try:
-            address = address_of(self.ssh, lambda: waiting.show("check_waiting", step=message(self.step)))
-        except Trouble as trouble:
-            raise self._trouble(trouble.key) from None
+            show = functools.partial(waiting.show, "check_waiting", step=message(self.step))
+            address = address_of(self.ssh, self.connection.place_of(self.host), show)
         finally:
             waiting.done()
         self._ok("check_name" if address else "check_proxied", host=self.host, address=address)

@@ -163,11 +163,7 @@ class Connection:
     def look_up(self):
         """Raise Trouble for a host that nobody knows by name; ssh and its host key are not worth a word then."""
         settings = ssh_settings(self.login)
-        try:
-            address_of(settings)
-        except Trouble as trouble:
-            host = settings["hostname"][0]
-            raise Trouble(trouble.key, host=host, place=self.place_of(host)) from None
+        address_of(settings, self.place_of(settings["hostname"][0]))
 
     def place_of(self, host):
         """Return where it is set that this is the host; ssh's settings may have another name for it."""

@@ -98,10 +98,10 @@ def is_proxied(settings):
     return bool({"proxyjump", "proxycommand"} & {name for name, value in settings.items() if value != ["none"]})
 
 
-def address_of(settings, show=lambda: None):
+def address_of(settings, place, show=lambda: None):
     """Return the address of the host of these settings; "" where a host in between looks it up.
 
-    show: is called while nobody answers
+    place: where it is set that this is the host; show: is called while nobody answers
     Raises Trouble for a name that nobody knows, and where nobody can be asked.
     """
     if is_proxied(settings):
@@ -117,7 +117,7 @@ def address_of(settings, show=lambda: None):
     if not found or found[0] == socket.EAI_AGAIN:
         raise Trouble("check_no_network", host=host)
     if not isinstance(found[0], str):
-        raise Trouble("check_no_name", host=host)
+        raise Trouble("check_no_name", host=host, place=place)
     return found[0]
 
 
