@@ -368,15 +368,15 @@ class TestOnTheLoginNode:
                 "account",
                 "def-nobody",
                 "account",
-                "Slurm refused the job: Invalid account or account/partition combination specified "
-                "(look at settings.yml:{line})",
+                "Slurm refused the job: Invalid account or account/partition combination specified"
+                "; look at settings.yml:{line}",
             ),
             (
                 "hours",
                 "900",
                 "account",
-                "Slurm refused the job: Requested time limit is invalid (missing or exceeds some limit) "
-                "(look at settings.yml:{line})",
+                "Slurm refused the job: Requested time limit is invalid (missing or exceeds some limit)"
+                "; look at settings.yml:{line}",
             ),
             (
                 "python_module",
@@ -426,8 +426,8 @@ class TestOnTheLoginNode:
             "ok     clé            inutile\u00a0: une connexion est déjà ouverte",
             f"ok     connexion      {LOGIN} répond par la connexion déjà ouverte",
             "ok     dossier        lab est identique des deux côtés",
-            "ÉCHEC  compte         Slurm a refusé la tâche\u00a0: Invalid account or account/partition combination specified "
-            f"(voyez settings.yml:{line_of(connected, 'account')})",
+            "ÉCHEC  compte         Slurm a refusé la tâche\u00a0: Invalid account or account/partition combination specified"
+            f"\u00a0; voyez settings.yml:{line_of(connected, 'account')}",
         ]
         assert done.returncode == 1
 
@@ -479,7 +479,7 @@ def test_11_what_other_settings_there_ask_for_is_no_failure_but_the_same_setting
     )
     before = well_until("folder")
     refused = (
-        "Slurm refused the job: Invalid account or account/partition combination specified (look at settings.yml:{})"
+        "Slurm refused the job: Invalid account or account/partition combination specified; look at settings.yml:{}"
     )
     line = line_of(lab, "account")
     lab.on_login("sed -i 's/^account: .*/account: def-nobody/' settings.yml")
@@ -539,7 +539,7 @@ def test_11_a_session_that_waits_is_no_failure(lab):
         done = lab.run_lab("check")
     assert re.fullmatch(
         rf"--     session      No session lab is waiting or running\. The last one \(job {job}, {moments.SAID}\) has ended: "
-        r"CANCELLED( by \d+)?\. It was cancelled; start it again with: ./lab open --name=lab",
+        r"CANCELLED( by \d+)?\. Start it again with: ./lab open --name=lab",
         done.stdout.splitlines()[-1],
     )
     assert done.returncode == 0
