@@ -205,6 +205,11 @@ def test_the_folder_is_asked_for_where_none_is_named(converse, here, copied):
     assert os.listdir(here) == ["été 2027"]
 
 
+def test_in_french_it_is_proposed_in_french(converse, here, copied):
+    assert converse("".join([DOWN + ENTER, ENTER, *TO_NARVAL[1:]]))[0] == 0
+    assert os.listdir(here) == ["mon-projet"]
+
+
 def test_whoever_works_on_another_cluster_is_asked_for_its_host_first(converse, here, copied):
     keys = [
         ENTER,
@@ -570,10 +575,42 @@ def test_the_command_as_installed_makes_a_folder_and_where_nobody_is_asks_nobody
     assert os.listdir(stand) == ["mine"]
 
 
-def test_the_help_names_every_option(capsys):
+HELP = """
+Makes a folder: asks the cluster what there is, then Copier's questions; git keeps the folder.
+
+Usage:
+    passerelle new [--defaults] [--offline] [-d NAME=VALUE]... [FOLDER]
+
+Options:
+    -d, --data              an answer, as with `copier copy`
+    -l, --defaults          ask nothing: what is not given is as proposed
+    --offline               ask no cluster: the choices are those of the
+                            catalogue
+    -h, --help              this text
+"""
+
+
+def test_the_help_names_every_option_and_is_in_our_words(capsys):
     assert cli.run(["passerelle", "new", "--help"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert all(CATALOGUES["en"][key] in said for key in ("help_new", "help_defaults", "help_offline", "help_data"))
+    assert capsys.readouterr().out == HELP[1:]
+
+
+@pytest.mark.parametrize("command", ["", "new", "update", "facts", "handout"])
+def test_the_help_is_in_one_language_also_where_the_system_has_not_heard_of_it(command):
+    words = [sys.executable, "-c", "from passerelle import cli; cli.main()", *command.split(), "--help"]
+    shown = {}
+    for language in LANGUAGES:
+        done = subprocess.run(
+            words,
+            env={**os.environ, "LC_ALL": f"{language}_CA.UTF-8", "PYTHONPATH": str(REPOSITORY / "hooks")},
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        shown[language] = done.stdout.splitlines()
+    said = [" ".join(lines) for lines in shown.values()]
+    assert "Utilisation\u00a0:" in " ".join(shown["fr"]) and "Usage" not in " ".join(shown["fr"])
+    assert not any(re.search("switch|Print|[.];", text) for text in said)
 
 
 def test_the_dialogue_works_in_a_terminal(plain_template, tmp_path):
