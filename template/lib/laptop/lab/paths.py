@@ -168,9 +168,10 @@ def escaped(path):
 
 
 def shown(path):
-    """Return a path as it can be typed into a shell, on one line."""
+    """Return a path as it can be typed into a shell, on one line; letters of all alphabets are letters there."""
     if path.isprintable():
-        return shlex.quote(path)
+        others = "".join(letter for letter in path if letter.isascii() or unicodedata.category(letter)[0] not in "LMN")
+        return path if path and others in ("", shlex.quote(others)) else shlex.quote(path)
     letters = (letter if letter.isprintable() and letter not in "'\\" else spelt_out(letter) for letter in path)
     return f"$'{''.join(letters)}'"
 
