@@ -524,7 +524,7 @@ def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command,
     )
     assert (done.returncode, done.stderr) == (1, words)
     assert done.stdout == (
-        "Connecting to alice@narval.alliancecan.ca; answer ssh's questions (password, second factor). The address to "
+        "Connecting to alice@narval.alliancecan.ca; ssh may ask questions (password, second factor). The address to "
         "open appears when the tunnel works.\n"
     )
 
