@@ -601,6 +601,11 @@ def test_where_slurm_has_no_accounts_the_log_alone_is_left(node):
     node.state("logs/lab-76.log").write_text("older\n")
     said = "older\nlab: This is the log of job 76: the session lab that it was has ended.\n"
     assert node.run("logs") == node.run("logs", "--follow") == (0, said)
+    for command in ("logs", "stop", "attach", "url"):
+        assert node.run(command, "99") == (
+            1,
+            "lab: There is no job 99 of this folder, and no session called 99; ./lab status lists what there is.\n",
+        )
     assert node.run("attach") == (1, "lab: You have no session called lab; ./lab status lists those you have.\n")
 
 
