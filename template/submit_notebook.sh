@@ -97,7 +97,7 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-results=results/$today-$name run_before="" rows_before="" parameters="" rows=0
+results=results/$today-$name run_before="" rows_before="" claim="" parameters="" rows=0
 [[ ! $requeue || $requeue =~ ^[1-9][0-9]?$ ]] || misuse unknown_option option="--requeue=$requeue"
 [[ ! $resume$table || -x $environment/bin/python ]] || need_environment
 [[ ! $resume ]] || find_run
@@ -142,8 +142,4 @@ if [[ ${PASSERELLE_LAB:-} ]]; then
 else
   say submitted job="$job" output="$output"
 fi
-if [[ $parameters ]]; then
-  say results_of_rows folder="$results"
-elif [[ $execute ]]; then
-  say results_folder folder="$results"
-fi
+[[ ! $execute ]] || say_results

@@ -206,7 +206,7 @@ def executed(folder, made, finished):
     for number, index in enumerate(keep.code_cells(made)[: finished + 1]):
         made.cells[index].outputs = [nbformat.v4.new_output("stream", text=f"before {number}\n")]
         result.keep(index, "passed" if number < finished else "failed", 1)
-    result.finish("failed", finished + 1, 9, "")
+    result.finish()
     return folder / "a.ipynb"
 
 
@@ -313,14 +313,14 @@ def test_each_finished_cell_is_on_disk_and_much_output_is_not_written_again_and_
         assert found.cells[index].outputs == cell.outputs
     # whole saves each time would have written 60 * 61 / 2 MB
     assert sum(written) < 3 * 60e6
-    result.finish("passed", 60, 60, "")
+    result.finish()
     assert not list(tmp_path.glob("*.journal"))
 
 
 def test_half_a_line_of_the_journal_is_what_a_node_that_went_leaves_and_no_more_is_lost(tmp_path):
     made = notebook("1", "2")
     result = keep.Result(made, tmp_path, "a.ipynb")
-    result.finish("running", 0, 2, "")
+    result.finish()
     made.cells[0].metadata.passerelle = {"state": "passed"}
     (tmp_path / "a.ipynb.journal").write_text(
         json.dumps([0, made.cells[0]]) + "\n" + json.dumps([1, made.cells[1]])[:20]
@@ -494,14 +494,15 @@ def test_rows_are_shared_out_one_that_fails_ends_no_other_and_only_that_one_runs
     tasks = [begin_task(tmp_path, "copy.json", "out", task, 2) for task in (0, 1)]
     said = [set(task.communicate()[0].splitlines()) for task in tasks]
     assert [task.returncode for task in tasks] == [1, 0]
-    why = "cell 4 of 4 failed: ZeroDivisionError: division by zero"
+    # as the notebook has them: the cell with the row's values is not counted
+    why = "cell 3 of 3 failed: ZeroDivisionError: division by zero"
     assert f"row 3 of 3: {why}" in said[0]
     assert {line.split(":")[0] for line in said[0]} == {f"row {row} of 3" for row in (1, 3)}
     assert {line.split(":")[0] for line in said[1]} == {"row 2 of 3"}
     shown = nbformat.read(tmp_path / "out/row-0002/a.ipynb", as_version=4).cells[3].outputs
     assert shown[0].text == "2\n"
     shutil.copy(tmp_path / "copy.json", tmp_path / "out/rows.json")
-    failed = line(3, "failed", "4", "4", why, "row-0003", a="3")
+    failed = line(3, "failed", "3", "3", why, "row-0003", a="3")
     assert [row["state"] for row in table_in(tmp_path / "out")] == ["passed", "passed", "failed"]
     assert table_in(tmp_path / "out")[2] == failed
 
@@ -517,9 +518,12 @@ def test_rows_are_shared_out_one_that_fails_ends_no_other_and_only_that_one_runs
     nbformat.write(made, tmp_path / "a.ipynb")
     resume.main(tmp_path / "a.ipynb", tmp_path / "out", tmp_path / "again.json")
     task = begin_task(tmp_path, "again.json", "out2", 0, 1)
-    assert re.fullmatch(r"row 3 of 3: All 4 cells have run, in .*\n", task.communicate()[0])
+    assert re.fullmatch(r"row 3 of 3: All 3 cells have run, in .*\n", task.communicate()[0])
     assert [path.name for path in (tmp_path / "out2").iterdir() if path.is_dir()] == ["row-0003"]
-    assert "except those tagged “once”: 3." in (tmp_path / "out2/row-0003/log").read_text()
+    said = (tmp_path / "out2/row-0003/log").read_text().splitlines()
+    assert said[0].startswith("Goes on with cell 3. ")
+    assert said[0].endswith("except those tagged “once”: 2.")
+    assert [line.split(",")[0] for line in said[1:-1]] == ["1/3", "3/3"]
     assert [(row["state"], row["folder"]) for row in table_in(tmp_path / "out2")] == [
         ("passed", "../out/row-0001"),
         ("passed", "../out/row-0002"),
@@ -532,6 +536,21 @@ def test_rows_are_shared_out_one_that_fails_ends_no_other_and_only_that_one_runs
     # a task that Slurm begins again has nothing left to do, and does not run what has failed
     task = begin_task(tmp_path, "copy.json", "out", 0, 1)
     assert (task.communicate()[0], task.returncode) == ("", 1)
+
+
+def test_where_the_cell_with_a_rows_values_fails_words_say_so_and_no_number_that_the_notebook_lacks(tmp_path):
+    fail = "get_ipython().input_transformers_cleanup.append(lambda lines: ['1 / 0'] if lines[0].strip() == 'a = 1' else lines)"
+    made = notebook(f"a = 0\n{fail}", "print(a)", tags={0: "parameters"})
+    table_of(tmp_path, "csv", "a\n1\n", made)
+    why = "the cell that gives the row's values failed: ZeroDivisionError: division by zero"
+    assert begin_task(tmp_path, "copy.json", "out", 0, 1).communicate()[0] == f"row 1 of 1: {why}\n"
+    shutil.copy(tmp_path / "copy.json", tmp_path / "out/rows.json")
+    assert table_in(tmp_path / "out") == [line(1, "failed", "2", "2", why, "row-0001", a="1")]
+    made.cells[0].source = "a = 0"
+    nbformat.write(made, tmp_path / "a.ipynb")
+    with pytest.raises(Trouble) as trouble:
+        resume.main(tmp_path / "a.ipynb", tmp_path / "out", tmp_path / "again.json")
+    assert str(trouble.value) == f"row 1 of 1: {CHANGED.format(1)}"
 
 
 SAID = ["passed\t4\t4\t9\tdone", "failed\t2\t4\t5\twhy", "running\t3\t4\t7\t", "stopped\t3\t4\t7\tlimit", None]

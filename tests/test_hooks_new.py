@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import pyte
 import pytest
 import yaml
 from conftest import LANGUAGES, PLAIN_TOOLS, REPOSITORY, copied_from, french, git
-from passerelle import cli, meeting, new, place, probe, sooner, source, texts
+from passerelle import cli, cluster, meeting, new, place, probe, sooner, source, texts
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -95,6 +96,7 @@ def here(monkeypatch, plain_template, tmp_path):
     monkeypatch.setattr(new, "somebody", lambda: True)
     monkeypatch.setattr(meeting, "Cluster", Fake)
     monkeypatch.setattr(meeting, "ssh_says", lambda name, host: {"user": "prof"}.get(name, host))
+    monkeypatch.setattr(meeting, "is_unknown", lambda host: host == "nowhere.invalid")
     for name, value in {"said": SAID, "waiting": {}, "asked": []}.items():
         monkeypatch.setattr(Fake, name, value)
     folder = tmp_path / "here"
@@ -203,14 +205,42 @@ def test_the_folder_is_asked_for_where_none_is_named(converse, here, copied):
     assert os.listdir(here) == ["été 2027"]
 
 
+def test_in_french_it_is_proposed_in_french(converse, here, copied):
+    assert converse("".join([DOWN + ENTER, ENTER, *TO_NARVAL[1:]]))[0] == 0
+    assert os.listdir(here) == ["mon-projet"]
+
+
 def test_whoever_works_on_another_cluster_is_asked_for_its_host_first(converse, here, copied):
-    keys = [ENTER, "login example" + ENTER, ERASED + "login.example.org" + ENTER, ERASED + "bob" + ENTER]
+    keys = [
+        ENTER,
+        "login example" + ENTER,
+        ERASED + "nowhere.invalid" + ENTER,
+        ERASED + "login.example.org" + ENTER,
+        ERASED + "bob" + ENTER,
+    ]
     status, out, err = converse("".join(keys), "-d", "cluster=other", "mine")
     assert (status, Fake.asked[0], copied[0]["login_host"]) == (0, "bob@login.example.org", "login.example.org")
     assert out.startswith(HAS.replace("narval", "login.example.org"))
     # of it nothing was known
     live = copied[0]["live"]["facts"]
     assert (live["node_cores"], live["gpu_requests"]) == (64, ["a100:1-4", "a100_3g.20gb:1", "a100_1g.5gb:1"])
+
+
+def test_a_host_that_there_is_not_ends_it_in_one_line_where_it_was_given(converse, here, copied):
+    words = ["-d", "language=fr", "-d", "cluster=other", "-d", "login_host=nowhere.invalid", "mine"]
+    line = "passerelle : L'hôte nowhere.invalid n'existe pas : vérifiez son orthographe (login_host). Sans réseau : --offline\n"
+    assert converse("", *words) == (1, "", line.replace(" :", "\u00a0:"))
+    assert os.listdir(here) == []
+
+
+def test_who_knows_no_name_or_cannot_be_asked_for_it_is_told_apart(monkeypatch):
+    errors = {"nowhere.invalid": socket.EAI_NONAME, "login.example.org": socket.EAI_AGAIN}
+
+    def look_up(host, port):
+        raise socket.gaierror(errors[host], "")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert [cluster.is_unknown(host) for host in errors] == [True, False]
 
 
 def test_a_name_of_somebodys_ssh_config_is_kept_as_one(converse, here, copied, monkeypatch):
@@ -545,10 +575,42 @@ def test_the_command_as_installed_makes_a_folder_and_where_nobody_is_asks_nobody
     assert os.listdir(stand) == ["mine"]
 
 
-def test_the_help_names_every_option(capsys):
+HELP = """
+Makes a folder: asks the cluster what there is, then Copier's questions; git keeps the folder.
+
+Usage:
+    passerelle new [--defaults] [--offline] [-d NAME=VALUE]... [FOLDER]
+
+Options:
+    -d, --data              an answer, as with `copier copy`
+    -l, --defaults          ask nothing: what is not given is as proposed
+    --offline               ask no cluster: the choices are those of the
+                            catalogue
+    -h, --help              this text
+"""
+
+
+def test_the_help_names_every_option_and_is_in_our_words(capsys):
     assert cli.run(["passerelle", "new", "--help"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert all(CATALOGUES["en"][key] in said for key in ("help_new", "help_defaults", "help_offline", "help_data"))
+    assert capsys.readouterr().out == HELP[1:]
+
+
+@pytest.mark.parametrize("command", ["", "new", "update", "facts", "handout"])
+def test_the_help_is_in_one_language_also_where_the_system_has_not_heard_of_it(command):
+    words = [sys.executable, "-c", "from passerelle import cli; cli.main()", *command.split(), "--help"]
+    shown = {}
+    for language in LANGUAGES:
+        done = subprocess.run(
+            words,
+            env={**os.environ, "LC_ALL": f"{language}_CA.UTF-8", "PYTHONPATH": str(REPOSITORY / "hooks")},
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        shown[language] = done.stdout.splitlines()
+    said = [" ".join(lines) for lines in shown.values()]
+    assert "Utilisation\u00a0:" in " ".join(shown["fr"]) and "Usage" not in " ".join(shown["fr"])
+    assert not any(re.search("switch|Print|[.];", text) for text in said)
 
 
 def test_the_dialogue_works_in_a_terminal(plain_template, tmp_path):

@@ -239,11 +239,23 @@ def test_a_new_notebook_lands_in_the_folder_where_sync_sees_it(lab):
 
 
 def test_4_a_refused_job_ends_at_once_with_slurms_words_and_a_hint(lab):
+    # what Slurm cannot read is refused as well where the session is there and needs none of it
+    held = lab.on_login("./submit_session.sh --name=held --hold").stdout.split()[3]
+    for option, words in {
+        "--bogus": "sbatch: unrecognized option '--bogus'",
+        "--time=long": "sbatch: error: Invalid --time specification",
+        "--array=1-2": "submit_session.sh: “--array=1-2” is not understood; see --help",
+    }.items():
+        done = lab.run_lab("open", "--no-browser", "--name=held", option)
+        assert (done.returncode, words in done.stdout) == (1, True), done.stdout
+        assert done.stderr == "lab: submit_session.sh failed on the cluster: see its messages above.\n"
+    assert lab.jobs().split() == [held, "PENDING"]
+    lab.on_login(f"scancel {held}")
     done = lab.run_lab("open", "--no-browser", "--account=def-nobody")
     assert done.returncode == 1
     assert (
-        "submit_session.sh: Slurm refused the job: Invalid account or account/partition combination specified "
-        "(look at --account=def-nobody)\n" in done.stdout
+        "submit_session.sh: Slurm refused the job: Invalid account or account/partition combination specified"
+        "; look at --account=def-nobody\n" in done.stdout
     )
     assert done.stderr == "lab: submit_session.sh failed on the cluster: see its messages above.\n"
     assert lab.jobs() == ""
@@ -449,7 +461,7 @@ def test_7_two_sessions_with_two_names_on_two_laptops(lab):
     assert done.returncode == 1
     assert re.fullmatch(
         rf"lab: No session second is waiting or running\. The last one \(job \d+, {moments.SAID}\) has ended: CANCELLED"
-        r"( by \d+)?\. It was cancelled; start it again with: ./lab open --name=second\n",
+        r"( by \d+)?\. Start it again with: ./lab open --name=second\n",
         done.stderr,
     )
 

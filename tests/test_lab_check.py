@@ -250,6 +250,26 @@ class TestTheWayToTheLoginNode:
         assert (done.returncode, done.stderr) == (1, of_ssh)
         assert there.cluster.auth_count("student") == before
 
+    def test_every_command_says_in_one_line_that_there_is_no_such_host_and_where_it_is_set(self, there, config):
+        config("HostName nowhere.vcluster.example\n")
+        words = "lab: There is no host called nowhere.vcluster.example: check its spelling ({}).\n"
+        for command in ("status", "open"):
+            done = there.run_lab(command)
+            assert (done.returncode, done.stdout, done.stderr) == (1, "", words.format("~/.ssh/config"))
+        config("")
+        there.cluster.run(
+            "laptop", "alice", "sed", "-i.kept", "s/: login[.]/: nowhere./", "lab/settings.yml", check=True
+        )
+        try:
+            for connection in ("shared", "separate"):
+                personal = f"user: student\nconnection: {connection}\n"
+                there.cluster.write("laptop", "alice", f"{there.name}/personal.yml", personal)
+                done = there.run_lab("status")
+                assert (done.returncode, done.stdout, done.stderr) == (1, "", words.format("settings.yml: login_host"))
+        finally:
+            there.cluster.run("laptop", "alice", "mv", "lab/settings.yml.kept", "lab/settings.yml", check=True)
+            there.cluster.write("laptop", "alice", f"{there.name}/personal.yml", "user: student\n")
+
     def test_11_a_contradicting_host_key_is_named_before_anything_is_sent(self, there):
         false = (
             "[[ -e ~/false ]] || ssh-keygen -q -t ed25519 -N '' -f ~/false; cp ~/.ssh/known_hosts ~/true_hosts; "
@@ -348,15 +368,15 @@ class TestOnTheLoginNode:
                 "account",
                 "def-nobody",
                 "account",
-                "Slurm refused the job: Invalid account or account/partition combination specified "
-                "(look at settings.yml:{line})",
+                "Slurm refused the job: Invalid account or account/partition combination specified"
+                "; look at settings.yml:{line}",
             ),
             (
                 "hours",
                 "900",
                 "account",
-                "Slurm refused the job: Requested time limit is invalid (missing or exceeds some limit) "
-                "(look at settings.yml:{line})",
+                "Slurm refused the job: Requested time limit is invalid (missing or exceeds some limit)"
+                "; look at settings.yml:{line}",
             ),
             (
                 "python_module",
@@ -406,8 +426,8 @@ class TestOnTheLoginNode:
             "ok     clé            inutile\u00a0: une connexion est déjà ouverte",
             f"ok     connexion      {LOGIN} répond par la connexion déjà ouverte",
             "ok     dossier        lab est identique des deux côtés",
-            "ÉCHEC  compte         Slurm a refusé la tâche\u00a0: Invalid account or account/partition combination specified "
-            f"(voyez settings.yml:{line_of(connected, 'account')})",
+            "ÉCHEC  compte         Slurm a refusé la tâche\u00a0: Invalid account or account/partition combination specified"
+            f"\u00a0; voyez settings.yml:{line_of(connected, 'account')}",
         ]
         assert done.returncode == 1
 
@@ -450,6 +470,30 @@ def test_11_a_folder_that_is_missing_or_not_the_same_is_said_and_not_touched(lab
     before, after = well_until("folder", shared=True), well_until("session", shared=True)[4:]
     assert (done.returncode, lines_of(done)) == (0, [*before, f"--     folder       {words}", *after, NO_SESSION])
     assert lab.on_login("grep ^hours settings.yml").stdout == "hours: 2\n"
+
+
+def test_11_what_other_settings_there_ask_for_is_no_failure_but_the_same_settings_are_one(lab):
+    differs = (
+        f"--     folder       lab on {LOGIN} differs from the one here; the next ./lab open sends it. What follows is about "
+        "the one there."
+    )
+    before = well_until("folder")
+    refused = (
+        "Slurm refused the job: Invalid account or account/partition combination specified; look at settings.yml:{}"
+    )
+    line = line_of(lab, "account")
+    lab.on_login("sed -i 's/^account: .*/account: def-nobody/' settings.yml")
+    done = lab.run_lab("check")
+    there = f"as settings.yml on {LOGIN} has it, which differs from the one here: {refused.format(line)}"
+    assert (done.returncode, lines_of(done)) == (0, [*before, differs, f"--     account      {there}", NO_SESSION])
+    # the same settings with other scripts: the next session would not be taken either
+    lab.cluster.run(
+        "laptop", "alice", "sed", "-i", "s/^account: .*/account: def-nobody/", "lab/settings.yml", check=True
+    )
+    lab.cluster.run("laptop", "alice", "bash", "-c", "echo '# newer' >>lab/setup_env.sh", check=True)
+    done = lab.run_lab("check")
+    before = well_until("folder", shared=True)
+    assert (done.returncode, lines_of(done)) == (1, [*before, differs, fails("account", refused.format(line))])
 
 
 def test_11_an_environment_that_does_not_start_or_takes_for_ever(lab):
@@ -495,7 +539,7 @@ def test_11_a_session_that_waits_is_no_failure(lab):
         done = lab.run_lab("check")
     assert re.fullmatch(
         rf"--     session      No session lab is waiting or running\. The last one \(job {job}, {moments.SAID}\) has ended: "
-        r"CANCELLED( by \d+)?\. It was cancelled; start it again with: ./lab open --name=lab",
+        r"CANCELLED( by \d+)?\. Start it again with: ./lab open --name=lab",
         done.stdout.splitlines()[-1],
     )
     assert done.returncode == 0

@@ -1,5 +1,6 @@
 """What `lab` says before it connects to anything: no cluster is needed for these."""
 
+import json
 import subprocess
 
 import pytest
@@ -87,7 +88,7 @@ def test_without_a_command_there_is_help_and_status_64(make_folder, lab):
             "settings.yml:8: there is no “nowhere” in plugins/clusters; available: ",
         ),
         ({"project_name": None}, "settings.yml: project_name is missing; add the line project_name: my-project"),
-        ({"gpus": "many"}, "settings.yml:15: “many” is not possible here; write for example gpus: 0"),
+        ({"gpus": "many"}, "settings.yml:15: gpus cannot be “many”; possible: 0-999. Write for example gpus: 0"),
         ({"cluster": "graham"}, "settings.yml:8: graham is retired; its successor is nibi. Write cluster: nibi"),
     ],
 )
@@ -155,3 +156,28 @@ def test_a_python_without_plumbum_is_told_what_to_do_and_another_one_is_found(ma
     python.chmod(0o755)
     done = subprocess.run(command, env=empty, capture_output=True, encoding="utf-8")
     assert (done.returncode, done.stdout) == (0, f"found: {folder}/lab status\n")
+
+
+NAMES = {
+    "résultats/été.csv": "résultats/été.csv",
+    # as macOS has it
+    "e\u0301te\u0301.csv": "e\u0301te\u0301.csv",
+    "分析.ipynb": "分析.ipynb",
+    "l'été": "'l'\"'\"'été'",
+    "mon été": "'mon été'",
+    "été\x1b[2J": r"$'été\x1b[2J'",
+    "a\u00a0b\u202ec": r"$'a\xc2\xa0b\xe2\x80\xaec'",
+    "$HOME": "'$HOME'",
+}
+
+
+def test_a_name_is_shown_as_it_can_be_typed_with_the_letters_that_it_has(make_folder, environment):
+    show = "import json, sys; from lab.paths import shown; print(json.dumps([*map(shown, json.load(sys.stdin))]))"
+    done = subprocess.run(
+        [PYTHON, "-c", show], cwd=make_folder("least") / "lib/laptop", env=environment, input=json.dumps([*NAMES]),
+        capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert json.loads(done.stdout) == [*NAMES.values()], done.stderr
+    for name, word in NAMES.items():
+        echo = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, encoding="utf-8", check=True)
+        assert echo.stdout == name

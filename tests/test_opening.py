@@ -302,9 +302,14 @@ def test_a_second_lab_waits_for_the_first_ones_build_and_finds_its_session(node)
     first.wait_for("building the environment, pip")
     second = node.start("open", "--no-browser", tty=False)
     second.wait_for("waiting for another lab to open a session on ")
+    node.say(list="")
+    starts = "Another window is starting the session lab: its environment is being built, or its job submitted.\n"
+    assert node.run("status") == (0, starts)
     (node.slurm / "held").unlink()
     second.wait_for(re.escape("The session lab is already there (job 77)."))
     first.wait_for(re.escape(SUBMITTED))
+    assert starts not in node.run("status")[1]
+    assert not list((node.folder / ".lab").glob("starting-*"))
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -416,7 +421,7 @@ def test_a_session_that_another_window_stops_is_said_to_have_ended_at_once(node,
         node.end("CANCELLED by 1000")
         node.say(state="COMPLETING|None|1764000000|node1")
     process.wait(20)
-    ended = "lab: Job 77 has ended: CANCELLED. It was cancelled; start it again with: ./lab open --name=lab\n"
+    ended = "lab: Job 77 has ended: CANCELLED. Start it again with: ./lab open --name=lab\n"
     if phase == "page":
         ended = "The session lab has ended (CANCELLED).\n"
     assert process.output[begun:] == ended
@@ -484,7 +489,7 @@ ENDED = "No session lab is waiting or running. The last one (job 77, 2025-11-24 
     ("last", "words"),
     [
         ("77|FAILED", "FAILED. See why with: ./lab logs lab"),
-        ("77|CANCELLED by 1000", "CANCELLED by 1000. It was cancelled; start it again with: ./lab open --name=lab"),
+        ("77|CANCELLED by 1000", "CANCELLED by 1000. Start it again with: ./lab open --name=lab"),
         ("76|COMPLETED|1763000000\n77|NODE_FAIL", "NODE_FAIL. The node failed; start it again with: ./lab open --name=lab"),
         ("77|OUT_OF_MEMORY", "OUT_OF_MEMORY (slurmstepd: error: Detected 1 oom_kill event). It ran out of memory; raise "
          "memory_per_core_mb in settings.yml, or: ./lab open --name=lab --mem-per-cpu=4096M"),
@@ -596,6 +601,11 @@ def test_where_slurm_has_no_accounts_the_log_alone_is_left(node):
     node.state("logs/lab-76.log").write_text("older\n")
     said = "older\nlab: This is the log of job 76: the session lab that it was has ended.\n"
     assert node.run("logs") == node.run("logs", "--follow") == (0, said)
+    for command in ("logs", "stop", "attach", "url"):
+        assert node.run(command, "99") == (
+            1,
+            "lab: There is no job 99 of this folder, and no session called 99; ./lab status lists what there is.\n",
+        )
     assert node.run("attach") == (1, "lab: You have no session called lab; ./lab status lists those you have.\n")
 
 
@@ -644,7 +654,7 @@ def test_a_log_that_is_followed_and_never_begins_ends_too(node):
     process.wait_for("job 77 is waiting")
     assert node.run("stop")[0] == 0
     assert process.wait(20) == 0
-    said = "lab: Job 77 has ended: CANCELLED. It was cancelled; start it again with: ./lab open --name=lab"
+    said = "lab: Job 77 has ended: CANCELLED. Start it again with: ./lab open --name=lab"
     assert last_lines(process) == [said]
 
 

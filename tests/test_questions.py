@@ -45,15 +45,15 @@ cluster: narval
 account: def-yourpi
 
 # one session: its time limit in hours, CPU cores, memory per core in MB, GPUs (gpu_model: none if there are none); \
-idle, it ends after 60 minutes, or those of a line such as idle_minutes: 120 (0: never)
+idle, it ends after 60 minutes, or those of a line such as idle_minutes: 120 (0: never; else 5 to 9999)
 hours: 1
 cores: 2
 memory_per_core_mb: 1024
 gpus: 0
 gpu_model: none
 
-# the Python module, the kernels (plugins/kernels), the extensions (plugins/extensions), where the environment is, \
-other Python packages
+# the Python module, the kernels (plugins/kernels), the extensions (plugins/extensions), where the environment is \
+(environment_location: home, project or node; home without the line), other Python packages
 python_module: python
 kernels: [python]
 extensions: []
@@ -76,7 +76,7 @@ cluster: narval
 account: def-yourpi
 
 # une session : sa limite de temps en heures, cœurs CPU, mémoire par cœur en Mo, GPU (gpu_model: none s'il n'y en a pas) ; \
-inactive, elle prend fin après 60 minutes, ou celles d'une ligne telle que idle_minutes: 120 (0 : jamais)
+inactive, elle prend fin après 60 minutes, ou celles d'une ligne telle que idle_minutes: 120 (0 : jamais ; sinon de 5 à 9999)
 hours: 1
 cores: 2
 memory_per_core_mb: 1024
@@ -84,7 +84,8 @@ gpus: 0
 gpu_model: none
 
 # le module Python, les noyaux (plugins/kernels), les modules d'extension (plugins/extensions), \
-l'emplacement de l'environnement virtuel, d'autres paquets Python
+l'emplacement de l'environnement virtuel (environment_location: home, à moins d'une ligne environment_location: project ou \
+environment_location: node), d'autres paquets Python
 python_module: python
 kernels: [python]
 extensions: []
@@ -128,9 +129,7 @@ def test_how_long_an_idle_session_stays_has_a_line_where_somebody_has_chosen_it(
     assert lines == [[], ["idle_minutes: 0"]]
     # so short that it would end while somebody thinks
     answers = {"cluster": "narval", "account": "def-yourpi", "idle_minutes": 4}
-    assert door.refusal(answers) == "'None' has no attribute 'idle_minutes: " + (
-        "Write for example 60; “4” is not possible.'"
-    )
+    assert door.refusal(answers) == "'None' has no attribute 'idle_minutes: " + ("Possible: 0, 5-9999; not “4”.'")
 
 
 @pytest.mark.parametrize("cluster", IN_SERVICE)
@@ -371,8 +370,8 @@ WRONG = {
     ),
     "hours with minutes": (
         {"hours": "1:30"},
-        "hours: Write for example 1; “1:30” is not possible.",
-        "hours: Écrivez par exemple 1 ; « 1:30 » n'est pas possible.",
+        "hours: Possible: 1-9999; not “1:30”.",
+        "hours: Valeurs possibles : 1-9999 ; « 1:30 » n'en est pas.",
     ),
     "more cores than a node has": (
         {"cores": "65"},
@@ -386,8 +385,8 @@ WRONG = {
     ),
     "memory with a unit": (
         {"memory_per_core_mb": "4G"},
-        "memory_per_core_mb: Write for example 1024; “4G” is not possible.",
-        "memory_per_core_mb: Écrivez par exemple 1024 ; « 4G » n'est pas possible.",
+        "memory_per_core_mb: Possible: 1-99999999; not “4G”.",
+        "memory_per_core_mb: Valeurs possibles : 1-99999999 ; « 4G » n'en est pas.",
     ),
     "a GPU that this cluster lacks": (
         {"gpus": "1", "gpu_model": "h100"},
@@ -507,10 +506,12 @@ def test_a_retired_cluster_is_refused_with_the_name_of_its_successor(
 @pytest.mark.parametrize("name", [*read_answers("everything"), "login_host"])
 def test_no_answer_is_made_of_what_a_shell_or_yaml_reads_as_more(door, name, value):
     texts = TEXTS["en"]
-    example = yaml.safe_load((TEMPLATE / "lib/both/rules.yml").read_text(encoding="utf-8"))[f"{name}_example"]
+    rules = yaml.safe_load((TEMPLATE / "lib/both/rules.yml").read_text(encoding="utf-8"))
+    example, allowed = rules[f"{name}_example"], rules.get(f"{name}_allowed")
     for given_value in [[value], ["python", value]] if isinstance(example, list) else [value]:
         shown = f"[{', '.join(example)}]" if isinstance(example, list) else example
-        said = texts["bad_value"].replace("{value}", value).replace("{example}", str(shown))
+        said = texts["not_allowed" if allowed else "bad_value"].replace("{example}", str(shown))
+        said = said.replace("{value}", value).replace("{allowed}", str(allowed))
         assert door.refusal({**LEAST, name: given_value}) == refused(f"{name}: {said}")
 
 

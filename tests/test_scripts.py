@@ -524,7 +524,7 @@ def test_a_tunnel_that_ends_by_itself_is_a_failure(make_folder, script, command,
     )
     assert (done.returncode, done.stderr) == (1, words)
     assert done.stdout == (
-        "Connecting to alice@narval.alliancecan.ca; answer ssh's questions (password, second factor). The address to "
+        "Connecting to alice@narval.alliancecan.ca; ssh may ask questions (password, second factor). The address to "
         "open appears when the tunnel works.\n"
     )
 
@@ -1052,7 +1052,7 @@ def test_the_locale_changes_nothing(make_folder, script, has_locale, locale):
     assert right.stdout == script(folder / "start_salloc.sh", "--print").stdout
     set_answer(folder, hours="huit")
     wrong = script(folder / "start_salloc.sh", "--print", **variables)
-    words = "start_salloc.sh : {} : « huit » n'est pas possible ici ; écrivez par exemple hours: 1\n"
+    words = "start_salloc.sh : {} : hours ne peut pas valoir « huit » ; valeurs possibles : 1-9999. Écrivez par exemple hours: 1\n"
     assert (wrong.returncode, wrong.stderr) == (64, french(words.format(place_of(folder, "hours"))))
 
 

@@ -40,7 +40,7 @@ def test_a_server_is_refused_on_a_login_node(lab):
 def test_a_refused_job_is_one_clear_line(option, refusal, lab):
     done = lab.on_login(f"./start_salloc.sh {option}")
     assert done.returncode == 1
-    ours = f"start_salloc.sh: Slurm refused the job: {refusal} (look at {option})"
+    ours = f"start_salloc.sh: Slurm refused the job: {refusal}; look at {option}"
     assert done.stderr.splitlines()[-1] == ours
     assert "Job submit/allocate failed" not in done.stderr
     assert lab.jobs() == ""
@@ -62,8 +62,8 @@ def test_an_account_that_slurm_does_not_know_is_traced_to_settings(lab):
     line = lab.on_login("grep -n ^account settings.yml").stdout.split(":")[0]
     assert done.returncode == 1
     assert done.stderr == (
-        "start_salloc.sh: Slurm refused the job: Invalid account or account/partition combination specified "
-        f"(look at settings.yml:{line})\n"
+        "start_salloc.sh: Slurm refused the job: Invalid account or account/partition combination specified"
+        f"; look at settings.yml:{line}\n"
     )
 
 

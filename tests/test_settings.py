@@ -385,8 +385,19 @@ REFUSALS = {
     ),
     "half an hour": (
         {"hours": "0.5"},
-        "{at}: “0.5” is not possible here; write for example hours: 1",
-        "{at} : « 0.5 » n'est pas possible ici ; écrivez par exemple hours: 1",
+        "{at}: hours cannot be “0.5”; possible: 1-9999. Write for example hours: 1",
+        "{at} : hours ne peut pas valoir « 0.5 » ; valeurs possibles : 1-9999. Écrivez par exemple hours: 1",
+    ),
+    "minutes too few to think in": (
+        {"idle_minutes": "4"},
+        "{at}: idle_minutes cannot be “4”; possible: 0, 5-9999. Write for example idle_minutes: 60",
+        "{at} : idle_minutes ne peut pas valoir « 4 » ; valeurs possibles : 0, 5-9999. Écrivez par exemple idle_minutes: 60",
+    ),
+    "a place that there is not": (
+        {"environment_location": "scratch"},
+        "{at}: environment_location cannot be “scratch”; possible: home, project, node. Write for example environment_location: node",
+        "{at} : environment_location ne peut pas valoir « scratch » ; valeurs possibles : home, project, node. Écrivez par exemple "
+        "environment_location: node",
     ),
     "a path with ..": (
         {"environment_path": "$HOME/../other"},
@@ -598,8 +609,8 @@ def test_what_belongs_to_one_person_is_read_from_personal_yml(make_folder, bash_
         ("user: -oProxyCommand=x", "“user: -oProxyCommand=x” cannot be read; write for example user: alice"),
         ("user: alice@host", "“alice@host” is not possible here; write for example user: alice"),
         ("ssh_host: a/b", "“a/b” is not possible here; write for example ssh_host: narval"),
-        ("port: 80", "“80” is not possible here; write for example port: 8890"),
-        ("port: 99999", "“99999” is not possible here; write for example port: 8890"),
+        ("port: 80", "port cannot be “80”; possible: 1024-65535. Write for example port: 8890"),
+        ("port: 99999", "port cannot be “99999”; possible: 1024-65535. Write for example port: 8890"),
         ("name: alice", "no setting is called “name”; the names are in lib/both/rules.yml"),
     ],
 )
@@ -654,6 +665,22 @@ def test_the_answers_of_another_cluster_count_as_its_facts(make_folder, bash_rea
     facts = {name: values[f"FACT_{name}"] for name in ["login_host", "modules_first", "pip_source"]}
     expected = {"login_host": "login.example.org", "modules_first": "gcc StdEnv/2023", "pip_source": "wheelhouse"}
     assert (status, facts) == (0, expected)
+
+
+def test_what_a_refusal_says_is_possible_is_what_the_rule_allows():
+    for name in NAMES + PERSONAL:
+        allowed = RULES.get(f"{name}_allowed")
+        # numbers have bounds, and where only a few words are possible, these are said
+        assert bool(allowed) == (re.search("[A-Za-z]", RULES[name]) is None or "[" not in RULES[name]), name
+        for part in allowed.split(", ") if allowed else []:
+            least, _, most = part.partition("-")
+            inside = {least, most or least}
+            assert all(re.fullmatch(RULES[name], word) for word in inside), name
+            if least.isdigit():
+                outside = {str(int(least) - 1), str(int(most or least) + 1)} - {*allowed.split(", ")}
+                assert not any(re.fullmatch(RULES[name], word) for word in outside), name
+        if allowed and not allowed[0].isdigit():
+            assert RULES[name] == f"({allowed.replace(', ', '|')})"
 
 
 def test_every_example_of_the_rules_follows_its_rule():

@@ -526,7 +526,7 @@ def test_a_session_has_the_number_that_sbatch_says_and_no_other(folder_with, scr
 TRIALS = [
     (
         "echo allocation failure: Invalid account; exit 1",
-        "Slurm refused the job: Invalid account (look at settings.yml:{})",
+        "Slurm refused the job: Invalid account; look at settings.yml:{}",
     ),
     ("echo sbatch: unrecognized option x; exit 255", ""),
     ("echo sbatch: Job 7 to start at 1764000000", None),

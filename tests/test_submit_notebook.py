@@ -278,8 +278,8 @@ def test_a_job_that_slurm_refuses_is_one_line_and_nothing_is_submitted(lab):
     done = lab.on_login("./submit_notebook.sh plain.ipynb --account=def-nobody")
     assert done.returncode == 1
     assert done.stderr == (
-        "submit_notebook.sh: Slurm refused the job: Invalid account or account/partition combination specified "
-        "(look at --account=def-nobody)\n"
+        "submit_notebook.sh: Slurm refused the job: Invalid account or account/partition combination specified"
+        "; look at --account=def-nobody\n"
     )
     assert lab.jobs() == ""
 

@@ -253,6 +253,18 @@ def test_who_is_asked_has_a_commit_made_or_is_told_why_not_and_nothing_is_lost(
     assert (folder / "result.csv").read_text() == "1\n"
 
 
+def test_an_update_needs_no_name_of_gits_and_sets_none(project, lab_update, tmp_path):
+    folder, config = project("least"), tmp_path / "gitconfig"
+    config.write_text("[user]\n\tuseConfigOnly = true\n")
+    done = lab_update(folder, "--defaults", GIT_CONFIG_GLOBAL=str(config))
+    assert (done.returncode, values(folder)["_commit"]) == (0, "2.0.0"), done.stderr
+    assert git(folder, "log", "--format=%s") == "Copied\n"
+    # a commit does, and nobody is sent to make one that git refuses
+    done = lab_update(folder, "--defaults", GIT_CONFIG_GLOBAL=str(config))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"lab: {UNKNOWN}") and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("named", ["template", "./template", "../{here}/template", "{template}"])
 def test_a_template_is_found_again_however_its_folder_was_named(versions, copier_command, lab_update, tmp_path, named):
     (tmp_path / "template").symlink_to(versions)

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import textwrap
 from contextlib import contextmanager
 from importlib import metadata
 
@@ -15,6 +16,22 @@ class Command(cli.Application):
     """A command whose misuse is one line."""
 
     ALLOW_ABBREV = False
+
+    @cli.switch(["-h", "--help"], overridable=True, group="Meta-switches", help=message("help_help"))
+    def help(self):
+        """Print what the command does, in our words: plumbum's are in the languages that the system has."""
+        print(self.DESCRIPTION, "", message("usage"), self.USAGE, message("options"), sep="\n")
+        infos = {info.names[0]: info for info in self._switches_by_name.values()}
+        for info in sorted(infos.values(), key=lambda info: (info.group == "Meta-switches", info.names)):
+            if info.group != "Meta-switches" or "help" in info.names:
+                names = ", ".join(f"-{name}" if len(name) == 1 else f"--{name}" for name in info.names)
+                self._say_row(names, info.help)
+
+    @staticmethod
+    def _say_row(left, right):
+        """Print two columns."""
+        rows = textwrap.wrap(right, 52, break_on_hyphens=False)
+        print("\n".join([f"    {left:<23} {rows[0]}", *(f"{'':<28}{row}" for row in rows[1:])]))
 
     def _parse_args(self, argv):
         with self._in_one_line():
@@ -41,6 +58,15 @@ class Passerelle(Command):
     PROGNAME = "passerelle"
     VERSION = metadata.version("passerelle")
     DESCRIPTION = message("help_passerelle")
+    USAGE = message("usage_passerelle")
+
+    @cli.switch(["-h", "--help"], overridable=True, group="Meta-switches", help=message("help_help"))
+    def help(self):
+        """Print what there is."""
+        super().help()
+        print("", message("commands"), sep="\n")
+        for name in self._subcommands:
+            self._say_row(name, message(f"help_{name}"))
 
     def main(self, *words):
         """Show the help; status 64, as nothing was done."""

@@ -49,6 +49,19 @@ def ssh_says(name, host):
         return ""
 
 
+def is_unknown(host):
+    """Return whether nobody knows a host of that name; False where nobody can be asked."""
+    folder()
+    from lab.messages import Trouble
+    from lab.ssh_words import address_of, ssh_settings
+
+    try:
+        address_of(ssh_settings(host), "login_host")
+    except Trouble as trouble:
+        return trouble.key == "check_no_name"
+    return False
+
+
 class Cluster:
     """A login node that can be asked; login is None on the login node itself."""
 
@@ -59,9 +72,9 @@ class Cluster:
         if login is None:
             self.connection = Here()
         elif os.name == "nt":
-            self.connection = SeparateConnections(login, facts, 1)
+            self.connection = SeparateConnections(login, facts, "login_host", 1)
         else:
-            self.connection = Connection(login, as_lab_reads(facts))
+            self.connection = Connection(login, as_lab_reads(facts), "login_host")
 
     def live(self):
         """Return what the cluster says of itself, the Live of probe.py."""

@@ -9,9 +9,9 @@ from functools import cache
 import yaml
 
 from .ask import choose, type_in
-from .cluster import Cluster, ssh_says
+from .cluster import Cluster, is_unknown, ssh_says
 from .probe import fits, rules
-from .texts import message, part, say, wording
+from .texts import Trouble, message, part, say, wording
 
 
 @cache
@@ -51,7 +51,9 @@ def meet(facts, data, defaults):
         return {}, None
     if facts["login_host"] == "asked":
         if "login_host" not in data:
-            data["login_host"] = type_in(wording("login_host"), valid=lambda host: right("login_host", host))
+            data["login_host"] = type_in(wording("login_host"), valid=right_host)
+        elif is_unknown(data["login_host"]):
+            raise Trouble("host_unknown", host=data["login_host"])
         facts = {**facts, "login_host": data["login_host"]}
     host = facts["login_host"]
     # that of ~/.ssh/config; without one, ssh says this computer's, in front of which nobody wants to type
@@ -70,6 +72,12 @@ def meet(facts, data, defaults):
 def right(name, value):
     """Return True for a value that settings.yml takes, else what is wrong with it."""
     return fits(name, value) or wording("bad_value", value=value, example=rules()[f"{name}_example"])
+
+
+def right_host(host):
+    """Return True for the name of a host, else what is wrong with it."""
+    words = right("login_host", host)
+    return words if words is not True or not is_unknown(host) else message("host_unknown", host=host)
 
 
 def is_here(cluster, facts):

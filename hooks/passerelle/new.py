@@ -49,7 +49,8 @@ def make(folder, data, defaults, offline):
         data["language"] = spoken() if defaults else choose_language()
     speak(data["language"])
     if folder is None:
-        folder = "my-project" if defaults else type_in(message("which_folder"), "my-project", lambda name: bool(name))
+        usual = message("my_folder")
+        folder = usual if defaults else type_in(message("which_folder"), usual, lambda name: bool(name))
     folder = Path(os.path.abspath(Path(folder).expanduser()))
     check_free(folder)
     if "cluster" not in data and (cluster := cluster_here() or not defaults and choose_cluster()):

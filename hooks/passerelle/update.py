@@ -14,6 +14,7 @@ class Update(Command):
     """Update a folder."""
 
     DESCRIPTION = message("help_update")
+    USAGE = message("usage_update")
     defaults = cli.Flag(["l", "defaults"], help=message("help_update_defaults"))
     data = cli.SwitchAttr(["d", "data"], str, list=True, argname="NAME=VALUE", help=message("help_update_data"))
 

@@ -129,7 +129,7 @@ read_rules() {
 # check_value PLACE NAME VALUE MANY: refuses what lib/both/rules.yml does not allow; MANY is empty for a single value
 check_value() {
   local place=$1 name=$2 value=$3 many=$4 list="" item
-  local rule="RULE_$2" example="RULE_${2}_example" items=("$3")
+  local rule="RULE_$2" example="RULE_${2}_example" allowed="RULE_${2}_allowed" items=("$3")
   [[ ${!example+set} ]] || misuse no_such_setting place="$place" name="$name"
   # what belongs to one person is not the project's, and the other way round
   [[ " $RULE_personal " == *" $name "* ]] && item=personal.yml || item=settings.yml
@@ -139,6 +139,8 @@ check_value() {
   [[ ! $many ]] || IFS=' ' read -r -a items <<<"$value"
   for item in ${items[@]+"${items[@]}"}; do
     if [[ ! $item =~ ^${!rule}$ || $item =~ ^$RULE_yaml_word$ ]]; then
+      [[ ! ${!allowed:-} ]] \
+        || misuse value_not_allowed place="$place" name="$name" value="$item" allowed="${!allowed}" example="$name: ${!example}"
       misuse bad_value place="$place" value="$item" example="$name: ${!example}"
     fi
   done

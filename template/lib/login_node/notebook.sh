@@ -2,7 +2,8 @@
 # A notebook as a batch job, for submit_notebook.sh, which sets what stands in small letters: the script that Slurm is given,
 # and what has to be known before.
 
-# find_run: sets run_before to what the run that is taken up has left, or rows_before to the folder of a table's rows
+# find_run: sets run_before to what the run that is taken up has left, or rows_before to the folder of a table's rows, and
+# claim to a folder that is this submission's alone
 find_run() {
   local run newest=0 job
   # the run knows its table
@@ -23,13 +24,26 @@ find_run() {
   else
     misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}"
   fi
-  # both would write the same files of the notebook's own
-  job=${run##*-}
-  if [[ $job =~ ^[1-9][0-9]{0,11}$ && ! $PRINT ]] && slurm squeue --me --noheader --jobs="$job" --format=%T 2>/dev/null \
-    | grep -q -x -E 'PENDING|CONFIGURING|RUNNING|SUSPENDED'; then
-    misuse resume_still_runs job="$job" notebook="$notebook"
-  fi
+  [[ $PRINT ]] || claim_run "$run"
   [[ $rows_before ]] || take_up "$run_before" || exit 64
+}
+
+# claim_run FOLDER: ends the script where another submission goes on with that run, or where its own job, or one that has gone
+# on with it, waits or runs: both would write the same files of the notebook's own. Of several at once, one can make a folder.
+claim_run() {
+  local job
+  if [[ -w $1 ]]; then
+    mkdir -- "$1/resuming" 2>/dev/null || misuse resume_claimed notebook="$notebook" folder="$1/resuming"
+    claim=$1
+    trap 'rmdir -- "$claim/resuming"' EXIT
+  fi
+  for job in "${1##*-}" "$1"/resumed/*; do
+    job=${job##*/}
+    if [[ $job =~ ^[1-9][0-9]{0,11}$ ]] && slurm squeue --me --noheader --jobs="$job" --format=%T 2>/dev/null \
+      | grep -q -x -E 'PENDING|CONFIGURING|RUNNING|SUSPENDED'; then
+      misuse resume_still_runs job="$job" notebook="$notebook"
+    fi
+  done
 }
 
 # take_up EARLIER [COPY]: checks that a run can be taken up; prints how many rows of a table are to run, which go to COPY
@@ -124,7 +138,18 @@ keep_rows() {
   words=$({ mkdir -p -- "$results" && cp -- "$parameters" "$results/rows.json"; } 2>&1) || warn not_recorded job="$job" words="${words##*: }"
 }
 
-# record_job: keeps what the job is, for `lab status`, `logs` and `stop`
+# say_results: says where they will be
+say_results() {
+  if [[ $parameters ]]; then
+    [[ ! $rows_before ]] || say rows_as_submitted folder="$rows_before"
+    say results_of_rows folder="$results"
+  else
+    say results_folder folder="$results"
+  fi
+}
+
+# record_job: keeps what the job is, for `lab status`, `logs` and `stop`, and for claim_run (a folder, which lab sync leaves
+# where it is)
 record_job() {
   local folder=$FOLDER/.lab/jobs words path=$directory/$name.ipynb here
   here=$(cd -- "$FOLDER" && pwd -P)
@@ -132,4 +157,5 @@ record_job() {
     warn not_recorded job="$job" words="${words##*: }"
   fi
   find "$folder" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  [[ ! $claim ]] || mkdir -p -- "$claim/resumed/$job" 2>/dev/null || true
 }

@@ -117,6 +117,8 @@ open_session() {
   take_turn "$lock"
   if ! job=$(job_called "$name"); then
     : # that is told
+  elif [[ $job ]] && ! understood "$name" "$@"; then
+    tell failed submit_session.sh
   elif [[ $job ]]; then
     # a word for the user alone: where it cannot be had, there is none
     tell changed "$(timeout --kill-after="$SSH_ANSWER" "$SLURM_ANSWER" "$BASH" -p "$FOLDER/lib/login_node/changed.sh" "$job" 2>/dev/null)"
@@ -131,6 +133,14 @@ open_session() {
     fi
   fi
   [[ ! $TURN ]] || rm -f -- "$TURN"
+}
+
+# understood SESSION OPTION...: would a session's job be submitted with these options, as far as they can be read? Else what is
+# wrong is shown. Slurm is asked for nothing: sbatch ends with its help once it has read them.
+understood() {
+  local name=$1
+  shift
+  (($# == 0)) || { "$FOLDER/submit_session.sh" --print --name="$name" "$@" >/dev/null && sbatch "$@" --help >/dev/null; } 7>&-
 }
 
 # take_turn FILE: waits until nobody else holds it, but not longer than a submission may take. The kernel takes a lock from

@@ -3,12 +3,14 @@
 import json
 
 import nbformat
+from keep import code_cells
 from lab.messages import Trouble
 
 
 def inject(notebook, values):
     """Put a cell into a notebook that gives these names these values, in the notebook's language.
 
+    Return which one of the cells with something to run it is, as code_cells has them.
     Raises Trouble for a notebook without a cell for parameters.
     """
     said = notebook.metadata.get("language_info", {}).get("name", "")
@@ -19,7 +21,7 @@ def inject(notebook, values):
     for number, other in enumerate(notebook.cells, start=1):
         if "parameters" in other.metadata.get("tags", []):
             notebook.cells.insert(number, cell)
-            return
+            return code_cells(notebook).index(number) + 1
     # it was there when the table was checked
     raise Trouble("no_parameters_cell")
 

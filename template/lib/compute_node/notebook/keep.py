@@ -36,10 +36,6 @@ class Result:
         cell = self.notebook.cells[index]
         return state_of(cell) == "passed" and "once" in cell.metadata.get("tags", [])
 
-    def begin(self, number, cells, why=""):
-        """Say that a cell begins."""
-        self.record("running", number, cells, why)
-
     def keep(self, index, state, seconds):
         """Put a cell on disk, with what it has shown; whole and at once, so that nobody finds half of it."""
         cell = self.notebook.cells[index]
@@ -50,11 +46,10 @@ class Result:
             with self.journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([index, cell]) + "\n")
 
-    def finish(self, state, number, cells, why):
-        """Save the whole notebook and its report, and say how it has ended."""
+    def finish(self):
+        """Save the whole notebook and its report."""
         self._save()
         self._report()
-        self.record(state, number, cells, why)
 
     def _save(self):
         begun = time.monotonic()
@@ -82,6 +77,14 @@ class Result:
 def code_cells(notebook):
     """Return the indexes of the cells in which there is something to run."""
     return [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
+
+
+def as_counted(number, injected):
+    """Return the number of a cell with something to run as people count those of their own notebook.
+
+    injected: which one a row's values are in, and is none of theirs, 0 for none; it has the number of the next one
+    """
+    return number - (0 < injected < number)
 
 
 def state_of(cell):

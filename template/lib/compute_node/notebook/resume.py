@@ -22,7 +22,7 @@ sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("lapto
 import sweep  # noqa: E402
 from inject import inject  # noqa: E402
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # noqa: E402
-from keep import OURS, code_cells, read, state_of  # noqa: E402
+from keep import OURS, as_counted, code_cells, read, state_of  # noqa: E402
 from lab.messages import Trouble, message  # noqa: E402
 
 
@@ -67,33 +67,34 @@ def read_notebook(path):
     return notebook
 
 
-def take_up(notebook, earlier):
+def take_up(notebook, earlier, injected=0):
     """Put into a notebook what an earlier run of it has finished; return a line that says what runs again.
 
     earlier: the path of the executed notebook
+    injected: which of the cells has a row's values, 0 for none
     Raises Trouble for a run that cannot be taken up.
     """
     done = read(earlier)
     cells, before = ([book.cells[index] for index in code_cells(book)] for book in (notebook, done))
     finished = next((number for number, cell in enumerate(before) if state_of(cell) != "passed"), len(before))
-    _compare(cells, before[:finished], conditions(notebook), done.metadata.get(OURS, {}))
+    _compare(cells, before[:finished], injected, conditions(notebook), done.metadata.get(OURS, {}))
     if finished >= len(cells):
-        raise Trouble("resume_finished", cells=finished)
+        raise Trouble("resume_finished", cells=as_counted(finished + 1, injected) - 1)
     once = []
     for number, old in enumerate(before[:finished], start=1):
         cell = cells[number - 1]
         cell.outputs, cell.execution_count, cell.metadata[OURS] = old.outputs, old.execution_count, old.metadata[OURS]
         if "once" in cell.metadata.get("tags", []):
-            once.append(str(number))
+            once.append(str(as_counted(number, injected)))
     words = message("resume_once", numbers=", ".join(once)) if once else ""
-    return message("resume_from", next=finished + 1, once=words)
+    return message("resume_from", next=as_counted(finished + 1, injected), once=words)
 
 
-def _compare(cells, finished, now, before):
+def _compare(cells, finished, injected, now, before):
     """Raise Trouble for the first difference that makes what is finished worth nothing."""
     for number, old in enumerate(finished, start=1):
         if number > len(cells) or cells[number - 1].source != old.source:
-            raise Trouble("resume_cell_changed", number=number)
+            raise Trouble("resume_cell_changed", number=as_counted(number, injected))
     if now["kernel"] != before.get("kernel"):
         raise Trouble("resume_kernel_changed", before=before.get("kernel", "?"), now=now["kernel"])
     then = before.get("packages", {})
@@ -127,9 +128,9 @@ def take_up_rows(notebook, name, earlier):
 def _goes_on(notebook, name, rows, number):
     """Return whether there is something left to run of a row that has begun; raises Trouble where it cannot go on."""
     made = copy.deepcopy(notebook)
-    inject(made, rows[number]["values"])
+    injected = inject(made, rows[number]["values"])
     try:
-        take_up(made, Path(rows[number]["before"]) / name)
+        take_up(made, Path(rows[number]["before"]) / name, injected)
     except Trouble as trouble:
         # its last cell was done when its job ended
         if trouble.key != "resume_finished":

@@ -32,7 +32,7 @@ import requeue  # noqa: E402
 import resume  # noqa: E402
 import sweep  # noqa: E402
 from inject import inject  # noqa: E402
-from keep import OURS, Result, code_cells  # noqa: E402
+from keep import OURS, Result, as_counted, code_cells  # noqa: E402
 from lab.messages import Trouble, message  # noqa: E402 - one voice for all Python
 
 KERNEL_START = 600
@@ -57,14 +57,16 @@ class Stopped(Exception):
 class Run:
     """One run of a notebook; where it has come to."""
 
-    def __init__(self, notebook, result, goes_on):
+    def __init__(self, notebook, result, goes_on, injected):
         """notebook: as nbformat reads it, whose outputs are replaced; result: the keep.Result.
 
         goes_on: a line that says for which time Slurm has begun it
+        injected: which of the cells has a row's values, 0 for none
         """
-        self.notebook, self.result, self.goes_on = notebook, result, goes_on
+        self.notebook, self.result, self.goes_on, self.injected = notebook, result, goes_on, injected
         # what people call cell 3 is the third of those in which there is something to run
         self.cells = code_cells(notebook)
+        self.total = as_counted(len(self.cells) + 1, injected) - 1
         self.number, self.begun, self.ends_here = 0, time.monotonic(), False
         self.client = NotebookClient(notebook, timeout=None, startup_timeout=KERNEL_START, record_timing=False)
         self.client.kernel_name = notebook.metadata.kernelspec.name
@@ -74,7 +76,14 @@ class Run:
 
     def line(self, key, **values):
         """Return a message that says where the run is."""
-        return message(key, number=self.number, cells=len(self.cells), **values)
+        number, cells = as_counted(self.number, self.injected), self.total
+        own = 0 < self.number == self.injected
+        cell = message("cell_of_row") if own else message("cell_of", number=number, cells=cells)
+        return message(key, cell=cell, number=number, cells=cells, **values)
+
+    def record(self, state, why):
+        """Say how far the run has come."""
+        self.result.record(state, as_counted(self.number, self.injected), self.total, why)
 
     def note_reply(self, cell, cell_index, execute_reply):
         """Note whether the cell asks its kernel to end: exit in IPython, quit() in R."""
@@ -93,7 +102,8 @@ class Run:
             end = await self.begin(private) or await self.run_cells()
         finally:
             await self.end_kernel(private)
-        self.result.finish(end.state, self.number, len(self.cells), end.why)
+        self.result.finish()
+        self.record(end.state, end.why)
         return end
 
     async def begin(self, private):
@@ -154,11 +164,12 @@ class Run:
         for number, index in enumerate(self.cells, start=1):
             self.number = number
             if not self.result.skips(index):
-                self.result.begin(self.number, len(self.cells), self.goes_on)
+                self.record("running", self.goes_on)
                 end = await self.run_cell(index)
                 if end:
                     return end
-                print(self.line("cell_passed", time=duration(time.monotonic() - self.begun)), flush=True)
+                if number != self.injected:
+                    print(self.line("cell_passed", time=duration(time.monotonic() - self.begun)), flush=True)
             if self.ends_here:
                 return End("passed", 0, self.line("notebook_ended_itself"))
         return End("passed", 0, self.line("notebook_passed", time=duration(time.monotonic() - self.begun)))
@@ -226,11 +237,11 @@ def main(words):
     parser.add_argument("--row", nargs=2)
     parser.add_argument("--requeue", type=int, default=0)
     given = parser.parse_args(words)
-    notebook, earlier = resume.read_notebook(given.notebook), given.again
+    notebook, earlier, injected = resume.read_notebook(given.notebook), given.again, 0
     if given.row:
         with open(given.row[0], encoding="utf-8") as file:
             row = json.load(file)[int(given.row[1])]
-        inject(notebook, row["values"])
+        injected = inject(notebook, row["values"])
         earlier = row.get("before") and Path(row["before"]) / given.notebook.name
     result = Result(notebook, given.folder, given.notebook.name)
     said = sweep.said_by(given.folder)
@@ -245,15 +256,15 @@ def main(words):
         # Slurm has begun this job again
         earlier = result.path
     if earlier:
-        print(resume.take_up(notebook, earlier), flush=True)
+        print(resume.take_up(notebook, earlier, injected), flush=True)
     notebook.metadata[OURS] = resume.conditions(notebook)
-    run = Run(notebook, result, goes_on)
+    run = Run(notebook, result, goes_on, injected)
     end = asyncio.run(run.go())
     print(end.why, flush=True)
     if end.at_limit and given.requeue:
         words = requeue.queue_again(given.requeue)
         print(words, flush=True)
-        result.record(end.state, run.number, len(run.cells), f"{end.why}. {words}")
+        run.record(end.state, f"{end.why}. {words}")
     return end.status
 
 

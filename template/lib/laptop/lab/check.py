@@ -1,15 +1,15 @@
 """`lab check`: one line for each step of the way to the page, up to the first that fails. It changes nothing."""
 
-import socket
-import threading
+import functools
+import itertools
 import time
 
 from .channel import Channel
 from .limits import LIMITS
 from .messages import Trouble, message, printable, put, say
-from .paths import sum_of_folder
+from .paths import sum_of, sum_of_folder
 from .session import ENDED, Session, no_session
-from .ssh_words import log_in, meaning, offered_keys, ssh_settings
+from .ssh_words import address_of, log_in, meaning, offered_keys, ssh_settings
 from .template import Asked
 from .tunnel import tunnel_to
 from .waiting import Waiting, clock_time, hours_and_minutes, is_time
@@ -84,22 +84,13 @@ class Check:
         """The login node's name, as ~/.ssh/config has it."""
         self.ssh = ssh_settings(self.login)
         self.host = self.ssh["hostname"][0]
-        if {"proxyjump", "proxycommand"} & {name for name, value in self.ssh.items() if value != ["none"]}:
-            self._ok("check_proxied", host=self.host)
-            return
-        found, waiting, began = [], Waiting(), time.monotonic()
-        # it cannot be told to give up
-        looker = threading.Thread(target=look_up, args=[self.host, found], daemon=True)
-        looker.start()
-        while looker.is_alive() and time.monotonic() - began < LIMITS.LOOK_UP:
-            looker.join(0.5)
-            waiting.show("check_waiting", step=message(self.step))
-        waiting.done()
-        if not found or found[0] == socket.EAI_AGAIN:
-            raise Trouble("check_no_network", host=self.host)
-        if not isinstance(found[0], str):
-            raise self._trouble("check_no_name")
-        self._ok("check_name", host=self.host, address=found[0])
+        waiting = Waiting()
+        try:
+            show = functools.partial(waiting.show, "check_waiting", step=message(self.step))
+            address = address_of(self.ssh, self.connection.place_of(self.host), show)
+        finally:
+            waiting.done()
+        self._ok("check_name" if address else "check_proxied", host=self.host, address=address)
 
     def _connect(self):
         """Log in, unless a connection is open."""
@@ -134,14 +125,7 @@ class Check:
 
     def _trouble(self, key):
         """Return a Trouble with what messages about the way to the login node may name."""
-        if self.login.rpartition("@")[2] != self.host:
-            place = "~/.ssh/config"
-        elif self.settings.personal.get("ssh_host"):
-            place = "personal.yml: ssh_host"
-        elif "login_host" in self.settings.answers:
-            place = "settings.yml: login_host"
-        else:
-            place = f"plugins/clusters/{self.settings.answers['cluster']}.yml: login_host"
+        place = self.connection.place_of(self.host)
         port, user = self.ssh["port"][0], self.ssh["user"][0]
         known_as = self.host if port == "22" else f"'[{self.host}]:{port}'"
         keys = ", ".join(offered_keys(self.ssh)) or message("check_none")
@@ -195,12 +179,21 @@ class Check:
             status, words = next(words[1:] for kind, *words in answers if kind == "step")
             if status in TIMED_OUT:
                 raise Trouble("check_slow", login=self.login)
+            # what other settings ask for there is no failure here; a full disk is one with any
+            if status != "0" and step != "step_quota" and state == "differs" and self._settings_differ(folder):
+                self._nothing("check_there", login=self.login, words=words)
+                return
             if status == DONE_BY_OPEN:
                 self._line("--", printable(words))
                 continue
             if status != "0":
                 raise Trouble("said", words=words)
             self._say_well(dict(pair.partition("=")[::2] for pair in words.split("\t")))
+
+    def _settings_differ(self, folder):
+        """Return whether settings.yml there is another one than here, so that its words and lines are not ours."""
+        sums = itertools.takewhile(lambda answer: answer != ["summed"], self._call("sums", folder, "settings.yml"))
+        return [*sums] != [["sum", "0", sum_of("settings.yml")]]
 
     def _say_well(self, found):
         """Print what check.sh has found, where all is well; start and now: seconds since 1970, by that clock."""
@@ -282,11 +275,3 @@ class Check:
                     return False
                 time.sleep(0.1)
             return leads
-
-
-def look_up(host, found):
-    """Put a host's address into a list, or the number of the error."""
-    try:
-        found.append(socket.getaddrinfo(host, None)[0][4][0])
-    except (socket.gaierror, UnicodeError) as error:
-        found.append(getattr(error, "errno", None))

@@ -192,9 +192,10 @@ def start(command, options):
         say("which_user", cluster=settings.place)
         reader.keep_user(sys.stdin.readline().strip())
         settings = reader.load()
+    way = settings.login, settings.facts, settings.login_place
     if os.name == "nt" or settings.personal.get("connection") == "separate":
-        return settings, SeparateConnections(settings.login, settings.facts, COMMANDS[command].logins)
-    return settings, Connection(settings.login, settings.facts)
+        return settings, SeparateConnections(*way, COMMANDS[command].logins)
+    return settings, Connection(*way)
 
 
 def is_here():

@@ -25,7 +25,18 @@ from .limits import LIMITS
 from .messages import FOLDER, Trouble, say, warn
 from .ports import listens
 from .rsh import CLEAN_BASH
-from .ssh_words import NO_MORE_SESSIONS, SSH_CONFIG, WORDS, keep_words, options, show_words, ssh_command, ssh_settings
+from .ssh_words import (
+    NO_MORE_SESSIONS,
+    SSH_CONFIG,
+    WORDS,
+    address_of,
+    is_proxied,
+    keep_words,
+    options,
+    show_words,
+    ssh_command,
+    ssh_settings,
+)
 
 PATIENT = options(ConnectTimeout=LIMITS.SSH_CONNECT)
 
@@ -37,14 +48,13 @@ class Connection:
     # whether each channel logs in by itself, and may have to wait for somebody to type
     separate = False
 
-    def __init__(self, login, facts):
+    def __init__(self, login, facts, place):
         """login: whom ssh logs in where, such as alice@narval.alliancecan.ca or a name of ~/.ssh/config.
 
-        facts: the cluster's
+        facts: the cluster's; place: where it is set at which host
         Raises Trouble where there is no ssh.
         """
-        self.login = login
-        self.facts = facts
+        self.login, self.facts, self._place = login, facts, place
         self.socket = socket_folder() / f"passerelle-{hashlib.sha256(login.encode()).hexdigest()[:12]}"
         self.ssh = ssh_command()[options(ControlPath=self.socket)]
         # no forwarding of the user's own is to take a port away
@@ -74,6 +84,7 @@ class Connection:
         with self.turn(waiting, heed) as is_open:
             if is_open:
                 return
+            self.look_up()
             say("lab_connecting", login=self.login)
             # in the terminal's foreground, because it asks for passwords there; once logged in it leaves by itself
             process = self.prepare().popen(stdin=None, stdout=None, stderr=None, cwd=FOLDER)
@@ -148,6 +159,15 @@ class Connection:
         Raises Trouble for a host's key that is not one of those published.
         """
         return self.start[compare_host_key(self.login, self.facts)]
+
+    def look_up(self):
+        """Raise Trouble for a host that nobody knows by name; ssh and its host key are not worth a word then."""
+        settings = ssh_settings(self.login)
+        address_of(settings, self.place_of(settings["hostname"][0]))
+
+    def place_of(self, host):
+        """Return where it is set that this is the host; ssh's settings may have another name for it."""
+        return self._place if self.login.rpartition("@")[2].lower() == host else "~/.ssh/config"
 
     def state(self):
         """Return "running", "frozen" or "absent"."""
@@ -255,7 +275,7 @@ class Connection:
         """Return whether the login node's sshd says its name to this computer now; logs nobody in."""
         try:
             settings = ssh_settings(self.login)
-            if {"proxyjump", "proxycommand"} & {name for name, value in settings.items() if value != ["none"]}:
+            if is_proxied(settings):
                 return True
             address = (settings["hostname"][0], int(settings["port"][0]))
             with socket.create_connection(address, LIMITS.SSH_ANSWER) as probe:
@@ -282,15 +302,16 @@ class SeparateConnections(Connection):
 
     separate = True
 
-    def __init__(self, login, facts, prompts):
+    def __init__(self, login, facts, place, prompts):
         """prompts: how often ssh will log in for this command."""
-        super().__init__(login, facts)
+        super().__init__(login, facts, place)
         self.prompts, self._shell, self._tunnels = prompts, None, {}
         self.ssh = ssh_command()[options(ControlMaster="no", ControlPath="none"), PATIENT]
         self.client = self.ssh["-T", options(ClearAllForwardings="yes")]
 
     def open(self, waiting, heed):
         """Say how often ssh will ask, and compare the host's key; the logins come later."""
+        self.look_up()
         say("separate_connections", login=self.login, number=self.prompts)
         strict = compare_host_key(self.login, self.facts)
         self.ssh, self.client = self.ssh[strict], self.client[strict]

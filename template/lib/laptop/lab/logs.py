@@ -30,7 +30,7 @@ def show_log(settings, channel, taken):
     last = channel.ask("last", "last", name, ",".join(ENDED))
     ended = no_session(name, *last)
     if not shown:
-        raise ended if last[0] else Trouble("no_log", name=name)
+        raise ended if last[0] or name.isdigit() else Trouble("no_log", name=name)
     if shown == last[0]:
         warn(ended.key, **ended.values)
     else:

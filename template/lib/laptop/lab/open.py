@@ -9,7 +9,7 @@ from .channel import Interrupted, Lost
 from .limits import LIMITS
 from .messages import Trouble, answered, message, report, say, warn
 from .paths import sum_of_folder
-from .remembered import forget
+from .remembered import being_started, forget
 from .session import ENDED, Session, find_job, how_it_ended, stop_job
 from .sync import Sync
 from .template import ask_today
@@ -103,10 +103,11 @@ class Opening:
 
     def submit(self, options):
         """Send the folder there if it must be, and wait for the job's number."""
-        if not self._ask_for_job(options):
-            Sync(self.settings, self.channel).send_scripts()
+        with being_started(self.name):
             if not self._ask_for_job(options):
-                raise Trouble("scripts_differ", login=self.login, folder=self.settings.project)
+                Sync(self.settings, self.channel).send_scripts()
+                if not self._ask_for_job(options):
+                    raise Trouble("scripts_differ", login=self.login, folder=self.settings.project)
         say("session_submitted" if self.mine else "session_found", name=self.name, job=self.job)
         if options and not self.mine:
             warn("options_not_used", options=" ".join(options), name=self.name)

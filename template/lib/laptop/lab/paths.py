@@ -17,12 +17,14 @@ STATE = FOLDER / ".lab"
 LEFT_OUT = (
     ".git", ".lab", "__pycache__", ".ipynb_checkpoints", ".rsync-partial", ".nfs*", ".DS_Store", "Thumbs.db",
     "desktop.ini",
+    # half-written files of a notebook that runs as a job (keep.py, sweep.py), and what it saves beside the notebook
+    ".*.part", "*.ipynb.journal",
     # editors keep the addresses of servers there, with their tokens
     ".idea", ".vscode", ".fleet", ".zed",
 )  # fmt: skip
 """What stays where it is on either side, with personal.yml: history, one person's own, and what is made anew.
 
-A star stands for any end. The login node is told by channel.py.
+A star stands for any letters. The login node is told by channel.py.
 """
 SCRIPTS = {"settings.yml", "lab", "lib", "plugins"}
 """What a session depends on, with all that ends in .sh; folders with all that is in them."""
@@ -166,9 +168,10 @@ def escaped(path):
 
 
 def shown(path):
-    """Return a path as it can be typed into a shell, on one line."""
+    """Return a path as it can be typed into a shell, on one line; letters of all alphabets are letters there."""
     if path.isprintable():
-        return shlex.quote(path)
+        others = "".join(letter for letter in path if letter.isascii() or unicodedata.category(letter)[0] not in "LMN")
+        return path if path and others in ("", shlex.quote(others)) else shlex.quote(path)
     letters = (letter if letter.isprintable() and letter not in "'\\" else spelt_out(letter) for letter in path)
     return f"$'{''.join(letters)}'"
 

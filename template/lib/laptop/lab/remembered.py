@@ -27,6 +27,41 @@ def remember_all(ends):
     _keep({name: end and str(int(end)) for name, end in ends.items()})
 
 
+@contextlib.contextmanager
+def being_started(name):
+    """As long as this lasts, other labs of this folder can see that a session of that name is being started."""
+    file = None
+    # where that cannot be noted, it is not seen
+    with contextlib.suppress(OSError, ImportError):
+        import fcntl
+
+        make_state_folder()
+        file = open(STATE / f"starting-{name}", "w", encoding="utf-8")  # noqa: SIM115 - open as long as this lasts
+        # the kernel takes it back when this lab ends
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        yield
+    finally:
+        if file:
+            file.close()
+
+
+def started_now():
+    """Return the names of the sessions that other labs of this folder are starting."""
+    names = []
+    for path in sorted(STATE.glob("starting-*")):
+        with contextlib.suppress(OSError, ImportError), open(path, encoding="utf-8") as file:
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                names.append(path.name.removeprefix("starting-"))
+            else:
+                path.unlink()
+    return names
+
+
 def _kept():
     """Return what is kept, name to end as text."""
     try:

@@ -30,7 +30,7 @@ def no_session(name, job, state, words, end, memory):
     state, words, end (seconds since 1970): as Slurm's accounts have them; memory: what Slurm wrote about it
     """
     if state not in ENDED:
-        return Trouble("no_session_called", name=name)
+        return Trouble("no_job_called" if name.isdigit() else "no_session_called", name=name)
     when = clock_time(end) or message("unknown")
     return Trouble("session_ended", name=name, job=job, when=when, **how_it_ended(name, state, words, memory))
 

@@ -7,7 +7,7 @@ from unicodedata import combining, east_asian_width
 
 from .batch import cancel, is_batch, until_end
 from .messages import Trouble, message, printable, say, warn
-from .remembered import remember_all
+from .remembered import remember_all, started_now
 from .session import ENDED, Session, find_job, idle_for, stop_job
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes, is_time
@@ -37,13 +37,18 @@ def show_status(settings, channel, taken):
             if memory is not None and seconds is not None:
                 before = usage.get(job, (0, 0))
                 usage[job] = before[0] + memory, before[1] + seconds
-    remember_all(dict(_name_and_end(words) for kind, words in jobs.values() if kind == "session"))
+    sessions = dict(_name_and_end(words) for kind, words in jobs.values() if kind == "session")
+    remember_all(sessions)
+    starting = [name for name in started_now() if name not in sessions]
+    for name in starting:
+        say("session_starting", name=name)
     rows = [_row(*words, usage.get(job)) for job, words in jobs.items()]
     rows += [*(_row_of_idle(*words) for words in idle), *map(_row_of_ended, ended)]
     for row in rows:
         row[-1] = ". ".join(filter(None, [progress.get(row[1]), row[-1]]))
     if not rows:
-        say("no_sessions")
+        if not starting:
+            say("no_sessions")
         return
     rows.insert(0, [*message("status_heading").split("|"), ""])
     rows = [[printable(cell) for cell in row] for row in rows]

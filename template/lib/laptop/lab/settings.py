@@ -24,7 +24,7 @@ class SettingsError(Trouble):
 
 
 def read_rules():
-    """Return lib/both/rules.yml as a dictionary: a name's regular expression, NAME_example, and "lists".
+    """Return lib/both/rules.yml as a dictionary: a name's regular expression, NAME_example, NAME_allowed, and "lists".
 
     Raises OSError when the file is not there.
     """
@@ -91,7 +91,12 @@ def _check(place, name, value, rules):
     if many != (name in rules["lists"].split()):
         wrong = [" ".join(items)]
     if wrong:
-        raise SettingsError("bad_value", place=place, value=wrong[0], example=f"{name}: {rules[f'{name}_example']}")
+        example, allowed = f"{name}: {rules[f'{name}_example']}", rules.get(f"{name}_allowed")
+        if allowed and not many:
+            raise SettingsError(
+                "value_not_allowed", place=place, name=name, value=wrong[0], allowed=allowed, example=example
+            )
+        raise SettingsError("bad_value", place=place, value=wrong[0], example=example)
 
 
 class Settings(NamedTuple):
@@ -132,6 +137,15 @@ class Settings(NamedTuple):
             host = self.facts.get("gpu_login_host", host)
         user = self.personal.get("user")
         return self.personal.get("ssh_host") or (f"{user}@{host}" if user else None)
+
+    @property
+    def login_place(self):
+        """Return where it is set to which host that is."""
+        if "ssh_host" in self.personal:
+            return "personal.yml: ssh_host"
+        if "login_host" in self.answers:
+            return "settings.yml: login_host"
+        return f"plugins/clusters/{self.answers['cluster']}.yml: login_host"
 
 
 def load():

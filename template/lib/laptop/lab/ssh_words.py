@@ -4,9 +4,11 @@ import codecs
 import io
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict, deque
 from pathlib import Path
 
@@ -89,6 +91,42 @@ def ssh_settings(login):
         name, _, value = line.partition(" ")
         settings[name].append(value)
     return settings
+
+
+def is_proxied(settings):
+    """Return whether another host, or a command, leads to the host of these settings."""
+    return bool({"proxyjump", "proxycommand"} & {name for name, value in settings.items() if value != ["none"]})
+
+
+def address_of(settings, place, show=lambda: None):
+    """Return the address of the host of these settings; "" where a host in between looks it up.
+
+    place: where it is set that this is the host; show: is called while nobody answers
+    Raises Trouble for a name that nobody knows, and where nobody can be asked.
+    """
+    if is_proxied(settings):
+        return ""
+    host, found, began = settings["hostname"][0], [], time.monotonic()
+    # it cannot be told to give up
+    looker = threading.Thread(target=_look_up, args=[host, found], daemon=True)
+    looker.start()
+    looker.join(0.5)
+    while looker.is_alive() and time.monotonic() - began < LIMITS.LOOK_UP:
+        show()
+        looker.join(0.5)
+    if not found or found[0] == socket.EAI_AGAIN:
+        raise Trouble("check_no_network", host=host)
+    if not isinstance(found[0], str):
+        raise Trouble("check_no_name", host=host, place=place)
+    return found[0]
+
+
+def _look_up(host, found):
+    """Put a host's address into a list, or the number of the error."""
+    try:
+        found.append(socket.getaddrinfo(host, None)[0][4][0])
+    except (socket.gaierror, UnicodeError) as error:
+        found.append(getattr(error, "errno", None))
 
 
 def offered_keys(settings):

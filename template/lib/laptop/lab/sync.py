@@ -69,6 +69,10 @@ class File(NamedTuple):
         return known is not None and self[:3] == known[:3] and known.time in (None, self.time)
 
 
+class Changing(Exception):
+    """What has come is a file, and not the one that was told: it has been written meanwhile."""
+
+
 class Plan:
     """What follows from a comparison: lists of paths."""
 
@@ -94,7 +98,7 @@ class Sync:
     def __init__(self, settings, channel):
         self.channel, self.waiting = channel, channel.waiting
         self.login, self.folder = channel.connection.login, channel.connection.folder(settings)
-        self.choices, self.whole = [], True
+        self.choices, self.whole, self.changing = [], True, []
 
     # --- what lab does with it ----------------------------------------------------------------------------------------
 
@@ -150,6 +154,7 @@ class Sync:
 
     def _both_ways(self):
         """Compare and carry; return whether there was anything to say."""
+        self.changing = []
         here, there = self._look()
         self._check_choices(here, there)
         plan = self._decide(here, there)
@@ -175,7 +180,10 @@ class Sync:
         for done, paths, files, most in (("sync_sent", sent, here, 5), ("sync_brought", brought, there, RESULTS_NAMED)):
             if paths:
                 say(done, login=self.login, names=named(paths, most), size=amount(size_of(paths, files)))
-        return news or sent or brought or plan.aside
+        # what a job writes at this moment is no trouble
+        if self.changing:
+            say("sync_written_now", names=named(self.changing), login=self.login)
+        return news or sent or brought or plan.aside or self.changing
 
     def _only_send(self, wanted, notebook=None):
         """Send what is wanted of what has changed here; wanted(path) returns whether it is."""
@@ -383,6 +391,8 @@ class Sync:
                 put_in_place(path, here.get(path), there[path], FOLDER / self.replaced / path)
                 self._remember(path, file_of(os.lstat(FOLDER / path)), there[path], 0)
                 brought.append(path)
+            except Changing:
+                self.changing.append(path)
             except (FileExistsError, NotADirectoryError):
                 self._warn("sync_changing", path=shown(path))
             except OSError as error:
@@ -476,7 +486,8 @@ def alike(mine, theirs):
 def put_in_place(path, seen, told, replaced):
     """Put a file that has come in its place, and what it replaces into `replaced`.
 
-    Raises FileExistsError where this folder is not what was seen, or what has come is not what was told, and OSError.
+    Raises Changing where what has come is not what was told, FileExistsError where this folder is not what was seen or
+    no file has come, and OSError.
     """
     new, target = INCOMING / path, FOLDER / path
     # nothing through a link
@@ -486,9 +497,10 @@ def put_in_place(path, seen, told, replaced):
         came, now = file_of(os.lstat(new)), os.lstat(target) if os.path.lexists(target) else None
     except OSError:
         raise FileExistsError from None
-    in_full = came[:2] == ("f", told.size) and abs(came.time - told.time) < 2 * SECOND
-    if not in_full or (now and file_of(now)) != seen:
+    if came.kind != "f" or (now and file_of(now)) != seen:
         raise FileExistsError
+    if came.size != told.size or abs(came.time - told.time) >= 2 * SECOND:
+        raise Changing
     target.parent.mkdir(parents=True, exist_ok=True)
     if now:
         replaced.parent.mkdir(parents=True, exist_ok=True)

@@ -97,12 +97,15 @@ def _commit_what_is_not(ask):
     if not changed:
         return
     names = named([line[3:] for line in changed])
-    if not (ask and answered("update_commit", message("word_yes"), names=names)):
+    if ask and not answered("update_commit", message("word_yes"), names=names):
         raise Trouble("update_uncommitted", names=names)
     try:
         _git("var", "GIT_COMMITTER_IDENT")
     except Trouble:
+        # nor could the user make a commit by hand
         raise Trouble("git_unknown_user") from None
+    if not ask:
+        raise Trouble("update_uncommitted", names=names)
     _git("add", "--all", "--", ".", key="update_not_committed")
     # what else of a larger repository is prepared for a commit stays so
     _git("commit", "--quiet", "--message", message("update_commit_says"), "--", ".", key="update_not_committed")
