@@ -17,8 +17,8 @@ MINUTE = 60
 COMPUTES = 0.1
 """Of one core. What is more is work; kernels, language servers and an open page take a hundredth when they wait."""
 BY_ITSELF = ("/events/get_events", "/lab/api/workspaces/")
-"""What an open page sends with nobody there: RStudio's, which so waits for news (rstudio/rstudio, src/gwt, RemoteServer.java), and
-JupyterLab's, which writes down every ten seconds what is open while that is a text (seen with 4.6)."""
+"""What an open page sends when nobody is there: RStudio's waits for news so (rstudio/rstudio, src/gwt,
+RemoteServer.java), and JupyterLab's writes down every ten seconds what is open, while a text is (seen with 4.6)."""
 
 
 class Idle:
