@@ -166,7 +166,7 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
     put(lab, "long.ipynb", notebook(*cells, tags={0: "parameters", 1: "once"}))
     lab.cluster.write("login", "student", "lab/x.csv", "x\n2\n")
     job, results = submit(lab, "--execute long.ipynb --requeue=1")
-    array, of_rows = submit(lab, "--parameters=x.csv long.ipynb --requeue=1")
+    array, of_rows = submit(lab, "--parameters=x.csv long.ipynb --requeue=1 --keep-state")
     # a row has a cell more: its values
     begun = {job: f"^running\t3\t.*' '{results}/state", f"{array}_0": f"^running\t4\t.*' '{of_rows}/row-0001/state"}
     for number, place in begun.items():
@@ -203,12 +203,8 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
     assert array_ended(lab, array, 1) == ["COMPLETED"]
     assert [row[0] for row in table(lab, of_rows)] == ["passed"]
     said = lab.cluster.read("login", "student", f"{of_rows}/row-0001/log").splitlines()
-    assert [line.split(",")[0] for line in said if line[0].isdigit()] == [
-        "1/5",
-        "2/5",
-        "3/5",
-        "1/5",
-        "2/5",
-        "4/5",
-        "5/5",
-    ]
+    # what has been kept are the variables after the first cell, or after a later one, as time has allowed
+    (kept,) = (re.search("variables that were kept after cell ([123])", line) for line in said if "Goes on" in line)
+    again = [f"{cell}/5" for cell in (1, 2) if cell > int(kept[1])]
+    ran = [line.split(",")[0] for line in said if line[0].isdigit()]
+    assert ran == ["1/5", "2/5", "3/5", *again, "4/5", "5/5"]

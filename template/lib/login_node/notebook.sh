@@ -59,7 +59,7 @@ share_rows() {
 
 # batch_script: prints what sbatch takes
 batch_script() {
-  local number=%j run at_once=""
+  local number=%j run at_once="" more=${requeue:+ --requeue $requeue}${keep_state:+ --keep-state}
   [[ ! $parameters ]] || number=%A_%a
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
@@ -88,11 +88,11 @@ batch_script() {
       [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores > SETTING_cores ? FACT_node_cores / SETTING_cores : 1))
       # shellcheck disable=SC2016 # the job will know it
       printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "./$name.ipynb" "$results-")" \
-        "$(show_command "$parameters" "${at_once:-1}" ${requeue:+"$requeue"})"
+        "$(show_command "$parameters" "${at_once:-1}")$more"
     else
       # shellcheck disable=SC2016
       printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "./$name.ipynb" "$results-")" \
-        "${run_before:+ $(show_command --again "$run_before")}${requeue:+ --requeue $requeue}"
+        "${run_before:+ $(show_command --again "$run_before")}$more"
     fi
     return
   fi
@@ -113,6 +113,22 @@ export PYTHONUNBUFFERED=1
 # display(), %magics and !commands need IPython
 ipython --colors=NoColor "$script"
 SCRIPT
+}
+
+# find_output: sets output to where the job prints
+find_output() {
+  if [[ $parameters ]]; then
+    # Slurm names those of each task, and a number that none has for tasks that are still to come
+    output=$(given --output=) output=${output#*=}
+    output=${output//%A/$job} output=${output//%a/*}
+    [[ ! $output || $output == /* ]] || output=$PWD/$output
+    output=${output:-$directory/$name-${job}_*.out}
+  else
+    # what becomes of --output, Slurm knows best; it leaves "%%" alone
+    output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
+    output=${output//%%/%}
+    output=${output:-$directory/$name-$job.out}
+  fi
 }
 
 # printed COMMAND...: what it runs is shown instead

@@ -22,7 +22,7 @@ sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("lapto
 import sweep  # noqa: E402
 from inject import inject  # noqa: E402
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # noqa: E402
-from keep import OURS, code_cells, read, state_of  # noqa: E402
+from keep import OURS, code_cells, read, runs_again, state_of  # noqa: E402
 from lab.messages import Trouble, message  # noqa: E402
 
 
@@ -67,10 +67,10 @@ def read_notebook(path):
     return notebook
 
 
-def take_up(notebook, earlier):
+def take_up(notebook, earlier, variables=None):
     """Put into a notebook what an earlier run of it has finished; return a line that says what runs again.
 
-    earlier: the path of the executed notebook
+    earlier: the path of the executed notebook; variables: the Variables of this run, where they are kept
     Raises Trouble for a run that cannot be taken up.
     """
     done = read(earlier)
@@ -79,12 +79,18 @@ def take_up(notebook, earlier):
     _compare(cells, before[:finished], conditions(notebook), done.metadata.get(OURS, {}))
     if finished >= len(cells):
         raise Trouble("resume_finished", cells=finished)
-    once = []
+    kept = variables.find(Path(earlier).parent, finished) if variables else 0
+    once, again = [], []
     for number, old in enumerate(before[:finished], start=1):
         cell = cells[number - 1]
         cell.outputs, cell.execution_count, cell.metadata[OURS] = old.outputs, old.execution_count, old.metadata[OURS]
-        if "once" in cell.metadata.get("tags", []):
+        if runs_again(cell, number <= kept):
+            again.append(str(number))
+        elif "once" in cell.metadata.get("tags", []):
             once.append(str(number))
+    if kept:
+        words = message("resume_again", numbers=", ".join(again)) if again else ""
+        return message("resume_kept", next=finished + 1, kept=kept, again=words)
     words = message("resume_once", numbers=", ".join(once)) if once else ""
     return message("resume_from", next=finished + 1, once=words)
 

@@ -17,6 +17,8 @@ STATE = FOLDER / ".lab"
 LEFT_OUT = (
     ".git", ".lab", "__pycache__", ".ipynb_checkpoints", ".rsync-partial", ".nfs*", ".DS_Store", "Thumbs.db",
     "desktop.ini",
+    # of a notebook's kernel (compute_node/notebook/variables.py): large, and to read them is to run them
+    ".variables.*",
     # editors keep the addresses of servers there, with their tokens
     ".idea", ".vscode", ".fleet", ".zed",
 )  # fmt: skip
