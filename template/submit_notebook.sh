@@ -103,10 +103,11 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-results=results/$today-$name run_before="" rows_before="" parameters="" rows=0
+results=results/$today-$name run_before="" rows_before="" parameters="" rows=0 copies="" copy=""
 [[ ! $requeue || $requeue =~ ^[1-9][0-9]?$ ]] || misuse unknown_option option="--requeue=$requeue"
 [[ ! $resume$table || -x $environment/bin/python ]] || need_environment
 [[ ! $resume ]] || find_run
+[[ ! $execute || ($PRINT && ! $table$rows_before) ]] || make_copies
 [[ ! $table$rows_before ]] || share_rows
 
 if [[ ! $PRINT ]]; then
@@ -119,11 +120,13 @@ modules=$(recorded_modules)
 
 if [[ $PRINT ]]; then
   batch_script
+  trap - EXIT
   exit
 fi
 need_environment
 [[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
+trap - EXIT
 job=$(job_number "$answer") || die no_job_number answer="${answer//$'\n'/ }"
 # what a cluster says before
 printf '%s' "${answer%Submitted batch job *}"

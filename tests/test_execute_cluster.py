@@ -107,8 +107,9 @@ def test_a_table_is_one_job_array_and_its_rows_that_failed_or_never_ran_run_agai
     put(lab, "sweep.ipynb", notebook(*cells, tags={0: "parameters"}))
     lab.cluster.write("login", "student", "lab/t.csv", "a\n1\n0\n9\n2\n3\n")
     job, results = submit(lab, "--parameters=t.csv --jobs=2 sweep.ipynb --mem-per-cpu=256M")
-    # what is submitted is what the table was
+    # what is submitted is what the table and the notebook were
     lab.cluster.write("login", "student", "lab/t.csv", "a\n5\n")
+    put(lab, "sweep.ipynb", notebook("raise"))
     (killed,) = (state for state in array_ended(lab, job, 2) if state != "FAILED 1:0")
     row, more = status_of(lab, job)
     place = results.removeprefix("/home/student/lab/")
@@ -158,6 +159,8 @@ def test_a_table_is_one_job_array_and_its_rows_that_failed_or_never_ran_run_agai
         "",
         "submit_notebook.sh: The cell tagged “parameters” does not give a value to: b. It does to: a.\n",
     )
+    # and nothing is left of it
+    assert lab.on_login("ls .lab/submitted/*/ | grep -c -x job; ls -d .lab/submitted/* | wc -l").stdout == "2\n2\n"
 
 
 def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said(lab):
@@ -166,7 +169,14 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
     put(lab, "long.ipynb", notebook(*cells, tags={0: "parameters", 1: "once"}))
     lab.cluster.write("login", "student", "lab/x.csv", "x\n2\n")
     job, results = submit(lab, "--execute long.ipynb --requeue=1")
+    # of what was submitted long ago, what still runs keeps its notebook, and so does a script that --print has written
+    lab.on_login(
+        f"cd .lab/submitted && mkdir ended printed && echo 1 >ended/job && touch printed/rows.json "
+        f"&& touch -d '40 days ago' */job printed/rows.json && grep -l -x {job} */job >../runs"
+    )
     array, of_rows = submit(lab, "--parameters=x.csv long.ipynb --requeue=1 --keep-state")
+    left = lab.on_login(f"cd .lab/submitted && cat $(cat ../runs) && grep -l -x {array} */job && ls -d ended printed")
+    assert re.fullmatch(rf"{job}\n\S+-long-\w+/job\nprinted\n", left.stdout)
     # a row has a cell more: its values
     begun = {job: f"^running\t3\t.*' '{results}/state", f"{array}_0": f"^running\t4\t.*' '{of_rows}/row-0001/state"}
     for number, place in begun.items():

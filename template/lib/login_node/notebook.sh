@@ -35,13 +35,36 @@ find_run() {
 # take_up EARLIER [COPY]: checks that a run can be taken up; prints how many rows of a table are to run, which go to COPY
 take_up() { "$environment/bin/python" "$FOLDER/lib/compute_node/notebook/resume.py" "$notebook" "$@"; }
 
-# share_rows: sets parameters to a copy of the table, which may change before all of it has run, rows to how many of it are to
-# run, and jobs to how many share them
+# make_copies: sets copies to a folder of this submission's own, for what people may change before all of it has run; and copy to
+# that of the notebook
+make_copies() {
+  local folder=$FOLDER/.lab/submitted words
+  words=$({ umask 077 && mkdir -p "$folder"; } 2>&1) || die not_written path="$folder" words="${words##*: }"
+  copies=$(mktemp -d "$folder/$today-$name-XXXXXX" 2>&1) || die not_written path="$folder" words="${copies##*: }"
+  # nothing is left of what is refused; after a signal, Slurm may have the job already
+  trap '(($? > 128)) || rm -rf -- "$copies"' EXIT
+  # a script that is kept runs the notebook as it is by then
+  [[ ! $PRINT ]] || return 0
+  copy=$copies/$name.ipynb
+  words=$(cp -- "$notebook" "$copy" 2>&1) || die not_written path="$copy" words="${words##*: }"
+}
+
+# forget_copies: removes those of jobs that were submitted long ago, and have ended
+forget_copies() {
+  local folder=$FOLDER/.lab/submitted place job old live
+  old=$(find "$folder" -mindepth 2 -maxdepth 2 -name job -mtime "+$LOG_DAYS" -printf '%P\n' 2>/dev/null) || return 0
+  [[ $old ]] && live=$(slurm squeue --me --noheader --format=%F 2>/dev/null) || return 0
+  while IFS= read -r place; do
+    read -r job <"$folder/$place" || continue
+    grep -q -x -F -e "$job" <<<"$live" || rm -rf -- "$folder/${place%/job}"
+  done <<<"$old"
+}
+
+# share_rows: sets parameters to a copy of the table, rows to how many of it are to run, and jobs to how many share them
 share_rows() {
   local queued=0 most=$ARRAY_JOBS
   [[ ! $jobs || $jobs =~ ^[1-9][0-9]{0,5}$ ]] || misuse unknown_option option="--jobs=$jobs"
-  parameters=$FOLDER/.lab/parameters/$today-$name-$$.json
-  words=$({ umask 077 && mkdir -p "${parameters%/*}"; } 2>&1) || die not_written path="${parameters%/*}" words="${words##*: }"
+  parameters=$copies/rows.json
   if [[ $rows_before ]]; then
     rows=$(take_up "$rows_before" "$parameters") || exit 64
   else
@@ -87,11 +110,11 @@ batch_script() {
       # whole nodes run as many rows as they have cores for
       [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores > SETTING_cores ? FACT_node_cores / SETTING_cores : 1))
       # shellcheck disable=SC2016 # the job will know it
-      printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "./$name.ipynb" "$results-")" \
+      printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "${copy:-./$name.ipynb}" "$results-")" \
         "$(show_command "$parameters" "${at_once:-1}")$more"
     else
       # shellcheck disable=SC2016
-      printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "./$name.ipynb" "$results-")" \
+      printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "${copy:-./$name.ipynb}" "$results-")" \
         "${run_before:+ $(show_command --again "$run_before")}$more"
     fi
     return
@@ -148,4 +171,6 @@ record_job() {
     warn not_recorded job="$job" words="${words##*: }"
   fi
   find "$folder" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  [[ ! $copies ]] || printf '%s\n' "$job" >"$copies/job" || true
+  forget_copies
 }
