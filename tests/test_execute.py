@@ -720,6 +720,7 @@ def test_of_rows_that_could_not_say_how_they_have_ended_slurm_says_it(case, tmp_
         if words:
             (folder / "state").write_text(f"{words}\n")
     (tmp_path / "rows.json").write_text(json.dumps(rows))
+    (tmp_path / "which").write_text("goes on\n")
     command = [sys.executable, TEMPLATE / "lib/cluster/sweep.py", "8", "5", "live" if live else "over", tmp_path]
     done = subprocess.run(command, input=said, capture_output=True, text=True)
     assert done.stderr == ""
@@ -728,7 +729,8 @@ def test_of_rows_that_could_not_say_how_they_have_ended_slurm_says_it(case, tmp_
     # a row that has stopped can be taken up, and counts as failed
     states = ["passed", "failed", *(state.replace("stopped", "failed") for state in expected)]
     counts = [states.count(state) for state in ("passed", "failed", "running", "waiting", "never ran")]
-    assert done.stdout == "\t".join(map(str, ["8", 5, *counts])) + "\n"
+    which = "goes on" if live else ""
+    assert done.stdout == "\t".join(map(str, ["8", 5, *counts, which])) + "\n"
     word = re.match(r"8_2.(\w+(?: by 1001)?)", said)
     if expected[0] == "failed":
         why = f"Slurm: {word[1] if word else 'unknown'}" + " 0:9" * ("0:9" in said)

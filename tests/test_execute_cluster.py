@@ -189,13 +189,19 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
     row, more = status_of(lab, job)
     assert (row[2], more.split(". expected")[0]) == ("PENDING", f"{stopped}. {queued}")
     row, more = status_of(lab, array)
-    assert (row[2], more.split(" (")[0]) == ("PENDING", "0 of 1 rows have passed, 1 waiting")
+    place = f"({of_rows.removeprefix('/home/student/lab/')}/rows.csv)"
+    said = f"0 of 1 rows have passed, 1 waiting {place}. {queued}"
+    assert (row[2], more.split(". expected")[0]) == ("PENDING", said)
     # Slurm lets two minutes go by
     for number in begun:
         lab.cluster.run("login", "root", "scontrol", "update", f"JobId={number}", "StartTime=now", check=True)
     lab.on_login(f"until grep -q '{begun[job]}'; do sleep 0.2; done")
     row, more = status_of(lab, job)
     assert (row[2], more.split(". ")[0]) == ("RUNNING", "cell 3 of 4, goes on, run 2 of at most 2")
+    lab.on_login(f"until grep -q '{begun[f'{array}_0']}'; do sleep 0.2; done")
+    row, more = status_of(lab, array)
+    said = f"0 of 1 rows have passed, 1 running {place}. goes on, run 2 of at most 2"
+    assert (row[2], more[: len(said)]) == ("RUNNING", said)
     assert lab.on_login(f"scancel --signal=USR1 --batch {job}; touch go").returncode == 0
     assert state(lab, job) == "FAILED"
     goes_on = (

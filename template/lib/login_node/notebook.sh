@@ -56,7 +56,7 @@ forget_copies() {
   [[ $old ]] && live=$(slurm squeue --me --noheader --format=%F 2>/dev/null) || return 0
   while IFS= read -r place; do
     read -r job <"$folder/$place" || continue
-    grep -q -x -F -e "$job" <<<"$live" || rm -rf -- "$folder/${place%/job}"
+    grep -q -x -F -e "$job" <<<"$live" || rm -rf -- "${folder:?}/${place%/job}"
   done <<<"$old"
 }
 

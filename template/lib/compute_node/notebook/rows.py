@@ -20,7 +20,7 @@ sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("lapto
 
 import requeue  # noqa: E402
 import sweep  # noqa: E402
-from keep import write_state  # noqa: E402
+from keep import write, write_state  # noqa: E402
 from lab.messages import message  # noqa: E402
 
 RUN = Path(__file__).with_name("run.py")
@@ -92,6 +92,13 @@ class Task:
                 os.kill(pid, number)
 
 
+def say_which(folder, words):
+    """Print for which time the work goes on, if it does, and leave it for `lab status`: the newest word of all tasks."""
+    if words:
+        print(words, flush=True)
+        write(folder / sweep.WHICH, words + "\n")
+
+
 def main(words):
     """Run this task's rows; return the exit status."""
     parser = argparse.ArgumentParser()
@@ -101,13 +108,11 @@ def main(words):
     parser.add_argument("--keep-state", action="store_true")
     given = parser.parse_args(words)
     task, least, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "COUNT"))
-    goes_on = requeue.said(given.requeue)
-    if goes_on:
-        print(goes_on, flush=True)
+    say_which(given.folder, requeue.said(given.requeue))
     work = Task(given.notebook, given.folder, given.rows, ["--keep-state"] if given.keep_state else [])
     states = work.run(task - least, count, given.side_by_side)
     if work.signal == signal.SIGUSR1 and given.requeue and {*states} - {*DONE}:
-        print(requeue.queue_again(given.requeue), flush=True)
+        say_which(given.folder, requeue.queue_again(given.requeue))
     return 0 if {*states} <= {"passed"} else 1
 
 
