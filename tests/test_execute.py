@@ -268,6 +268,23 @@ def test_packages_that_have_changed_are_named_and_nothing_goes_on(tmp_path, monk
     )
 
 
+def test_packages_of_a_kernel_from_another_environment_are_those_of_that_one(tmp_path, monkeypatch):
+    spec, own = tmp_path / "jupyter/kernels/mine/kernel.json", tmp_path / "my env"
+    spec.parent.mkdir(parents=True)
+    words = [f"{own}/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": words, "display_name": "mine", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(spec.parents[2]))
+    package = own / "lib/python3.12/site-packages/numpy-2.1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Name: numpy\nVersion: 2.1.0\n")
+    (own / "bin").mkdir()
+    (own / "bin/python").symlink_to(sys.executable)
+    found = resume.conditions(notebook("1", kernel="mine"))["packages"]
+    assert {name: version for name, version in found.items() if " " in name} == {"mine numpy": "2.1.0"}
+    # the environment's own kernel has no other packages than those
+    assert not [name for name in resume.conditions(notebook("1"))["packages"] if " " in name]
+
+
 def test_packages_of_r_are_those_beside_its_kernel(tmp_path, monkeypatch):
     library = tmp_path / 'R "é"'
     spec = tmp_path / "jupyter/kernels/ir/kernel.json"

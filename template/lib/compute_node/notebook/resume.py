@@ -34,7 +34,8 @@ def conditions(notebook):
     except NoSuchKernel:
         words = []
     kernel = " ".join([name, *words])
-    return {"kernel": kernel, "packages": {**_packages(), **_packages_of_r(kernel)}}
+    program = words[0] if words else ""
+    return {"kernel": kernel, "packages": {**_packages(), **_packages_of_python(name, program), **_packages_of_r(kernel)}}
 
 
 @functools.cache
@@ -47,6 +48,16 @@ def _packages():
         title, _, version = module.rpartition("/")
         packages[title or module] = version
     return packages
+
+
+@functools.cache
+def _packages_of_python(kernel, program):
+    """Return {"KERNEL name": version} of the environment of a kernel's own, which setup_env.sh --register has added."""
+    # of a virtual environment "python" is a link to another place
+    environment = Path(program).parent.parent if Path(program).is_absolute() else Path(sys.prefix)
+    places = [] if environment == Path(sys.prefix) else environment.glob("lib/python*/site-packages")
+    found = importlib.metadata.distributions(path=[str(place) for place in places])
+    return {f"{kernel} {part.name}": part.version for part in found}
 
 
 @functools.cache
