@@ -18,6 +18,10 @@
 #                                           with each of these: goes on in the
 #                                           same job when the time limit has
 #                                           come, at most 3 times
+#   ./submit_notebook.sh --keep-state NOTEBOOK
+#                                           with each of these: keeps variables
+#                                           (Python, R), so that finished cells
+#                                           need not run again
 #   ./submit_notebook.sh --print NOTEBOOK   writes the sbatch script instead of
 #                                           submitting it
 #   ./submit_notebook.sh --help             this text
@@ -26,14 +30,14 @@
 # script (nbconvert) and runs that with IPython; an error in it makes the job
 # FAILED. With --execute, the notebook with all that it shows, and a report to
 # read (HTML), are in a folder of their own in results/; each cell is there as
-# soon as it has run. Variables are not kept: --resume runs the finished cells
-# again, except those tagged "once". The columns of a TABLE are names to which the
-# cell tagged "parameters" gives values; what is written as JSON writes numbers,
-# true, false and null is that, all else is text. As many jobs are submitted as
-# the cluster allows, or --jobs=NUMBER; they share the rows. What has become of
-# each row is in rows.csv, beside their results; --resume runs those that have
-# failed or never run. Keep the script that --print writes, edit it, share it:
-# sbatch takes it as it is.
+# soon as it has run. Without --keep-state, --resume runs the finished cells
+# again, except those tagged "once"; with it, those tagged "always". The columns
+# of a TABLE are names to which the cell tagged "parameters" gives values; what
+# is written as JSON writes numbers, true, false and null is that, all else is
+# text. As many jobs are submitted as the cluster allows, or --jobs=NUMBER; they
+# share the rows. What has become of each row is in rows.csv, beside their
+# results; --resume runs those that have failed or never run. Keep the script
+# that --print writes, edit it, share it: sbatch takes it as it is.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -48,7 +52,7 @@ source "$FOLDER/lib/login_node/notebook.sh"
 parse_options more "$@"
 load_settings
 
-notebook="" options=() execute="" resume="" table="" jobs="" requeue=""
+notebook="" options=() execute="" resume="" table="" jobs="" requeue="" keep_state=""
 for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   case $option in
     --execute) execute=yes ;;
@@ -57,6 +61,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
     --parameters=?*) execute=yes table=${option#*=} ;;
     --jobs=[1-9]*) jobs=${option#*=} ;;
     --requeue=*) execute=yes requeue=${option#*=} ;;
+    --keep-state) execute=yes keep_state=yes ;;
     # they would make something else of it than one job, whose number sbatch says at once (getopt takes shortened names)
     --ar* | -a* | --te* | --wr* | --wait | -W* | --pars* | --qu* | -Q* | --usa* | --he* | -h* | --vers* | -V*)
       misuse not_for_notebooks option="$option"
@@ -85,6 +90,7 @@ case ${execute:-$language} in
   python) ;;
   yes)
     [[ ! $kernel ]] || misuse kernel_missing notebook="$notebook" kernel="$kernel" folder="$environment"
+    [[ ! $keep_state || $language == [Rr] || $language == python ]] || misuse variables_of_language notebook="$notebook" language="$language"
     ;;
   "kernel "*) misuse unknown_language notebook="$notebook" kernel="${language#kernel }" ;;
   *) misuse not_python notebook="$notebook" language="$language" ;;
@@ -97,10 +103,12 @@ folder=$(submission_folder)
 [[ $FACT_home_on_compute == writable || $directory/ == "$folder"/* || $PRINT ]] \
   || misuse notebook_not_on_scratch notebook="$notebook" cluster="$CLUSTER_NAME" scratch="$folder"
 slurm_options
-results=results/$today-$name run_before="" rows_before="" claim="" parameters="" rows=0
+results=results/$today-$name run_before="" rows_before="" claim="" parameters="" rows=0 copies="" copies_stay="" copy=""
+trap leave EXIT
 [[ ! $requeue || $requeue =~ ^[1-9][0-9]?$ ]] || misuse unknown_option option="--requeue=$requeue"
 [[ ! $resume$table || -x $environment/bin/python ]] || need_environment
 [[ ! $resume ]] || find_run
+[[ ! $execute || ($PRINT && ! $table$rows_before) ]] || make_copies
 [[ ! $table$rows_before ]] || share_rows
 
 if [[ ! $PRINT ]]; then
@@ -113,26 +121,17 @@ modules=$(recorded_modules)
 
 if [[ $PRINT ]]; then
   batch_script
+  copies_stay=yes
   exit
 fi
 need_environment
 [[ ! $folder ]] || cd "$folder"
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
+copies_stay=yes
 job=$(job_number "$answer") || die no_job_number answer="${answer//$'\n'/ }"
 # what a cluster says before
 printf '%s' "${answer%Submitted batch job *}"
-if [[ $parameters ]]; then
-  # Slurm names those of each task, and a number that none has for tasks that are still to come
-  output=$(given --output=) output=${output#*=}
-  output=${output//%A/$job} output=${output//%a/*}
-  [[ ! $output || $output == /* ]] || output=$PWD/$output
-  output=${output:-$directory/$name-${job}_*.out}
-else
-  # what becomes of --output, Slurm knows best; it leaves "%%" alone
-  output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
-  output=${output//%%/%}
-  output=${output:-$directory/$name-$job.out}
-fi
+find_output
 results=${execute:+$directory/$results-$job}
 [[ ! $parameters ]] || keep_rows
 record_job

@@ -16,12 +16,14 @@ from typing import NamedTuple
 import nbformat
 import pytest
 from conftest import TEMPLATE
+from IPython.core.interactiveshell import InteractiveShell
 
 RUNNER = TEMPLATE / "lib/compute_node/notebook"
 sys.path.append(str(RUNNER))
 sys.path += [str(TEMPLATE / "lib" / side) for side in ("laptop", "login_node", "cluster")]
 
-import keep  # noqa: E402 - the runner's own
+import in_kernel  # noqa: E402 - the runner's own
+import keep  # noqa: E402
 import parameters  # noqa: E402
 import resume  # noqa: E402
 import sweep  # noqa: E402
@@ -266,6 +268,23 @@ def test_packages_that_have_changed_are_named_and_nothing_goes_on(tmp_path, monk
     )
 
 
+def test_packages_of_a_kernel_from_another_environment_are_those_of_that_one(tmp_path, monkeypatch):
+    spec, own = tmp_path / "jupyter/kernels/mine/kernel.json", tmp_path / "my env"
+    spec.parent.mkdir(parents=True)
+    words = [f"{own}/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": words, "display_name": "mine", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(spec.parents[2]))
+    package = own / "lib/python3.12/site-packages/numpy-2.1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Name: numpy\nVersion: 2.1.0\n")
+    (own / "bin").mkdir()
+    (own / "bin/python").symlink_to(sys.executable)
+    found = resume.conditions(notebook("1", kernel="mine"))["packages"]
+    assert {name: version for name, version in found.items() if " " in name} == {"mine numpy": "2.1.0"}
+    # the environment's own kernel has no other packages than those
+    assert not [name for name in resume.conditions(notebook("1"))["packages"] if " " in name]
+
+
 def test_packages_of_r_are_those_beside_its_kernel(tmp_path, monkeypatch):
     library = tmp_path / 'R "é"'
     spec = tmp_path / "jupyter/kernels/ir/kernel.json"
@@ -284,6 +303,160 @@ def test_packages_of_r_are_those_beside_its_kernel(tmp_path, monkeypatch):
         "R IRkernel": "1.3.2",
         "R data.table": "1.15.4",
     }
+
+
+# --- variables ----------------------------------------------------------------------------------------------------------
+
+# keeps them after each cell, however fast the machine is
+KEEPING = "import run, sys, variables; variables.SHARE = float('inf'); sys.exit(run.main(sys.argv[1:]))"
+
+
+def run_keeping(folder, made, *words):
+    """Run a notebook with --keep-state; return what has come of it, and what the run has said."""
+    nbformat.write(made, folder / "a.ipynb")
+    variables = {**os.environ, "JUPYTER_PATH": str(folder / "jupyter"), "PYTHONPATH": str(RUNNER)}
+    command = [sys.executable, "-c", KEEPING, "a.ipynb", *words, "--keep-state"]
+    done = subprocess.run(
+        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    lines = [re.sub(", [0-9]+ s", "", line) for line in done.stdout.splitlines()]
+    return Ran(done.returncode, lines[-1], folder / words[0]), lines
+
+
+def told(lines):
+    """Those lines that say what runs, and what is lost."""
+    return [line for line in lines if re.match("[0-9]+/[0-9]+$|Goes on|Variables", line)]
+
+
+def kept_in(folder):
+    """The files of variables in a folder, and who can read them."""
+    return {path.name: oct(path.stat().st_mode & 0o777) for path in folder.glob(".variables*")}
+
+
+COUNT = "open(home + '/count', 'a').write('{}')"
+STATE = [
+    "import os, random, sys, types as t\nfrom dataclasses import dataclass\nhome = os.getcwd()\n"
+    f"sys.path.append(home + '/mine'); os.mkdir('in'); os.chdir('in'); random.seed(1)\n{COUNT.format(1)}",
+    "scale = 2\ndef times(x, by=scale):\n    return x * by * k\nclass A:\n    rate = 1\n    def __init__(self): self.data = shared\n"
+    f"@dataclass\nclass Gone:\n    x: int = scale\nplus = lambda x: times(x) + 1\n{COUNT.format(2)}",
+    "k, shared, gone = 3, [1], Gone()\na, A.rate, times.calls, scale = A(), 7, 4, 100\ndel Gone\n"
+    f"steps = (i for i in [1])\nfile = open(home + '/count')\n{COUNT.format(3)}",
+    f"file = open(home + '/count')\n{COUNT.format(4)}",
+]
+LOST = (
+    "Variables that cannot be kept: gone (Gone), steps (generator), file (TextIOWrapper). Cells tagged “always” run again "
+    "at each --resume."
+)
+# what stands in several variables is one thing still, and what is defined sees the notebook's variables as they are now
+SEEN = """import inspect
+k = 5
+shared.append(2)
+print(a.data, type(a) is A, A.rate, A().rate, times(1), times.calls, plus(1), scale, t.__name__, random.random())
+print(os.path.basename(os.getcwd()), sys.path[-1] == home + '/mine', {'Gone', 'gone', 'steps'} & {*globals()}, file.read())
+print(inspect.getsource(plus))"""
+SHOWN = "[1, 2] True 7 7 10 4 11 100 types 0.13436424411240122\nin True set() 12344\nplus = lambda x: times(x) + 1\n\n"
+
+
+def test_with_variables_that_are_kept_no_finished_cell_runs_again_but_those_that_are_to(tmp_path):
+    ran, said = run_keeping(tmp_path, notebook(*STATE, "1 / 0", "k"), "out")
+    assert told(said) == ["1/6", "2/6", "3/6", LOST, "4/6"]
+    assert kept_in(ran.folder) == {".variables.4": "0o600"}
+    ran, said = run_keeping(
+        tmp_path, notebook(*STATE, SEEN, "1 / 0", tags={3: "always"}), "out2", "--again", "out/a.ipynb"
+    )
+    again = "Goes on with cell 5, with the variables that were kept after cell 4; of the cells before it, these run again: 4."
+    assert told(said) == [again, LOST, "4/6", "5/6"]
+    assert ran.shown()[4] == SHOWN
+    # they are on disk once, of the newest run, and what had been lost is not named again
+    assert (kept_in(tmp_path / "out"), kept_in(ran.folder)) == ({}, {".variables.5": "0o600"})
+    # without the choice, all is as before
+    nbformat.write(notebook(*STATE, SEEN, "2"), tmp_path / "a.ipynb")
+    made = notebook(*STATE, SEEN, "2")
+    assert resume.take_up(made, tmp_path / "out2/a.ipynb") == GOES_ON.replace("3", "6") + "."
+    # when all have run, there is nothing to go on with
+    ran, said = run_keeping(tmp_path, made, "out3", "--again", "out2/a.ipynb")
+    assert said[0] == "Goes on with cell 6, with the variables that were kept after cell 5."
+    assert (ran.status, ran.shown()[4:]) == (0, [SHOWN, "2"])
+    assert (kept_in(tmp_path / "out2"), kept_in(ran.folder)) == ({}, {})
+
+
+@pytest.mark.skipif(not shutil.which("R"), reason="this machine has no R")
+def test_variables_of_r_come_back_too(tmp_path):
+    spec = tmp_path / "jupyter/kernels/ir/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(R)
+    count = "cat('{}', file = 'count', append = TRUE)"
+    cells = [
+        f"library(tools)\nset.seed(1)\nk <- 2\nf <- function(x) x * k\ne <- new.env(); e$x <- 1\nl <- list(e, é = 'ü')\n{count.format(1)}",
+        "con <- file('count'); within <- list(list(con))\nmakeActiveBinding('now', Sys.time, globalenv())\n"
+        + count.format(2),
+    ]
+    ran, said = run_keeping(tmp_path, notebook(*cells, "stop('x')", kernel="ir"), "out")
+    lost = "Variables that cannot be kept: con (file), now (active binding), within (list)."
+    assert [line[: len(lost)] for line in said[:3]] == ["1/3", "2/3", lost]
+    assert kept_in(ran.folder) == {".variables.2": "0o600"}
+    seen = "k <- 5; e$x <- 9\ncat(f(1), l[[1]]$x, l$é, file_ext('a.b'), exists('con'), readLines('count', warn = FALSE), runif(1) < 0.27)"
+    ran, said = run_keeping(tmp_path, notebook(*cells, seen, kernel="ir"), "out2", "--again", "out/a.ipynb")
+    assert said[0] == "Goes on with cell 3, with the variables that were kept after cell 2."
+    assert (ran.status, ran.shown()) == (0, ["", "", "5 9 ü b FALSE 12 TRUE"])
+
+
+NOT_OURS = "out/.variables.1 is not your own file, or others can read it"
+NOT_BACK = {
+    "it cannot be read": ("ValueError: no way", lambda file: None),
+    "others can read it": (NOT_OURS, lambda file: file.chmod(0o644)),
+    "it is a link": (
+        "[Errno 40] Too many levels of symbolic links: 'out/.variables.1'",
+        lambda file: (file.rename(file.with_name("b")), file.symlink_to(file.with_name("b"))),
+    ),
+}
+NO_WAY = "class A:\n    def __setstate__(self, state): raise ValueError('no way')\na = A(); a.x = 1\nopen('count', 'a').write('1')"
+
+
+@pytest.fixture(scope="module")
+def no_way(tmp_path_factory):
+    """A run whose variables were kept, and do not come back."""
+    folder = tmp_path_factory.mktemp("no-way")
+    run_keeping(folder, notebook(NO_WAY, "1 / 0"), "out")
+    return folder
+
+
+@pytest.mark.parametrize("case", NOT_BACK)
+def test_of_variables_that_do_not_come_back_or_are_not_ones_own_none_is_used(case, no_way, tmp_path):
+    why, change = NOT_BACK[case]
+    shutil.copytree(no_way, tmp_path / "here")
+    change(tmp_path / "here/out/.variables.1")
+    ran, said = run_keeping(
+        tmp_path / "here", notebook(NO_WAY, "open('count').read()"), "out2", "--again", "out/a.ipynb"
+    )
+    line = "The variables that were kept after cell 1 do not come back ({}); all cells run again, except those tagged “once”."
+    assert said[1] == line.format(why)
+    assert (ran.status, ran.shown()[1]) == (0, "'11'")
+
+
+def test_variables_of_another_language_are_not_kept_which_is_said_before_anything_is_queued(
+    make_folder, script, tmp_path
+):
+    folder, spec = make_folder("least"), tmp_path / "home/jupyter_py3/share/jupyter/kernels/julia/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text('{"language": "julia"}')
+    nbformat.write(notebook("1", kernel="julia"), folder / "x.ipynb")
+    done = script(folder / "submit_notebook.sh", "--print", "--keep-state", "x.ipynb", HOME=tmp_path / "home")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        *(64, ""),
+        "submit_notebook.sh: --keep-state keeps the variables of Python and R, and x.ipynb is written in julia; leave it out: "
+        "--resume runs the finished cells again, except those tagged “once”.\n",
+    )
+
+
+def test_what_is_too_large_or_takes_too_long_to_keep_is_named_and_the_rest_is_kept(tmp_path):
+    shell = InteractiveShell()
+    shell.push({"a": 1, "large": b"x" * 200_000, "b": [2]})
+    assert in_kernel.keep(shell, str(tmp_path / "v"), [], 100_000, 60) == {"large": "size"}
+    again = InteractiveShell()
+    assert in_kernel.restore(again, str(tmp_path / "v")) == {"large": "size"}
+    assert {name: again.user_ns.get(name) for name in ("a", "b", "large")} == {"a": 1, "b": [2], "large": None}
+    assert in_kernel.keep(shell, str(tmp_path / "v"), [], 100_000, -1) == dict.fromkeys(("a", "large", "b"), "time")
 
 
 # --- on disk ----------------------------------------------------------------------------------------------------------
@@ -583,6 +756,7 @@ def test_of_rows_that_could_not_say_how_they_have_ended_slurm_says_it(case, tmp_
         if words:
             (folder / "state").write_text(f"{words}\n")
     (tmp_path / "rows.json").write_text(json.dumps(rows))
+    (tmp_path / "which").write_text("goes on\n")
     command = [sys.executable, TEMPLATE / "lib/cluster/sweep.py", "8", "5", "live" if live else "over", tmp_path]
     done = subprocess.run(command, input=said, capture_output=True, text=True)
     assert done.stderr == ""
@@ -591,7 +765,8 @@ def test_of_rows_that_could_not_say_how_they_have_ended_slurm_says_it(case, tmp_
     # a row that has stopped can be taken up, and counts as failed
     states = ["passed", "failed", *(state.replace("stopped", "failed") for state in expected)]
     counts = [states.count(state) for state in ("passed", "failed", "running", "waiting", "never ran")]
-    assert done.stdout == "\t".join(map(str, ["8", 5, *counts])) + "\n"
+    which = "goes on" if live else ""
+    assert done.stdout == "\t".join(map(str, ["8", 5, *counts, which])) + "\n"
     word = re.match(r"8_2.(\w+(?: by 1001)?)", said)
     if expected[0] == "failed":
         why = f"Slurm: {word[1] if word else 'unknown'}" + " 0:9" * ("0:9" in said)

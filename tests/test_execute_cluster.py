@@ -115,8 +115,9 @@ def test_a_table_is_one_job_array_and_its_rows_that_failed_or_never_ran_run_agai
     put(lab, "sweep.ipynb", notebook(*cells, tags={0: "parameters"}))
     lab.cluster.write("login", "student", "lab/t.csv", "a\n1\n0\n9\n2\n3\n")
     job, results = submit(lab, "--parameters=t.csv --jobs=2 sweep.ipynb --mem-per-cpu=256M")
-    # what is submitted is what the table was
+    # what is submitted is what the table and the notebook were
     lab.cluster.write("login", "student", "lab/t.csv", "a\n5\n")
+    put(lab, "sweep.ipynb", notebook("raise"))
     (killed,) = (state for state in array_ended(lab, job, 2) if state != "FAILED 1:0")
     row, more = status_of(lab, job)
     place = results.removeprefix("/home/student/lab/")
@@ -184,6 +185,8 @@ def test_a_table_is_one_job_array_and_its_rows_that_failed_or_never_ran_run_agai
         "",
         "submit_notebook.sh: The cell tagged “parameters” does not give a value to: b. It does to: a.\n",
     )
+    # and nothing is left of it
+    assert lab.on_login("ls .lab/submitted/*/ | grep -c -x job; ls -d .lab/submitted/* | wc -l").stdout == "2\n2\n"
 
 
 def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said(lab):
@@ -192,7 +195,14 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
     put(lab, "long.ipynb", notebook(*cells, tags={0: "parameters", 1: "once"}))
     lab.cluster.write("login", "student", "lab/x.csv", "x\n2\n")
     job, results = submit(lab, "--execute long.ipynb --requeue=1")
-    array, of_rows = submit(lab, "--parameters=x.csv long.ipynb --requeue=1")
+    # of what was submitted long ago, what still runs keeps its notebook, and so does a script that --print has written
+    lab.on_login(
+        f"cd .lab/submitted && mkdir ended printed && echo 1 >ended/job && touch printed/rows.json "
+        f"&& touch -d '40 days ago' */job printed/rows.json && grep -l -x {job} */job >../runs"
+    )
+    array, of_rows = submit(lab, "--parameters=x.csv long.ipynb --requeue=1 --keep-state")
+    left = lab.on_login(f"cd .lab/submitted && cat $(cat ../runs) && grep -l -x {array} */job && ls -d ended printed")
+    assert re.fullmatch(rf"{job}\n\S+-long-\w+/job\nprinted\n", left.stdout)
     begun = {job: f"^running\t3\t.*' '{results}/state", f"{array}_0": f"^running\t3\t.*' '{of_rows}/row-0001/state"}
     for number, place in begun.items():
         # as Slurm does before the time limit (--signal=B:USR1), to the batch script alone
@@ -204,13 +214,19 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
     row, more = status_of(lab, job)
     assert (row[2], more.split(". expected")[0]) == ("PENDING", f"{stopped}. {queued}")
     row, more = status_of(lab, array)
-    assert (row[2], more.split(" (")[0]) == ("PENDING", "0 of 1 rows have passed, 1 waiting")
+    place = f"({of_rows.removeprefix('/home/student/lab/')}/rows.csv)"
+    said = f"0 of 1 rows have passed, 1 waiting {place}. {queued}"
+    assert (row[2], more.split(". expected")[0]) == ("PENDING", said)
     # Slurm lets two minutes go by
     for number in begun:
         lab.cluster.run("login", "root", "scontrol", "update", f"JobId={number}", "StartTime=now", check=True)
     lab.on_login(f"until grep -q '{begun[job]}'; do sleep 0.2; done")
     row, more = status_of(lab, job)
     assert (row[2], more.split(". ")[0]) == ("RUNNING", "cell 3 of 4, goes on, run 2 of at most 2")
+    lab.on_login(f"until grep -q '{begun[f'{array}_0']}'; do sleep 0.2; done")
+    row, more = status_of(lab, array)
+    said = f"0 of 1 rows have passed, 1 running {place}. goes on, run 2 of at most 2"
+    assert (row[2], more[: len(said)]) == ("RUNNING", said)
     assert lab.on_login(f"scancel --signal=USR1 --batch {job}; touch go").returncode == 0
     assert state(lab, job) == "FAILED"
     goes_on = (
@@ -228,7 +244,8 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
     assert array_ended(lab, array, 1) == ["COMPLETED"]
     assert [row[0] for row in table(lab, of_rows)] == ["passed"]
     said = lab.cluster.read("login", "student", f"{of_rows}/row-0001/log").splitlines()
-    assert [line.split(",")[0] for line in said if line[0].isdigit()] == [
-        *("1/4", "2/4"),
-        *("1/4", "3/4", "4/4"),
+    # what has been kept are the variables after the first cell (with the row's values), or after the second, as time has allowed
+    assert [re.sub("cell [12]\\.", "cell n.", line) for line in said if "Goes on" in line] == [
+        "Goes on with cell 3, with the variables that were kept after cell n."
     ]
+    assert [line.split(",")[0] for line in said if line[0].isdigit()] == ["1/4", "2/4", "3/4", "4/4"]

@@ -80,6 +80,9 @@ TIME_LIMIT_WARNING=300
 # a notebook that runs as a batch job is stopped and kept that long before its time limit; Slurm may say so a minute
 # earlier (sbatch(1), --signal)
 BATCH_WARNING=90
+# keeping a notebook's variables is given up then (--keep-state): cells that have taken minutes are run again as soon, and
+# the job's own time goes by
+KEEP_VARIABLES=300
 
 # --- not times ---
 # so many ports of the laptop are tried, from the wanted one on
@@ -100,5 +103,8 @@ ENDED_SHOWN=10
 # so many jobs can an array have: Slurm's own limit on their highest number is 1000, unless a cluster has another one
 # (slurm.conf(5), MaxArraySize)
 ARRAY_JOBS=1000
+# variables of a notebook that are kept (--keep-state) are no larger than this: a fifth of the 50 GB that a home has
+# (docs.alliancecan.ca/wiki/Storage_and_file_management)
+VARIABLES_MEGABYTES=10000
 # days that what `lab sync` has replaced, or taken out of the way, is kept
 REPLACED_DAYS=30

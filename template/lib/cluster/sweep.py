@@ -1,9 +1,9 @@
 """What has become of each row of a table of parameters, and rows.csv, which says it.
 
 sweep.py [JOB TASKS live|over FOLDER]..., with sacct's lines ("8_3|TIMEOUT|...") on standard input: brings rows.csv in
-each FOLDER up to date, and prints JOB, rows, passed, failed, running, waiting, never ran, with tabs between. FOLDER has
-the rows in rows.json, and what each has said of itself in row-NUMBER/state. Of a row that could not say how it has
-ended, only Slurm knows. It needs no environment.
+each FOLDER up to date, and prints JOB, rows, passed, failed, running, waiting, never ran, for which time the work goes
+on, with tabs between. FOLDER has the rows in rows.json, and what each has said of itself in row-NUMBER/state. Of a row
+that could not say how it has ended, only Slurm knows. It needs no environment.
 """
 
 import csv
@@ -20,6 +20,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "laptop"))
 from lab.messages import message  # noqa: E402 - one voice for all Python
 from lab.session import ENDED  # noqa: E402
 
+WHICH = "which"
+"""The file in which a task says for which time its work goes on (rows.py)."""
 STATES = ("passed", "failed", "running", "waiting", "never ran")
 
 
@@ -152,7 +154,9 @@ def main(words):
             # it is being written, or is gone
             continue
         counts = Counter("failed" if row.state == "stopped" else row.state for row in found)
-        print(job, len(rows), *(counts[state] for state in STATES), sep="\t")
+        which = Path(folder, WHICH)
+        said = which.read_text(encoding="utf-8").strip() if live == "live" and which.exists() else ""
+        print(job, len(rows), *(counts[state] for state in STATES), said, sep="\t")
 
 
 if __name__ == "__main__":

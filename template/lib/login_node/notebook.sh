@@ -35,7 +35,6 @@ claim_run() {
   if [[ -w $1 ]]; then
     mkdir -- "$1/resuming" 2>/dev/null || misuse resume_claimed notebook="$notebook" folder="$1/resuming"
     claim=$1
-    trap 'rmdir -- "$claim/resuming"' EXIT
   fi
   for job in "${1##*-}" "$1"/resumed/*; do
     job=${job##*/}
@@ -49,13 +48,41 @@ claim_run() {
 # take_up EARLIER [COPY]: checks that a run can be taken up; prints how many rows of a table are to run, which go to COPY
 take_up() { "$environment/bin/python" "$FOLDER/lib/compute_node/notebook/resume.py" "$notebook" "$@"; }
 
-# share_rows: sets parameters to a copy of the table, which may change before all of it has run, rows to how many of it are to
-# run, and jobs to how many share them
+# leave: at the end; nothing is left of what is refused, but after a signal Slurm may have the job already
+leave() {
+  local status=$?
+  [[ ! $claim ]] || rmdir -- "$claim/resuming"
+  [[ ! $copies || $copies_stay ]] || ((status > 128)) || rm -rf -- "$copies"
+}
+
+# make_copies: sets copies to a folder of this submission's own, for what people may change before all of it has run; and copy to
+# that of the notebook
+make_copies() {
+  local folder=$FOLDER/.lab/submitted words
+  words=$({ umask 077 && mkdir -p "$folder"; } 2>&1) || die not_written path="$folder" words="${words##*: }"
+  copies=$(mktemp -d "$folder/$today-$name-XXXXXX" 2>&1) || die not_written path="$folder" words="${copies##*: }"
+  # a script that is kept runs the notebook as it is by then
+  [[ ! $PRINT ]] || return 0
+  copy=$copies/$name.ipynb
+  words=$(cp -- "$notebook" "$copy" 2>&1) || die not_written path="$copy" words="${words##*: }"
+}
+
+# forget_copies: removes those of jobs that were submitted long ago, and have ended
+forget_copies() {
+  local folder=$FOLDER/.lab/submitted place job old live
+  old=$(find "$folder" -mindepth 2 -maxdepth 2 -name job -mtime "+$LOG_DAYS" -printf '%P\n' 2>/dev/null) || return 0
+  [[ $old ]] && live=$(slurm squeue --me --noheader --format=%F 2>/dev/null) || return 0
+  while IFS= read -r place; do
+    read -r job <"$folder/$place" || continue
+    grep -q -x -F -e "$job" <<<"$live" || rm -rf -- "${folder:?}/${place%/job}"
+  done <<<"$old"
+}
+
+# share_rows: sets parameters to a copy of the table, rows to how many of it are to run, and jobs to how many share them
 share_rows() {
   local queued=0 most=$ARRAY_JOBS
   [[ ! $jobs || $jobs =~ ^[1-9][0-9]{0,5}$ ]] || misuse unknown_option option="--jobs=$jobs"
-  parameters=$FOLDER/.lab/parameters/$today-$name-$$.json
-  words=$({ umask 077 && mkdir -p "${parameters%/*}"; } 2>&1) || die not_written path="${parameters%/*}" words="${words##*: }"
+  parameters=$copies/rows.json
   if [[ $rows_before ]]; then
     rows=$(take_up "$rows_before" "$parameters") || exit 64
   else
@@ -73,7 +100,7 @@ share_rows() {
 
 # batch_script: prints what sbatch takes
 batch_script() {
-  local number=%j run at_once=""
+  local number=%j run at_once="" more=${requeue:+ --requeue $requeue}${keep_state:+ --keep-state}
   [[ ! $parameters ]] || number=%A_%a
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
@@ -101,12 +128,12 @@ batch_script() {
       # whole nodes run as many rows as they have cores for
       [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores > SETTING_cores ? FACT_node_cores / SETTING_cores : 1))
       # shellcheck disable=SC2016 # the job will know it
-      printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "./$name.ipynb" "$results-")" \
-        "$(show_command "$parameters" "${at_once:-1}" ${requeue:+"$requeue"})"
+      printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "${copy:-./$name.ipynb}" "$results-")" \
+        "$(show_command "$parameters" "${at_once:-1}")$more"
     else
       # shellcheck disable=SC2016
-      printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "./$name.ipynb" "$results-")" \
-        "${run_before:+ $(show_command --again "$run_before")}${requeue:+ --requeue $requeue}"
+      printf 'exec %s"$SLURM_JOB_ID"%s\n' "$(show_command python "$run/run.py" "${copy:-./$name.ipynb}" "$results-")" \
+        "${run_before:+ $(show_command --again "$run_before")}$more"
     fi
     return
   fi
@@ -127,6 +154,22 @@ export PYTHONUNBUFFERED=1
 # display(), %magics and !commands need IPython
 ipython --colors=NoColor "$script"
 SCRIPT
+}
+
+# find_output: sets output to where the job prints
+find_output() {
+  if [[ $parameters ]]; then
+    # Slurm names those of each task, and a number that none has for tasks that are still to come
+    output=$(given --output=) output=${output#*=}
+    output=${output//%A/$job} output=${output//%a/*}
+    [[ ! $output || $output == /* ]] || output=$PWD/$output
+    output=${output:-$directory/$name-${job}_*.out}
+  else
+    # what becomes of --output, Slurm knows best; it leaves "%%" alone
+    output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
+    output=${output//%%/%}
+    output=${output:-$directory/$name-$job.out}
+  fi
 }
 
 # printed COMMAND...: what it runs is shown instead
@@ -158,4 +201,6 @@ record_job() {
   fi
   find "$folder" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
   [[ ! $claim ]] || mkdir -p -- "$claim/resumed/$job" 2>/dev/null || true
+  [[ ! $copies ]] || printf '%s\n' "$job" >"$copies/job" || true
+  forget_copies
 }

@@ -325,7 +325,7 @@ answer_list() {
   ((${#sweeps[@]} == 0)) || timeout "$CHECK_STEP" python3 -I "$FOLDER/lib/cluster/sweep.py" "${sweeps[@]}" <<<"$accounts" 2>/dev/null \
     | while IFS=$'\t' read -r job line; do
       IFS=$'\t' read -r -a lines <<<"$line"
-      tell rows "$job" "${lines[@]}" "${RESULTS[$job]#"$FOLDER/"}/rows.csv"
+      tell rows "$job" "${lines[@]:0:6}" "${RESULTS[$job]#"$FOLDER/"}/rows.csv" "${lines[6]:-}"
     done
   tell end
 }

@@ -31,10 +31,9 @@ class Result:
                 cell.outputs, cell.execution_count = [], None
                 cell.metadata.pop(OURS, None)
 
-    def skips(self, index):
-        """Return whether a cell is not to be run: it has been, and is tagged so that this is enough."""
-        cell = self.notebook.cells[index]
-        return state_of(cell) == "passed" and "once" in cell.metadata.get("tags", [])
+    def skips(self, index, restored):
+        """Return whether a cell is not to be run: restored says whether what it has done to variables is there."""
+        return not runs_again(self.notebook.cells[index], restored)
 
     def keep(self, index, state, seconds):
         """Put a cell on disk, with what it has shown; whole and at once, so that nobody finds half of it."""
@@ -87,9 +86,21 @@ def as_counted(number, injected):
     return number - (0 < injected < number)
 
 
+def own_among(number, injected):
+    """Return how many of the first so many cells with something to run are people's own."""
+    return number - (0 < injected <= number)
+
+
 def state_of(cell):
     """Return how a cell's run has ended: "passed", "failed", "stopped"; "" for one that has not been run."""
     return cell.metadata.get(OURS, {}).get("state", "")
+
+
+def runs_again(cell, restored):
+    """Return whether a cell is to be run; one that has been is not if its variables are there, or its tag says so."""
+    tags = cell.metadata.get("tags", [])
+    enough = "once" in tags or (restored and "always" not in tags)
+    return state_of(cell) != "passed" or not enough
 
 
 def write_state(folder, state, number="", cells="", seconds="", why=""):

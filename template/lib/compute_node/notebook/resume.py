@@ -22,7 +22,7 @@ sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("lapto
 import sweep  # noqa: E402
 from inject import inject  # noqa: E402
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # noqa: E402
-from keep import OURS, as_counted, code_cells, read, state_of  # noqa: E402
+from keep import OURS, as_counted, code_cells, own_among, read, runs_again, state_of  # noqa: E402
 from lab.messages import Trouble, message  # noqa: E402
 
 
@@ -34,7 +34,11 @@ def conditions(notebook):
     except NoSuchKernel:
         words = []
     kernel = " ".join([name, *words])
-    return {"kernel": kernel, "packages": {**_packages(), **_packages_of_r(kernel)}}
+    program = words[0] if words else ""
+    return {
+        "kernel": kernel,
+        "packages": {**_packages(), **_packages_of_python(name, program), **_packages_of_r(kernel)},
+    }
 
 
 @functools.cache
@@ -47,6 +51,16 @@ def _packages():
         title, _, version = module.rpartition("/")
         packages[title or module] = version
     return packages
+
+
+@functools.cache
+def _packages_of_python(kernel, program):
+    """Return {"KERNEL name": version} of the environment of a kernel's own, which setup_env.sh --register has added."""
+    # of a virtual environment "python" is a link to another place
+    environment = Path(program).parent.parent if Path(program).is_absolute() else Path(sys.prefix)
+    places = [] if environment == Path(sys.prefix) else environment.glob("lib/python*/site-packages")
+    found = importlib.metadata.distributions(path=[str(place) for place in places])
+    return {f"{kernel} {part.name}": part.version for part in found}
 
 
 @functools.cache
@@ -67,11 +81,12 @@ def read_notebook(path):
     return notebook
 
 
-def take_up(notebook, earlier, injected=0):
+def take_up(notebook, earlier, injected=0, variables=None):
     """Put into a notebook what an earlier run of it has finished; return a line that says what runs again.
 
     earlier: the path of the executed notebook
     injected: which of the cells has a row's values, 0 for none
+    variables: the Variables of this run, where they are kept
     Raises Trouble for a run that cannot be taken up.
     """
     done = read(earlier)
@@ -79,15 +94,22 @@ def take_up(notebook, earlier, injected=0):
     finished = next((number for number, cell in enumerate(before) if state_of(cell) != "passed"), len(before))
     _compare(cells, before[:finished], injected, conditions(notebook), done.metadata.get(OURS, {}))
     if finished >= len(cells):
-        raise Trouble("resume_finished", cells=as_counted(finished + 1, injected) - 1)
-    once = []
+        raise Trouble("resume_finished", cells=own_among(finished, injected))
+    kept = variables.find(Path(earlier).parent, finished) if variables else 0
+    once, again = [], []
     for number, old in enumerate(before[:finished], start=1):
         cell = cells[number - 1]
         cell.outputs, cell.execution_count, cell.metadata[OURS] = old.outputs, old.execution_count, old.metadata[OURS]
-        if "once" in cell.metadata.get("tags", []):
+        if runs_again(cell, number <= kept):
+            again.append(str(as_counted(number, injected)))
+        elif "once" in cell.metadata.get("tags", []):
             once.append(str(as_counted(number, injected)))
+    next_one = as_counted(finished + 1, injected)
+    if kept:
+        words = message("resume_again", numbers=", ".join(again)) if again else ""
+        return message("resume_kept", next=next_one, kept=own_among(kept, injected), again=words)
     words = message("resume_once", numbers=", ".join(once)) if once else ""
-    return message("resume_from", next=as_counted(finished + 1, injected), once=words)
+    return message("resume_from", next=next_one, once=words)
 
 
 def _compare(cells, finished, injected, now, before):

@@ -1,11 +1,13 @@
-"""The rows of a table that one task of a job array runs: rows.py NOTEBOOK FOLDER ROWS SIDE_BY_SIDE [TIMES].
+"""The rows of a table that one task of a job array runs.
 
+rows.py NOTEBOOK FOLDER ROWS SIDE_BY_SIDE [--requeue TIMES] [--keep-state]
 Rows are shared out like cards: with 3 tasks, the first one has the rows 1, 4, 7. Each runs by itself (run.py), into
 FOLDER/row-NUMBER, where its log is, too; so many at a time. A row that fails does not end the others; the task fails at
 the end. A signal is passed on, and no further row begins. A task that Slurm begins again, because its node was lost,
 or, TIMES times, at the time limit, runs those of its rows that have neither passed nor failed.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -18,7 +20,7 @@ sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("lapto
 
 import requeue  # noqa: E402
 import sweep  # noqa: E402
-from keep import write_state  # noqa: E402
+from keep import write, write_state  # noqa: E402
 from lab.messages import message  # noqa: E402
 
 RUN = Path(__file__).with_name("run.py")
@@ -29,9 +31,9 @@ DONE = ("passed", "failed")
 class Task:
     """One task of the array."""
 
-    def __init__(self, notebook, folder, rows):
-        """notebook, folder, rows: the paths of these."""
-        self.notebook, self.folder, self.path = notebook, folder, rows
+    def __init__(self, notebook, folder, rows, options):
+        """notebook, folder, rows: the paths of these; options: of run.py, for each row."""
+        self.notebook, self.folder, self.path, self.options = notebook, folder, rows, options
         with open(rows, encoding="utf-8") as file:
             self.rows = json.load(file)
         self.running, self.signal = {}, None
@@ -65,7 +67,7 @@ class Task:
         folder.mkdir(parents=True, exist_ok=True)
         write_state(folder, "running")
         with open(folder / "log", "a", encoding="utf-8") as log:
-            words = [sys.executable, RUN, self.notebook, folder, "--row", self.path, str(row)]
+            words = [sys.executable, RUN, self.notebook, folder, "--row", self.path, str(row), *self.options]
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.running[process.pid] = row, folder
         if self.signal:
@@ -90,18 +92,29 @@ class Task:
                 os.kill(pid, number)
 
 
-def main(notebook, folder, rows, at_once, times="0"):
+def say_which(folder, words):
+    """Print for which time the work goes on, if it does, and leave it for `lab status`, whatever the task."""
+    if words:
+        print(words, flush=True)
+        write(folder / sweep.WHICH, words + "\n")
+
+
+def main(words):
     """Run this task's rows; return the exit status."""
+    parser = argparse.ArgumentParser()
+    for name, kind in (("notebook", str), ("folder", Path), ("rows", str), ("side_by_side", int)):
+        parser.add_argument(name, type=kind)
+    parser.add_argument("--requeue", type=int, default=0)
+    parser.add_argument("--keep-state", action="store_true")
+    given = parser.parse_args(words)
     task, least, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "COUNT"))
-    goes_on = requeue.said(int(times))
-    if goes_on:
-        print(goes_on, flush=True)
-    work = Task(notebook, Path(folder), rows)
-    states = work.run(task - least, count, int(at_once))
-    if work.signal == signal.SIGUSR1 and int(times) and {*states} - {*DONE}:
-        print(requeue.queue_again(int(times)), flush=True)
+    say_which(given.folder, requeue.said(given.requeue))
+    work = Task(given.notebook, given.folder, given.rows, ["--keep-state"] if given.keep_state else [])
+    states = work.run(task - least, count, given.side_by_side)
+    if work.signal == signal.SIGUSR1 and given.requeue and {*states} - {*DONE}:
+        say_which(given.folder, requeue.queue_again(given.requeue))
     return 0 if {*states} <= {"passed"} else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

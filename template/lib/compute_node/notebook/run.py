@@ -1,10 +1,10 @@
 """Run a notebook in its own kernel, cell by cell: what submit_notebook.sh --execute asks for.
 
-run.py NOTEBOOK FOLDER [--again EARLIER] [--row ROWS NUMBER] [--requeue TIMES]: the executed notebook, as far as it has
-come, a report to read (HTML), and its state go into FOLDER; it may go on where an earlier run has ended, and take a row
-of parameters. What a finished cell has shown is on disk before the next one begins, and what the running one has when a
-signal, an error or its kernel's death ends the run. In FOLDER itself a run goes on that Slurm has begun again, because
-its node was lost, or, TIMES times, at the time limit.
+run.py NOTEBOOK FOLDER [--again EARLIER] [--row ROWS NUMBER] [--requeue TIMES] [--keep-state]: the executed notebook, as
+far as it has come, a report to read (HTML), and its state go into FOLDER; it may go on where an earlier run has ended,
+and take a row of parameters, and its variables may be kept. What a finished cell has shown is on disk before the next
+one begins, and what the running one has when a signal, an error or its kernel's death ends the run. In FOLDER itself a
+run goes on that Slurm has begun again, because its node was lost, or, TIMES times, at the time limit.
 
 nbclient runs the cells. Its execute() would not do: it saves at the end only, and takes signals for itself
 (nbclient 0.11, client.py).
@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -32,8 +33,9 @@ import requeue  # noqa: E402
 import resume  # noqa: E402
 import sweep  # noqa: E402
 from inject import inject  # noqa: E402
-from keep import OURS, Result, as_counted, code_cells  # noqa: E402
+from keep import OURS, Result, as_counted, code_cells, own_among  # noqa: E402
 from lab.messages import Trouble, message  # noqa: E402 - one voice for all Python
+from variables import Refused, Variables  # noqa: E402
 
 KERNEL_START = 600
 """Seconds; Julia compiles at its first start."""
@@ -57,17 +59,21 @@ class Stopped(Exception):
 class Run:
     """One run of a notebook; where it has come to."""
 
-    def __init__(self, notebook, result, goes_on, injected):
+    def __init__(self, notebook, result, goes_on, injected, variables=None):
         """notebook: as nbformat reads it, whose outputs are replaced; result: the keep.Result.
 
         goes_on: a line that says for which time Slurm has begun it
         injected: which of the cells has a row's values, 0 for none
+        variables: the Variables, where they are to be kept
         """
         self.notebook, self.result, self.goes_on, self.injected = notebook, result, goes_on, injected
+        self.variables = variables
         # what people call cell 3 is the third of those in which there is something to run
         self.cells = code_cells(notebook)
-        self.total = as_counted(len(self.cells) + 1, injected) - 1
+        self.total = own_among(len(self.cells), injected)
         self.number, self.begun, self.ends_here = 0, time.monotonic(), False
+        # so many cells have done to the kernel's variables what they do
+        self.restored = 0
         self.client = NotebookClient(notebook, timeout=None, startup_timeout=KERNEL_START, record_timing=False)
         self.client.kernel_name = notebook.metadata.kernelspec.name
         self.client.on_cell_executed = self.note_reply
@@ -97,19 +103,24 @@ class Run:
         self.signal = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             loop.add_signal_handler(number, self.note_signal, number)
-        private = tempfile.mkdtemp(prefix="notebook-", dir="/tmp")
+        self.private = tempfile.mkdtemp(prefix="notebook-", dir="/tmp")
         try:
-            end = await self.begin(private) or await self.run_cells()
+            end = await self.begin() or await self.run_cells()
         finally:
-            await self.end_kernel(private)
+            await self.end_kernel()
+            shutil.rmtree(self.private, ignore_errors=True)
         self.result.finish()
         self.record(end.state, end.why)
+        if self.variables and end.state == "passed":
+            self.variables.forget()
         return end
 
-    async def begin(self, private):
+    async def begin(self):
         """Start the kernel; return the End where that cannot be: no such program, a start without an end, a signal."""
         try:
-            await self.unless_signalled(self.start_kernel(private))
+            await self.unless_signalled(self.start_kernel())
+            if self.variables and self.variables.path:
+                await self.unless_signalled(self.restore())
         except Stopped:
             return self.stopped()
         except Exception as error:
@@ -134,44 +145,72 @@ class Run:
         await asyncio.gather(task, return_exceptions=True)
         raise Stopped
 
-    async def start_kernel(self, private):
+    async def start_kernel(self):
         """Start the kernel; what it is reached by is in a folder that nobody else reads."""
         manager = self.client.create_kernel_manager()
-        manager.connection_file = f"{private}/kernel.json"
+        manager.connection_file = f"{self.private}/kernel.json"
         # a port of the node is open to all its users; IJulia knows no other way
         # (github.com/JuliaLang/IJulia.jl/issues/862)
         if manager.kernel_spec.language.lower() != "julia":
-            manager.transport, manager.ip = "ipc", f"{private}/kernel"
+            manager.transport, manager.ip = "ipc", f"{self.private}/kernel"
         await self.client.async_start_new_kernel(cwd=os.getcwd())
         await self.client.async_start_new_kernel_client()
+
+    async def restore(self):
+        """Bring back the variables that an earlier run has kept; where they do not come back, all cells run again."""
+        try:
+            print_if(await self.variables.restore(self.client, self.private))
+            self.restored = self.variables.number
+        except (Refused, DeadKernelError) as error:
+            number = own_among(self.variables.number, self.injected)
+            print(message("variables_not_back", number=number, words=error), flush=True)
+            self.variables.path = None
+            # some of them may be there
+            await self.end_kernel()
+            await self.start_kernel()
+
+    async def keep_variables(self):
+        """Keep the variables, if it is time to; return the End if it is one."""
+        # what a cell tagged "always" finds may be further on than the cell
+        between = self.restored < self.number < len(self.cells)
+        if not (self.variables and between and self.variables.due()):
+            return None
+        sources = [self.notebook.cells[index].source for index in self.cells[: self.number]]
+        try:
+            print_if(await self.unless_signalled(self.variables.keep(self.client, self.private, sources)))
+        except DeadKernelError:
+            return self.kernel_died()
+        except Stopped:
+            self.number += 1
+            return self.stopped()
 
     async def kill_kernel(self):
         """End the kernel at once, if there is one: what it was doing is not wanted any more."""
         if self.client.km and self.client.km.has_kernel:
             await self.client.km.shutdown_kernel(now=True)
 
-    async def end_kernel(self, private):
+    async def end_kernel(self):
         """Leave nothing of the kernel."""
         if self.client.kc:
             self.client.kc.stop_channels()
         await self.kill_kernel()
-        for name in os.listdir(private):
-            os.unlink(f"{private}/{name}")
-        os.rmdir(private)
 
     async def run_cells(self):
         """Run the cells in their order; return the End."""
         for number, index in enumerate(self.cells, start=1):
             self.number = number
-            if not self.result.skips(index):
+            if not self.result.skips(index, number <= self.restored):
                 self.record("running", self.goes_on)
                 end = await self.run_cell(index)
                 if end:
                     return end
                 if number != self.injected:
                     print(self.line("cell_passed", time=duration(time.monotonic() - self.begun)), flush=True)
-            if self.ends_here:
-                return End("passed", 0, self.line("notebook_ended_itself"))
+                if self.ends_here:
+                    return End("passed", 0, self.line("notebook_ended_itself"))
+                end = await self.keep_variables()
+                if end:
+                    return end
         return End("passed", 0, self.line("notebook_passed", time=duration(time.monotonic() - self.begun)))
 
     async def run_cell(self, index):
@@ -213,6 +252,12 @@ class Run:
         return End("stopped", 1, self.line(key, signal=signal.Signals(number).name), at_limit)
 
 
+def print_if(words):
+    """Print a line, if there is one."""
+    if words:
+        print(words, flush=True)
+
+
 def one_line(words):
     """Return the first line of some words, at most 200 letters of it."""
     lines = str(words).strip().splitlines() or [""]
@@ -236,6 +281,7 @@ def main(words):
     parser.add_argument("--again", type=Path)
     parser.add_argument("--row", nargs=2)
     parser.add_argument("--requeue", type=int, default=0)
+    parser.add_argument("--keep-state", action="store_true")
     given = parser.parse_args(words)
     notebook, earlier, injected = resume.read_notebook(given.notebook), given.again, 0
     if given.row:
@@ -250,15 +296,15 @@ def main(words):
         print(said.why, flush=True)
         return 0
     goes_on = requeue.said(given.requeue)
-    if goes_on:
-        print(goes_on, flush=True)
+    print_if(goes_on)
+    variables = Variables(given.folder, injected) if given.keep_state else None
     if result.path.exists():
         # Slurm has begun this job again
         earlier = result.path
     if earlier:
-        print(resume.take_up(notebook, earlier, injected), flush=True)
+        print(resume.take_up(notebook, earlier, injected, variables), flush=True)
     notebook.metadata[OURS] = resume.conditions(notebook)
-    run = Run(notebook, result, goes_on, injected)
+    run = Run(notebook, result, goes_on, injected, variables)
     end = asyncio.run(run.go())
     print(end.why, flush=True)
     if end.at_limit and given.requeue:

@@ -63,8 +63,9 @@ SHAPES = {
     "ended": [JOB, "[A-Z_]+", "[0-9]{1,3}:[0-9]{1,3}", A_TIME, r"[^\t]+"],
     # of a notebook that runs itself: job, state, cell, of how many, why it has ended
     "cells": [JOB, "[a-z]+", COUNT, COUNT, TEXT],
-    # job, how many rows its table has, how many of them have passed, failed, run, wait, and never ran; the table
-    "rows": [JOB, COUNT, COUNT, COUNT, COUNT, COUNT, COUNT, TEXT],
+    # job, how many rows its table has, how many of them have passed, failed, run, wait, and never ran; the table; for
+    # which time the work goes on
+    "rows": [JOB, COUNT, COUNT, COUNT, COUNT, COUNT, COUNT, TEXT, TEXT],
     # job, notebook
     "batch_job": [f"(?:{JOB})?", TEXT],
     "end": [],

@@ -19,6 +19,8 @@ LEFT_OUT = (
     "desktop.ini",
     # half-written files of a notebook that runs as a job (keep.py, sweep.py), and what it saves beside the notebook
     ".*.part", "*.ipynb.journal",
+    # of a notebook's kernel (compute_node/notebook/variables.py): large, and to read them is to run them
+    ".variables.*",
     # editors keep the addresses of servers there, with their tokens
     ".idea", ".vscode", ".fleet", ".zed",
 )  # fmt: skip

@@ -111,13 +111,13 @@ def _row(kind, words, usage):
 def _progress(kind, *words):
     """Return how far a notebook that runs itself has come."""
     if kind == "rows":
-        rows, passed, *others, table = words
+        rows, passed, *others, table, which = words
         parts = [message("progress_rows", passed=passed, rows=rows)]
         for key in ("rows_failed", "rows_running", "rows_waiting", "rows_never_ran"):
             number = others.pop(0)
             if number != "0":
                 parts.append(message(key, number=number))
-        return f"{', '.join(parts)} ({table})"
+        return ". ".join(filter(None, [f"{', '.join(parts)} ({table})", which]))
     state, number, cells, why = words
     if state == "running":
         return ", ".join(filter(None, [message("progress_cells", number=number, cells=cells), why]))
