@@ -308,6 +308,10 @@ def test_a_second_lab_waits_for_the_first_ones_build_and_finds_its_session(node)
     (node.slurm / "held").unlink()
     second.wait_for(re.escape("The session lab is already there (job 77)."))
     first.wait_for(re.escape(SUBMITTED))
+    assert not list((node.folder / ".lab").glob("starting-*"))
+    assert starts not in node.run("status")[1]
+    # who was killed while it began has left what nobody holds
+    (node.folder / ".lab/starting-lab").touch()
     assert starts not in node.run("status")[1]
     assert not list((node.folder / ".lab").glob("starting-*"))
 

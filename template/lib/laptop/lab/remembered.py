@@ -30,20 +30,19 @@ def remember_all(ends):
 @contextlib.contextmanager
 def being_started(name):
     """As long as this lasts, other labs of this folder can see that a session of that name is being started."""
-    file = None
-    # where that cannot be noted, it is not seen
-    with contextlib.suppress(OSError, ImportError):
-        import fcntl
+    path = STATE / f"starting-{name}"
+    with contextlib.ExitStack() as stack:
+        # where that cannot be noted, it is not seen
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl
 
-        make_state_folder()
-        file = open(STATE / f"starting-{name}", "w", encoding="utf-8")  # noqa: SIM115 - open as long as this lasts
-        # the kernel takes it back when this lab ends
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    try:
+            make_state_folder()
+            # the kernel takes the lock back when this lab ends
+            file = stack.enter_context(open(path, "w", encoding="utf-8"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # of several, the first
+            stack.callback(path.unlink, missing_ok=True)
         yield
-    finally:
-        if file:
-            file.close()
 
 
 def started_now():
