@@ -271,7 +271,7 @@ def test_4_while_pending_the_reason_and_the_expected_start_are_shown_and_a_cance
     assert start == "unknown" or 0 <= moments.minutes_until(start) <= 31
     lab.on_login("scancel --me")
     before = queries(lab.cluster)
-    process.wait_for(r"lab: Job \d+ has ended: CANCELLED\b.*start it again with: ./lab open --name=lab")
+    process.wait_for(r"lab: Job \d+ has ended: CANCELLED\b.*Start it again with: ./lab open --name=lab")
     assert queries(lab.cluster) - before <= 1
     assert process.wait() == 1
 
