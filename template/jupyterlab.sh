@@ -41,7 +41,11 @@ run umask 077
 choose_address
 choose_start
 private_folders
-[[ $PRINT ]] || choose_idleness
+AT_END=()
+[[ $PRINT ]] || {
+  choose_idleness
+  each_plugin plugin_session
+}
 command=(jupyter-lab --ip "$ADDRESS" --no-browser "--ServerApp.root_dir=$ROOT" "--FileContentsManager.preferred_dir=$START")
 # the only user of many a container; on a cluster nobody is
 ((EUID)) || command+=(--allow-root)

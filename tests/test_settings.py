@@ -721,6 +721,7 @@ VALUES = {
     "allocation": re.compile("core|node"),
     "memory_option": re.compile("per_core|none"),
     "submit_from": re.compile("any|not_home|scratch"),
+    "jobs_from_jobs": re.compile("refused"),
     "home_on_compute": re.compile("writable|read_only"),
     "node_disk": re.compile("memory"),
     "modules_first": re.compile(RULES["modules_first"]),
@@ -729,7 +730,10 @@ VALUES = {
     "kernel_modules": re.compile("|".join(name for name in PLUGINS["kernels"] if name.endswith("-kernel"))),
     "web": re.compile(rf"https://{HOST}(/\S*)?|none"),
 }
-OPTIONAL = {"gpu_login_host", "gpu_login_nodes", "gpus_min", "gpu_by_gres", "host_keys", "host_keys_page", "node_disk"}
+OPTIONAL = {
+    *["gpu_login_host", "gpu_login_nodes", "gpus_min", "gpu_by_gres", "host_keys", "host_keys_page", "node_disk"],
+    "jobs_from_jobs",
+}
 
 
 @pytest.mark.parametrize("name", IN_SERVICE)

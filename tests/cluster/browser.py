@@ -8,6 +8,7 @@
     browser URL --text PATH --type WORDS           type into a text file that is there, without saving it
     … --until WORDS                                and stay until the page shows these
     … --gone WORDS                                 and until it does not show these any more
+    … --frame SELECTOR                             and until a page within the page has this (CSS)
     … --saved                                      and until it has saved what is open, by itself
     browser URL --again                            the page as it was left
     browser URL --screenshot FILE.png              what it looks like at the end
@@ -147,6 +148,7 @@ def main() -> int:
     for step in ("until", "gone"):
         words = {"dest": "steps", "action": "append", "default": [], "metavar": "WORDS"}
         options.add_argument(f"--{step}", type=lambda words, step=step: (step, words), **words)
+    options.add_argument("--frame", metavar="SELECTOR")
     options.add_argument("--saved", action="store_true")
     options.add_argument("--screenshot", metavar="FILE.png")
     options.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="for each step (120)")
@@ -181,6 +183,8 @@ def main() -> int:
                 type_into(page, asked.type)
             for step, words in asked.steps:
                 watch(page, step, words)
+            if asked.frame:
+                page.frame_locator("iframe").locator(asked.frame).first.wait_for()
             if asked.saved:
                 page.wait_for_selector(SAVED)
         except TookTooLong as too_long:

@@ -14,6 +14,7 @@ DEBIAN_PACKAGES=(
 # What `pip install --no-index` finds on the cluster.
 WHEELS=(
   jupyterlab ipykernel nbconvert nbclient papermill numpy jupyterlmod jupyter-rsession-proxy
+  dask distributed dask-jobqueue bokeh
   pip setuptools wheel virtualenv plumbum
 )
 # What install.packages() finds at cran.vcluster.example, with all that these need.

@@ -79,6 +79,7 @@ load_plugin() {
   plugin_setup() { :; }                 # on the login node, in the environment: does what is missing
   plugin_add() { misuse cannot_add name="$PLUGIN"; }
   plugin_environment() { :; } # on the compute node: exports what the kernel needs
+  plugin_session() { :; }     # there, in a session only; what it adds to AT_END is run when the session ends
   PLUGIN=$2
   source "$FOLDER/plugins/$1/$2.sh"
 }

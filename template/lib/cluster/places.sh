@@ -26,7 +26,7 @@ logs_folder() {
   local folder words
   folder=$(state_folder)/logs
   words=$( (umask 077 && mkdir -p "$folder") 2>&1) || die not_written path="$folder" words="${words##*: }"
-  find "$folder" -name '*.log' -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  find "$folder" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
   printf '%s\n' "$folder"
 }
 

@@ -206,12 +206,12 @@ job_end() {
   printf '%s\n' "$end"
 }
 
-# forget_ended_sessions: removes the records of sessions that were killed and could not do it themselves
+# forget_ended_sessions: removes the records of sessions that were killed and could not do it themselves, and Dask's keys
 forget_ended_sessions() {
   local running record
   running=$(squeue --me --noheader --format=%i) || return 0
-  for record in "$(state_folder)"/sessions/*; do
-    grep -qx "${record##*/}" <<<"$running" || rm -f "$record"
+  for record in "$(state_folder)"/{sessions,dask}/*; do
+    grep -qx "${record##*/}" <<<"$running" || rm -rf "$record"
   done
 }
 
@@ -246,6 +246,8 @@ end_session() {
     kill "$!" 2>/dev/null || true
   fi
   if [[ $watcher ]]; then kill "$watcher" 2>/dev/null || true; fi
+  local command
+  for command in ${AT_END[@]+"${AT_END[@]}"}; do "$command" || true; done
   local was_idle=""
   if [[ -s ${JUPYTER_RUNTIME_DIR:-}/passerelle.was_idle ]]; then
     was_idle=yes
