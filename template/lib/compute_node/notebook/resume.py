@@ -101,7 +101,8 @@ def take_up(notebook, earlier, injected=0, variables=None):
         cell = cells[number - 1]
         cell.outputs, cell.execution_count, cell.metadata[OURS] = old.outputs, old.execution_count, old.metadata[OURS]
         if runs_again(cell, number <= kept):
-            again.append(str(as_counted(number, injected)))
+            # a row's values are no cell of anybody's
+            again += [str(as_counted(number, injected))] if number != injected else []
         elif "once" in cell.metadata.get("tags", []):
             once.append(str(as_counted(number, injected)))
     next_one = as_counted(finished + 1, injected)
