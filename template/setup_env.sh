@@ -3,7 +3,9 @@
 #
 #   ./setup_env.sh                does what is missing; safe to run at any time
 #   ./setup_env.sh --rebuild      builds the environment anew, with the newest
-#                                 versions
+#                                 versions, and writes requirements.lock anew
+#   ./setup_env.sh --fetch        as without, or with another option; what the
+#                                 wheelhouse lacks is fetched from PyPI
 #   ./setup_env.sh --add KERNEL PACKAGE...
 #                                 installs more packages: --add python numpy,
 #                                 --add julia Glob, --add r doParallel
@@ -15,7 +17,9 @@
 #
 # Run it on a login node. A new environment is built beside the old one and takes
 # its place when it is complete: environment_path is a link to it. Whatever you
-# installed yourself with pip is carried over.
+# installed yourself with pip is carried over. Packages are those of settings.yml
+# and of requirements.txt, if there is one; requirements.lock keeps their
+# versions, and the next setup_env.sh, here or elsewhere, installs these.
 [[ $- == *p* ]] || exec "$BASH" -p "$0" "$@"
 set -euo pipefail
 FOLDER=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -31,6 +35,12 @@ source "$FOLDER/lib/login_node/progress.sh"
 source "$FOLDER/lib/login_node/build.sh"
 parse_options more "$@"
 load_settings
+FETCH="" RENEW="" words=()
+for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
+  if [[ $option == --fetch ]]; then FETCH=yes; else words+=("$option"); fi
+done
+OPTIONS=(${words[@]+"${words[@]}"})
+[[ ${OPTIONS[0]:-} != --rebuild ]] || RENEW=yes
 [[ $PRINT ]] || on_compute_node || not_elsewhere
 complete_environment
 
@@ -40,6 +50,7 @@ path=$(environment_path)
 check_location
 PIP_OPTIONS=()
 [[ $FACT_pip_source == pypi ]] || PIP_OPTIONS=(--no-index)
+[[ $FETCH ]] || find_wheels
 
 if [[ ${OPTIONS[0]:-} != --register && ! $PRINT ]] && somebody_elses "$path"; then
   [[ -x $path/bin/jupyter-lab ]] || die environment_closed path="$path" owner="$(owner_of "$path")"
@@ -97,6 +108,7 @@ else
     record_kernels "$path"
     # of an environment that was built before this was kept
     [[ -e $path/passerelle.folder ]] || record_folder "$path"
+    [[ -e $FOLDER/requirements.lock ]] || write_lock
   fi
   pack_environment "$path"
 fi

@@ -1064,6 +1064,38 @@ def test_open_sends_the_scripts_and_brings_nothing(sides, built):
     assert opened(sides) == ([], REFUSED)
 
 
+def test_requirements_go_with_open_and_the_lock_comes_only_when_it_is_taken(agreed, built):
+    lock_there = (
+        f"The versions of the environment on {LOGIN} are not here yet. To see them and keep them in git: ./lab sync --theirs "
+        "requirements.lock\n"
+    )
+    agreed.write_there("requirements.lock", "numpy==1.26.4\n")
+    agreed.write_there("requirements.sha256", "0123  numpy\n")
+    for copied in (brought("requirements.sha256", "12 B"), ""):
+        done = agreed.sync()
+        assert (done.returncode, done.stdout, done.stderr) == (0, lock_there + copied, "")
+    taken = agreed.sync("--theirs", "requirements.lock")
+    assert (taken.returncode, taken.stderr) == (0, "")
+    assert taken.stdout.endswith("+numpy==1.26.4\n" + brought("requirements.lock", "14 B"))
+    agreed.both_equal()
+    # a build there makes another one: open leaves that to sync, and sends what is asked for
+    agreed.write_there("requirements.lock", "numpy==2.1.0\n")
+    agreed.write_here("requirements.txt", "numpy\n")
+    assert opened(agreed) == ([], REFUSED)
+    assert (agreed.there / "requirements.txt").read_text() == "numpy\n"
+    assert (agreed.there / "requirements.lock").read_text() == "numpy==2.1.0\n"
+    # a colleague's, from git, goes with what it was made for
+    assert agreed.sync("--theirs", "requirements.lock").returncode == 0
+    agreed.write_here("requirements.txt", "numpy\npandas\n")
+    agreed.write_here("requirements.lock", "numpy==2.1.0\npandas==2.0\n")
+    assert opened(agreed) == ([], REFUSED)
+    agreed.both_equal()
+    # what pip would take from elsewhere is not brought in silence
+    agreed.write_there("requirements.txt", "--index-url=https://elsewhere.example\n")
+    done = agreed.sync()
+    assert (done.returncode, done.stderr) == (1, code_there("requirements.txt", "requirements.txt"))
+
+
 def test_a_script_that_sync_has_said_to_be_gone_is_out_of_the_way_with_the_next_open(agreed, built):
     agreed.on_laptop("rm tunnel_sshuttle.sh")
     assert agreed.sync().stdout.startswith(f"Deleted here, but kept on {LOGIN}: tunnel_sshuttle.sh.")

@@ -148,10 +148,10 @@ def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
         rf"(/home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log)",
         begins,
     )[1]
-    for step in steps[:-2]:
+    for step in steps[:-3]:
         assert re.fullmatch(r"(pip|Python packages): \d+ (found so far|of \d+ installed) \(\d+:\d\d\)", step), step
     # all of them are counted
-    number = re.fullmatch(r"Python packages: (\d+) of \1 installed \(\d+:\d\d\)", steps[-3])[1]
+    number = re.fullmatch(r"Python packages: (\d+) of \1 installed \(\d+:\d\d\)", steps[-4])[1]
     asked = life.cluster.read("login", "student", log)
     assert len(re.findall(r"(?m)^Installing collected packages: (.*jupyterlab.*)$", asked)[0].split(", ")) == int(
         number
@@ -172,8 +172,9 @@ def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
         r"ERROR: Could not find a version that satisfies the requirement no-such-package-here .*\n"
         "ERROR: No matching distribution found for no-such-package-here\n"
         rf"setup_env.sh: All that was said is in /home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log\n"
-        "setup_env.sh: --add: there is no package “no-such-package-here” in the cluster's wheelhouse; check its name "
-        r"\(on the Alliance's clusters, with: avail_wheels no-such-package-here\)\n",
+        "setup_env.sh: The cluster's wheelhouse lacks: no-such-package-here\n"
+        r"setup_env.sh: Nothing was installed\. Check the names \(on the Alliance's clusters, with: avail_wheels NAME\)\. To have them "
+        r"fetched from PyPI, on a login node: \./setup_env\.sh --fetch\n",
         missing.stderr,
     )
     # an error that pip outlives is shown, too
@@ -376,10 +377,10 @@ def test_another_folders_environment_is_not_rebuilt_in_silence(lab, pristine_fol
     try:
         # when it is asked for, and when nobody needs it any more, it is built: pip is asked for that package
         asked = second.on_login("./setup_env.sh --rebuild")
-        assert "there is no package “no-such-package-here”" in asked.stderr
+        assert "wheelhouse lacks: no-such-package-here\n" in asked.stderr
         lab.on_login("mv ~/lab/settings.yml ~/lab/settings.away")
         gone = second.on_login("./setup_env.sh")
-        assert "there is no package “no-such-package-here”" in gone.stderr
+        assert "wheelhouse lacks: no-such-package-here\n" in gone.stderr
     finally:
         lab.on_login("mv ~/lab/settings.away ~/lab/settings.yml")
     assert lab.on_login("readlink ~/jupyter_py3; cat ~/jupyter_py3/passerelle.folder").stdout == before

@@ -27,6 +27,7 @@ load_settings() {
   [[ $FACT_login_host != asked ]] || CLUSTER_NAME=${SETTING_login_host:-}
   need_settings
   check_settings
+  read_requirements
 }
 
 # session_settings: prints as "name: value" what of settings.yml a session depends on
@@ -107,6 +108,35 @@ read_flat() {
     printf -v "${prefix}_$name" '%s' "$value"
     printf -v "LINE_$name" '%s' "$file:$number"
   done <<<"$text"
+}
+
+# read_requirements: adds the lines of requirements.txt to what is asked for, as words; a space of a marker is %20 in them
+read_requirements() {
+  local LC_ALL=C
+  local file=requirements.txt text line number=0 name marker wanted=""
+  [[ -e $FOLDER/$file ]] || return 0
+  # PowerShell's ">" writes UTF-16
+  if IFS= read -r -d '' text <"$FOLDER/$file"; then
+    text=$(iconv -f UTF-16 -t UTF-8 "$FOLDER/$file" 2>/dev/null) || misuse strange_character place="$file"
+  fi
+  text=${text#$'\357\273\277'}
+  while IFS= read -r line || [[ $line ]]; do
+    number=$((number + 1))
+    line=${line%$'\r'}
+    check_characters "$line" "" || misuse strange_character place="$file:$number"
+    line=${line//$'\t'/ }
+    [[ $line != "#"* ]] || line=""
+    line=${line%%" #"*}
+    while [[ $line == " "* ]]; do line=${line# }; done
+    while [[ $line == *" " ]]; do line=${line% }; done
+    [[ $line ]] || continue
+    [[ $line =~ ^$RULE_requirement$ ]] || misuse bad_requirement place="$file:$number" text="$line"
+    name=${line%%;*} marker=""
+    [[ $line != *\;* ]] || marker=${line#*;}
+    while [[ $marker == " "* ]]; do marker=${marker# }; done
+    wanted+=" ${name// /}${marker:+;${marker// /%20}}"
+  done <<<"$text"
+  if [[ $wanted ]]; then SETTING_requirements=${wanted# }; fi
 }
 
 # check_characters LINE UTF8: false for what YAML refuses or takes for the end of a line, even in a comment; UTF8 is

@@ -179,27 +179,49 @@ specification() {
 wanted_packages() {
   local packages
   packages=$(each_plugin plugin_packages)
-  # shellcheck disable=SC2086 # words
-  printf '%s\n' jupyterlab nbconvert $packages $SETTING_packages
+  # an array: no "*" of a version is a file's name
+  IFS=' ' read -r -a packages <<<"${packages//$'\n'/ } $SETTING_packages ${SETTING_requirements:-}"
+  printf '%s\n' jupyterlab nbconvert "${packages[@]}"
 }
 
 # built_from_these_settings: is the environment complete, and what settings.yml asks for today? Sets LACKS and HAS, the
-# packages in which it differs, BUILT_WITH where that is another Python, other modules or another source of packages, and
-# GONE, its Python where that is no longer there
+# packages in which it differs, BUILT_WITH where that is another Python, other modules or another source of packages, PINNED,
+# of requirements.lock, which versions it has not, and GONE, its Python where that is no longer there
 built_from_these_settings() {
-  local built wanted package part asked="" there="" python
-  LACKS="" HAS="" BUILT_WITH="" GONE=""
+  local built wanted package part asked="" there="" python words
+  LACKS="" HAS="" BUILT_WITH="" PINNED="" GONE=""
   built=$(cat "$(environment_path)/passerelle.specification" 2>/dev/null) || return 1
   wanted=$(specification)
   asked=" ${wanted##*packages: } " there=" ${built##*packages: } "
-  for package in $asked; do [[ $there == *" $package "* ]] || LACKS+=${LACKS:+, }$package; done
-  for package in $there; do [[ $asked == *" $package "* ]] || HAS+=${HAS:+, }$package; done
+  IFS=' ' read -r -a words <<<"$asked"
+  for package in "${words[@]}"; do [[ $there == *" $package "* ]] || LACKS+=${LACKS:+, }$package; done
+  IFS=' ' read -r -a words <<<"$there"
+  for package in "${words[@]}"; do [[ $asked == *" $package "* ]] || HAS+=${HAS:+, }$package; done
   while IFS= read -r part; do
     [[ "; $wanted; " == *"; $part; "* ]] || BUILT_WITH+=${BUILT_WITH:+; }$part
   done < <(sed 's/; packages: .*//; s/; /\n/g' <<<"$built")
   python=$(environment_path)/bin/python
   [[ ! -L $python || -e $python ]] || GONE=$(readlink -- "$python")
-  [[ ! $LACKS$HAS$BUILT_WITH$GONE ]]
+  PINNED=$(other_pins "$FOLDER/requirements.lock" "$(environment_path)/passerelle.lock")
+  LACKS=${LACKS//%20/ } HAS=${HAS//%20/ }
+  [[ ! $LACKS$HAS$BUILT_WITH$PINNED$GONE ]]
+}
+
+# other_pins LOCK KEPT: prints those of LOCK, commas between, of which KEPT, what was locked when the environment was built, has
+# another version. What only one of them has is no difference: another Python needs other packages.
+other_pins() {
+  if [[ ! -e $1 || ! -e $2 ]] || cmp -s -- "$1" "$2"; then return; fi
+  pins "$1" | awk -F == 'FNR == NR { has[$1] = $2; next }
+    $1 in has && has[$1] != $2 { shown = shown (shown ? ", " : "") $0 }
+    END { print shown }' <(pins "$2") -
+}
+
+# a line of requirements.lock without its comment
+PIN='[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+'
+
+# pins LOCK: prints its lines "name==version" without their comments, and nothing else of it
+pins() {
+  LC_ALL=C sed -n -E "s/^($PIN) *(#.*)?\r?\$/\1/p" "$1"
 }
 
 # need_environment: ends the script when setup_env.sh has not built the environment; one line when it is not what
@@ -223,7 +245,7 @@ need_environment() {
   fi
   kernels=$(missing_kernels)
   # that it has more than was asked for, as after its owner has added something, is no news
-  [[ $LACKS$BUILT_WITH$GONE$kernels ]] || return 0
+  [[ $LACKS$BUILT_WITH$PINNED$GONE$kernels ]] || return 0
   warn environment_differs path="$path" owner="$(owner_of "$path")" differences="$(differences "$kernels")" \
     example="environment_path: $RULE_environment_path_example"
 }
@@ -235,6 +257,7 @@ differences() {
   [[ ! $LACKS ]] || words+=("$(message environment_lacks packages="$LACKS")")
   [[ ! $HAS ]] || words+=("$(message environment_has packages="$HAS")")
   [[ ! $BUILT_WITH ]] || words+=("$(message environment_built_with words="$BUILT_WITH")")
+  [[ ! $PINNED ]] || words+=("$(message environment_pinned packages="$PINNED")")
   [[ ! $GONE ]] || words+=("$(message environment_python_gone python="$GONE")")
   ((${#words[@]})) || words+=("$(message environment_no_record)")
   printf '%s; ' "${words[@]}" | sed 's/; $//'

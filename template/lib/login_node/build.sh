@@ -2,6 +2,8 @@
 # How setup_env.sh builds an environment: in a folder of its own, and in its place only when it is complete.
 
 LOCKED=""
+# what pip_install hands on of requirements.lock, and how many reports of pip's there are
+PIP_PINS=() REPORTS=""
 
 # one_at_a_time FILE: holds a lock until the script ends; a second setup_env.sh is refused, or waits where a session is to
 # follow: what the first one builds may serve both
@@ -41,8 +43,10 @@ need_own_environment() {
 
 # build_environment: the wiki's steps, then the new environment takes the place of the old
 build_environment() {
-  local builds=$path.builds new old="" packages carried=()
-  packages=$(wanted_packages)
+  local builds=$path.builds new old="" wanted package packages=() carried=()
+  wanted=$(wanted_packages)
+  while IFS= read -r package; do packages+=("${package//%20/ }"); done <<<"$wanted"
+  check_lock
   new=$builds/$(date +%Y%m%d-%H%M%S)
   if [[ ! $PRINT ]]; then
     say build_begins path="$path" log="$LOG"
@@ -62,8 +66,12 @@ build_environment() {
   : "${VIRTUAL_ENV:=$new}"
   pip_settings pip
   pip_install "$(message build_pip)" --upgrade pip
-  # shellcheck disable=SC2086 # words
-  pip_install "$(message build_packages)" $packages
+  # from here on pip is a new one
+  REPORTS=0
+  # what is fetched anew, is
+  [[ ! $FETCH || $PRINT ]] || rm -rf "$path.wheels"
+  choose_pins "${packages[@]}"
+  pip_install "$(message build_packages)" "${packages[@]}"
   reinstall ${carried[@]+"${carried[@]}"}
   write_wrapper
   keep_history_in_memory
@@ -73,6 +81,7 @@ build_environment() {
     record_modules "$new" "$modules"
     record_kernels "$new"
     record_folder "$new"
+    write_lock
     specification >"$new/passerelle.specification"
   fi
   pack_environment "$new"
@@ -107,34 +116,134 @@ pip_settings() {
   export PIP_CONFIG_FILE=/dev/null
 }
 
-# pip_install STEP PACKAGE...: pip, with a clear line when it fails
+# pip_install STEP PACKAGE...: pip, with a clear line when it fails. It installs nothing before it has found everything; what
+# the wheelhouse lacks is named then, and fetched, if that is wanted.
 pip_install() {
-  local step=$1 full missing source
+  local step=$1 full missing report=() lacking fetched=" "
   shift
-  if watched "$step" run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$@"; then return; fi
-  full=$(its_words | grep -E -m 1 -o 'Disk quota exceeded|No space left on device' || true)
-  missing=$(its_words | sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p')
-  [[ ! $full ]] || die disk_full reason="$full" path="$path"
-  source=$(message "from_$FACT_pip_source")
-  [[ ! $missing ]] || die no_such_package package="$missing" source="$source" place="${PACKAGES_FROM:-$LINE_packages}"
+  while true; do
+    [[ ! $REPORTS || $PRINT ]] || report=(--report "$VIRTUAL_ENV/passerelle.report-$((++REPORTS))")
+    if watched "$step" run pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ${PIP_PINS[@]+"${PIP_PINS[@]}"} ${report[@]+"${report[@]}"} "$@"; then return; fi
+    full=$(its_words | grep -E -m 1 -o 'Disk quota exceeded|No space left on device' || true)
+    [[ ! $full ]] || die disk_full reason="$full" path="$path"
+    missing=$(its_words | sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p')
+    if [[ $FACT_pip_source == pypi ]]; then
+      [[ ! $missing ]] || die no_such_package package="$missing" place="$(place_of "$missing")"
+      break
+    fi
+    find_lacking "$@"
+    ((${#lacking[@]})) || break
+    # what has been fetched does not help
+    [[ $fetched != *" ${lacking[0]} "* ]] || break
+    fetch_lacking
+    fetched+="${lacking[*]} "
+  done
+  [[ ! ${PIP_PINS[*]:-} ]] || ! its_words | grep -q ResolutionImpossible || die pins_contradict
   die pip_failed
+}
+
+# place_of PACKAGE: prints where it is asked for
+place_of() {
+  local place=$LINE_packages
+  [[ " ${SETTING_requirements:-} " != *" $1"[\ \;]* ]] || place=$LINE_requirements
+  printf '%s\n' "${PACKAGES_FROM:-$place}"
+}
+
+# find_lacking PACKAGE...: sets lacking to what the wheelhouse has not, of these and of what is pinned, or else to what pip has
+# missed, and says so
+find_lacking() {
+  local package versions words=() shown="" gone=""
+  lacking=()
+  for package; do [[ $package == -* ]] || words+=("$package"); done
+  while IFS=$'\t' read -r package versions; do
+    lacking+=("$package")
+    [[ ! $versions ]] || package=$(message lacks_but_has package="$package" versions="$versions")
+    shown+=${shown:+, }$package
+  done < <("$VIRTUAL_ENV/bin/python" "$FOLDER/lib/login_node/pins.py" lacking "${PIP_PINS[1]:-}" "$path.wheels" ${words[@]+"${words[@]}"} 2>/dev/null)
+  if [[ ! $shown && $missing ]]; then lacking=("$missing") shown=$missing; fi
+  [[ ! $shown ]] || warn wheelhouse_lacks packages="$shown"
+}
+
+# fetch_lacking: gets what the wheelhouse lacks from PyPI, if that is wanted: who is there is asked
+fetch_lacking() {
+  local package answer="" yes step
+  if [[ ! $FETCH && -t 0 && -t 1 ]]; then
+    message fetch_question
+    read -r answer || true
+    yes=$(message word_yes)
+    [[ ! $answer || $yes != "$(tr '[:upper:]' '[:lower:]' <<<"$answer")"* ]] || FETCH=yes
+  fi
+  if [[ ! $FETCH ]]; then
+    [[ ! ${PIP_PINS[*]:-} ]] || die fetch_or_rebuild
+    die fetch_how
+  fi
+  for package in "${lacking[@]}"; do
+    step=$(message build_fetch package="$package")
+    watched "$step" run pip wheel --no-deps --wheel-dir "$path.wheels" "$package" || die fetch_failed package="$package"
+  done
+  find_wheels
+}
+
+# find_wheels: has pip look at what was fetched, now or for an earlier build
+find_wheels() {
+  if [[ -d $path.wheels && " ${PIP_OPTIONS[*]:-} " != *" $path.wheels "* ]]; then PIP_OPTIONS+=(--find-links "$path.wheels"); fi
+}
+
+# check_lock: refuses a requirements.lock that is none, as after a merge, before anything else is done
+check_lock() {
+  local line
+  [[ -e $FOLDER/requirements.lock && ! $RENEW ]] || return 0
+  line=$(LC_ALL=C grep -n -v -m 1 -E "^($PIN *)?(#.*)?"$'\r?$' "$FOLDER/requirements.lock") || line=""
+  [[ ! $line ]] || misuse bad_pin place="requirements.lock:${line%%:*}" text="${line#*:}"
+}
+
+# choose_pins PACKAGE...: has pip install the versions of requirements.lock, unless the newest are asked for, or others
+choose_pins() {
+  [[ -e $FOLDER/requirements.lock && ! $RENEW ]] || return 0
+  PIP_PINS=(-c requirements.lock)
+  if [[ $PRINT ]]; then return; fi
+  PIP_PINS=(-c "$VIRTUAL_ENV/passerelle.pins")
+  "$VIRTUAL_ENV/bin/python" "$FOLDER/lib/login_node/pins.py" keep "$FOLDER/requirements.lock" "$@" >"${PIP_PINS[1]}"
+}
+
+# write_lock: keeps the versions and the sums of their files in the folder, for git, and says in what they are others than
+# those that were there
+write_lock() {
+  local words changed="" rebuilt="" new=""
+  [[ -e $FOLDER/requirements.lock ]] || new=yes
+  words=$("$VIRTUAL_ENV/bin/python" "$FOLDER/lib/login_node/lock.py" "$FOLDER" 2>&1) || {
+    words=${words##*$'\n'}
+    warn not_written path="$FOLDER/requirements.lock" words="${words#*: }"
+    return 0
+  }
+  { IFS= read -r changed && IFS= read -r rebuilt; } <<<"$words" || true
+  [[ ! $new ]] || say lock_new
+  [[ ! $changed ]] || say lock_changed differences="$changed"
+  [[ ! $rebuilt ]] || warn lock_rebuilt files="$rebuilt"
 }
 
 # reinstall NAME==VERSION...: what people had added to the old environment by themselves and the new one lacks
 reinstall() {
-  local package present before lost=()
+  local package name present before lost=() options
   (($#)) || return 0
-  present=$(pip list --format=freeze)
-  before=$(cat "$path/passerelle.specification" 2>/dev/null || true)
+  present=$(pip list --format=freeze | plain_names)
+  before=$(plain_names <"$path/passerelle.specification" 2>/dev/null || true)
   for package; do
     # not what settings.yml asked for then and no longer does
-    if [[ " ${before##*packages: } " != *" ${package%%==*}"[\ =\<\>!~]* ]] && ! grep -qix "${package%%==*}==.*" <<<"$present"; then
-      watched "$(message build_added package="$package")" pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} "$package" \
+    name=$(plain_names <<<"${package%%==*}")
+    if [[ " ${before##*packages: } " != *" $name"[]\ =\<\>!~\;[]* ]] && ! grep -qx -e "$name==.*" <<<"$present"; then
+      options=(--report "$VIRTUAL_ENV/passerelle.report-$((++REPORTS))" ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"})
+      # as it was, or as it is locked
+      if [[ ${PIP_PINS[*]:-} ]] && plain_names <"${PIP_PINS[1]}" | grep -q -e "^$name=="; then package=$name options+=("${PIP_PINS[@]}"); fi
+      watched "$(message build_added package="$package")" pip install "${options[@]}" "$package" \
         || lost+=("$package")
     fi
   done
   ((${#lost[@]} == 0)) || warn not_carried_over packages="${lost[*]}"
 }
+
+# plain_names: prints what it reads with the names of packages as they are compared: Foo_bar is foo-bar
+plain_names() { LC_ALL=C tr 'A-Z_.' 'a-z--'; }
 
 # write_wrapper: the wiki's script, for those who type salloc by hand
 write_wrapper() {
@@ -331,8 +440,11 @@ add_packages() {
   modules="$(recorded_modules) $(plugin_modules)"
   load_modules "$modules"
   run source "$path/bin/activate"
+  : "${VIRTUAL_ENV:=$path}"
   pip_settings pip
+  REPORTS=0
   plugin_add "$@" || die add_failed packages="$*" kernel="$kernel"
+  [[ $PRINT || $kernel != python ]] || write_lock
   pack_environment "$path"
 }
 

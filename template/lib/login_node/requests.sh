@@ -33,7 +33,7 @@ begin_in_folder() {
 
 # sum_of_folder: one sum over what a session depends on (lib/laptop/lab/paths.py computes the same)
 sum_of_folder() {
-  cd -- "$FOLDER" && find ./settings.yml ./lab ./*.sh ./lib ./plugins "${LEFT_OUT[@]}" -prune -o -type f -print0 2>/dev/null \
+  cd -- "$FOLDER" && find ./settings.yml ./requirements.txt ./lab ./*.sh ./lib ./plugins "${LEFT_OUT[@]}" -prune -o -type f -print0 2>/dev/null \
     | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d ' ' -f 1
 }
 

@@ -28,8 +28,10 @@ LEFT_OUT = (
 
 A star stands for any letters. The login node is told by channel.py.
 """
-SCRIPTS = {"settings.yml", "lab", "lib", "plugins"}
+SCRIPTS = {"settings.yml", "requirements.txt", "lab", "lib", "plugins"}
 """What a session depends on, with all that ends in .sh; folders with all that is in them."""
+LOCK = "requirements.lock"
+"""The versions of the environment, which setup_env.sh writes and reads, on the login node."""
 
 
 def plain(path):
@@ -44,6 +46,8 @@ _LEFT_OUT = re.compile("|".join(fnmatch.translate(plain(name)) for name in LEFT_
 _RUNS = re.compile(
     r"(lab|lib|plugins|shell|settings\.yml)(/.*)?"
     r"|(.*/)?(\.[^/]+|pyproject\.toml|uv\.toml|setup\.cfg|(jupyter|ipython)[^/]*config[^/]*)(/.*)?"
+    # pip installs what they name, from where they say
+    r"|(.*/)?requirements[^/]*\.(txt|in|lock)"
     r"|.*\.(sh|bash|zsh|fish|xsh|ksh|csh|tcsh|command|tool|terminal|desktop"
     r"|ps1|psm1|bat|cmd|com|exe|scr|pif|msi|lnk|vbs|vbe|js|jse|wsf|hta)",
     re.DOTALL,

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from .limits import LIMITS
 from .messages import FOLDER, MISUSE, Trouble, answered, message, printable, say, warn
 from .paths import (
+    LOCK,
     STATE,
     amount,
     escaped,
@@ -119,7 +120,8 @@ class Sync:
 
     def send_scripts(self):
         """Send what a session depends on, and all of a folder that is not there yet; raises as send does."""
-        self._through(lambda: self._only_send(is_script))
+        # the versions of the environment go with what is asked for, and are there first as a rule
+        self._through(lambda: self._only_send(lambda path: is_script(path) or path == LOCK))
 
     def _through(self, work):
         """Do the work, and again after a lost connection: it goes on where it was. One lab at a time does."""
@@ -162,7 +164,9 @@ class Sync:
             self._warn("sync_conflict", path=shown(path), login=self.login)
         code = [path for path in plan.bring if runs_here(path)]
         brought = self._put_in_place(self._wanted(code, there), here, there)
-        news = False
+        if news := LOCK in code and LOCK not in brought:
+            # there after each build, and nothing to worry about
+            say("sync_lock_there", login=self.login, path=LOCK)
         for key, paths, side in (("sync_gone_here", plan.gone_here, 0), ("sync_gone_there", plan.gone_there, 1)):
             # once is enough
             if paths := [path for path in paths if self.memory[path][side]]:
@@ -306,7 +310,7 @@ class Sync:
     def _wanted(self, code, there):
         """Return what the user takes, having seen it, of what would run here; a folder stands for the results in it."""
         wanted = [path for path in code if self._chosen(path)[0] == "theirs" and runs_here(self._chosen(path)[1])]
-        if others := [path for path in code if path not in wanted]:
+        if others := [path for path in code if path not in (*wanted, LOCK)]:
             self._warn("sync_code_there", login=self.login, names=named(others), path=shown(others[0]))
         if wanted:
             self._show_differences(wanted, there)
