@@ -9,6 +9,7 @@ import contextlib
 import re
 import shutil
 import subprocess
+import textwrap
 import time
 
 import animation
@@ -16,7 +17,7 @@ import nbformat
 import pytest
 import yaml
 from conftest import LANGUAGES, REPOSITORY
-from life import CODE
+from life import CODE, Life
 from terminals import Terminal
 
 IMAGES = REPOSITORY / "docs/images"
@@ -188,3 +189,21 @@ def test_notice(lab):
     browser = lab.cluster.spawn("laptop", "alice", *page, *warned)
     assert browser.wait() == 0, browser.output
     take(lab.cluster, "notice.png")
+
+
+def test_dashboard(clean, pristine_folder):
+    """Make the picture of Dask's dashboard: the documentation's example, with a sixth of its array."""
+    life = Life(clean, pristine_folder("vcluster-dask", name="my-project"), name="my-project")
+    clean.write("login", "student", NO_NEWS, '{"fetchNews": "false"}')
+    assert life.on_login("./setup_env.sh", timeout=900).returncode == 0
+    _, address = life.start_session()
+    _, url = life.tunnel(address)
+    page = (REPOSITORY / "docs/how-to/dask.en.md").read_text(encoding="utf-8")
+    example = re.search(r"(?ms)^## Example.*?(?=^## )", page)[0]
+    cells = [textwrap.dedent(cell).strip() for cell in re.findall(r"(?m)(?:^    .*\n|^\n(?=    ))+", example)]
+    cells[0] = cells[0].replace("wait_for_workers(1)", "wait_for_workers(4)")
+    cells[2] = cells[2].replace("50_000", "20_000")
+    run = [word for cell in cells for word in ("--run", cell)]
+    taken = ["--frame", ".bk-Figure", "--screenshot", "dask.png", "--timeout", "600"]
+    clean.browse(url, "--kernel", "Python 3 (ipykernel)", *run, *taken, timeout=1200)
+    take(clean, "dask.png")

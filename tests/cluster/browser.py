@@ -4,6 +4,7 @@
     browser URL                                    wait for the launcher, list its cards
     browser URL --kernel NAME --run CODE           a new notebook with that kernel; run a cell
     browser URL --notebook PATH --run CODE         the same in the last cell of a notebook that is there
+    … --run CODE                                   and then another cell below
     … --save                                       and save it
     browser URL --text PATH --type WORDS           type into a text file that is there, without saving it
     … --until WORDS                                and stay until the page shows these
@@ -140,7 +141,7 @@ def main() -> int:
     options.add_argument("url")
     options.add_argument("--kernel", metavar="NAME")
     options.add_argument("--notebook", metavar="PATH", help="relative to the server's folder")
-    options.add_argument("--run", metavar="CODE")
+    options.add_argument("--run", action="append", default=[], metavar="CODE")
     options.add_argument("--save", action="store_true")
     options.add_argument("--text", metavar="PATH", help="relative to the server's folder")
     options.add_argument("--type", metavar="WORDS")
@@ -175,8 +176,12 @@ def main() -> int:
                     new_notebook(page, asked.kernel)
             if asked.notebook or asked.kernel:
                 wait_for_kernel(page, asked.kernel)
-            if asked.run is not None:
-                result["output"] = run_cell(page, asked.run)
+            for number, code in enumerate(asked.run):
+                if number:
+                    page.keyboard.press("b")
+                result["output"] = run_cell(page, code)
+                if asked.frame and page.locator("iframe").count():
+                    page.frame_locator("iframe").locator(asked.frame).first.wait_for()
             if asked.save:
                 save(page)
             if asked.type:
