@@ -44,6 +44,8 @@ private_folders
 AT_END=()
 [[ $PRINT ]] || {
   choose_idleness
+  not_through_proxies
+  as_many_threads_as_cores
   each_plugin plugin_session
 }
 command=(jupyter-lab --ip "$ADDRESS" --no-browser "--ServerApp.root_dir=$ROOT" "--FileContentsManager.preferred_dir=$START")

@@ -1096,6 +1096,26 @@ def test_requirements_go_with_open_and_the_lock_comes_only_when_it_is_taken(agre
     assert (done.returncode, done.stderr) == (1, code_there("requirements.txt", "requirements.txt"))
 
 
+def test_a_script_from_windows_is_not_sent_and_all_else_works_with_its_ends_of_lines(agreed, built):
+    spoil = "sed -i 's/$/\\r/' start_salloc.sh settings.yml plugins/clusters/other.yml"
+    agreed.on_laptop(spoil)
+    agreed.write_here("requirements.txt", "numpy\r\n")
+    refused = agreed.sync()
+    words = (
+        "lab: Not sent, because an editor on Windows has changed the ends of their lines, and no shell runs them so: "
+        "start_salloc.sh. Save them with the line endings of Unix (LF), then run this again.\n"
+    )
+    assert (refused.returncode, refused.stderr) == (1, words)
+    # it would not have run
+    assert agreed.on_login("cp start_salloc.sh x.sh && sed -i 's/$/\\r/' x.sh && ./x.sh --help").returncode != 0
+    agreed.on_login("rm x.sh")
+    agreed.on_laptop("sed -i 's/\\r$//' start_salloc.sh")
+    assert agreed.sync().returncode == 0
+    assert b"\r\n" in (agreed.there / "settings.yml").read_bytes()
+    assert opened(agreed) == ([], REFUSED)
+    assert agreed.on_login("./start_salloc.sh --print").stdout.startswith("salloc --time=1:00:00 ")
+
+
 def test_a_script_that_sync_has_said_to_be_gone_is_out_of_the_way_with_the_next_open(agreed, built):
     agreed.on_laptop("rm tunnel_sshuttle.sh")
     assert agreed.sync().stdout.startswith(f"Deleted here, but kept on {LOGIN}: tunnel_sshuttle.sh.")

@@ -69,6 +69,24 @@ private_folders() {
   run export JUPYTER_PATH="$paths"
 }
 
+# not_through_proxies: what stays on the node, or goes to another one, needs no proxy that the cluster has set, nor can one
+# lead there (Vulcan: http://squid:3128, github.com/ualberta-rcg/vulcan-ood, 2026-07-27)
+not_through_proxies() {
+  local near=localhost,127.0.0.1,::1 set=${http_proxy:-}${https_proxy:-}${all_proxy:-}${HTTP_PROXY:-}${HTTPS_PROXY:-}${ALL_PROXY:-} before
+  [[ $set ]] || return 0
+  if [[ $NODE == *.* && $NODE != 127.* ]]; then near+=,${NODE%%.*},.${NODE#*.}; fi
+  # programs read one or the other
+  before=${no_proxy:-${NO_PROXY:-}}
+  export no_proxy="${before:+$before,}$near" NO_PROXY="${before:+$before,}$near"
+}
+
+# as_many_threads_as_cores: libraries take all cores of the node otherwise, where the job has some of them; who has chosen a
+# number keeps it
+as_many_threads_as_cores() {
+  local cores=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-}}
+  if [[ $cores && ! ${OMP_NUM_THREADS:-} ]]; then export OMP_NUM_THREADS=$cores; fi
+}
+
 # need_folder PATH: makes it; ends the script in a line when nothing can be written there, be it for want of space
 need_folder() {
   local words

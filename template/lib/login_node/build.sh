@@ -74,7 +74,7 @@ build_environment() {
   pip_install "$(message build_packages)" "${packages[@]}"
   reinstall ${carried[@]+"${carried[@]}"}
   write_wrapper
-  keep_history_in_memory
+  keep_history_in_memory "$VIRTUAL_ENV"
   keep_registered
   set_up_plugins
   if [[ ! $PRINT ]]; then
@@ -262,11 +262,12 @@ WRAPPER
   chmod u+x "$VIRTUAL_ENV/bin/jupyterlab.sh"
 }
 
-# keep_history_in_memory: IPython's history is an SQLite file, and those lock up on network file systems
+# keep_history_in_memory ENVIRONMENT: IPython's history is an SQLite file, and those lock up on network file systems
 keep_history_in_memory() {
-  [[ ! $PRINT ]] || return 0
-  mkdir -p "$VIRTUAL_ENV/etc/ipython"
-  echo 'get_config().HistoryAccessor.hist_file = ":memory:"' >"$VIRTUAL_ENV/etc/ipython/ipython_config.py"
+  local file=$1/etc/ipython/ipython_config.py
+  if [[ $PRINT || -e $file ]]; then return; fi
+  mkdir -p "${file%/*}"
+  echo 'get_config().HistoryAccessor.hist_file = ":memory:"' >"$file"
 }
 
 # keep_registered: takes over the kernels that --register has put into the old environment, because it is a shared one
@@ -460,6 +461,7 @@ register_environment() {
   "$environment/bin/python" -c 'import ipykernel' 2>/dev/null \
     || watched "$(message build_packages)" run "$environment/bin/python" -m pip install ${PIP_OPTIONS[@]+"${PIP_OPTIONS[@]}"} ipykernel \
     || die pip_failed
+  [[ ! -w $environment ]] || keep_history_in_memory "$environment"
   if shared_environment && [[ -O $path ]]; then where=(--prefix "$path"); fi
   run "$environment/bin/python" -m ipykernel install "${where[@]}" --name "$name" --display-name "Python ($name)"
   [[ ! -O $path ]] || pack_environment "$path"

@@ -146,6 +146,14 @@ def is_undecided(path):
     return False
 
 
+def is_broken_by_windows(path):
+    """Return whether a script of the folder has the ends of lines of Windows, with which no shell runs it."""
+    with contextlib.suppress(OSError), open(FOLDER / path, "rb") as file:
+        first = file.readline(1 << 10)
+        return first.endswith(b"\r\n") and (first.startswith(b"#!") or path.endswith(".sh"))
+    return False
+
+
 def files_here():
     """Yield all in this folder that is no folder itself, links as such: its path, with "/", and its status."""
     folders = [""]

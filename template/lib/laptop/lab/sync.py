@@ -28,6 +28,7 @@ from .paths import (
     escaped,
     files_here,
     is_below,
+    is_broken_by_windows,
     is_safe,
     is_script,
     is_undecided,
@@ -347,6 +348,8 @@ class Sync:
             return
         if undecided := [path for path in paths if is_undecided(path)]:
             raise Trouble("undecided_not_sent", names=named(undecided))
+        if broken := [path for path in paths if is_script(path) and is_broken_by_windows(path)]:
+            raise Trouble("windows_not_sent", names=named(broken))
         if self._prepare() != "yes":
             raise Trouble("not_sent", login=self.login)
         options = ["-l", "--backup", f"--backup-dir={self.replaced}", "--temp-dir=.lab/incoming"]
