@@ -20,7 +20,8 @@ def test_the_environment_has_what_the_wiki_installs(lab):
 def test_setup_env_ends_with_the_wikis_check_and_the_next_step(lab):
     done = lab.on_login("./setup_env.sh")
     assert done.returncode == 0, done.stderr
-    *packages, ready, following = done.stdout.splitlines()
+    lock, *packages, ready, following = done.stdout.splitlines()
+    assert lock.startswith("The versions are in requirements.lock")
     assert all(line.startswith("jupyter") for line in packages)
     assert ready == "The environment is ready: /home/student/jupyter_py3"
     assert following == "Next: ./start_salloc.sh"

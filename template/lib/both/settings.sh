@@ -27,7 +27,8 @@ load_settings() {
   [[ $FACT_login_host != asked ]] || CLUSTER_NAME=${SETTING_login_host:-}
   need_settings
   check_settings
-  read_requirements
+  # a session has its environment, and each look costs something on the network disk
+  [[ ${0##*/} == jupyterlab.sh ]] || read_requirements
 }
 
 # session_settings: prints as "name: value" what of settings.yml a session depends on
