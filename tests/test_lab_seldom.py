@@ -207,7 +207,7 @@ def test_a_log_that_is_followed_shows_what_comes_without_the_token_until_ctrl_c(
 
 
 def test_logs_of_more_than_a_month_ago_are_removed_and_no_others(lab):
-    ages = {"old-1.log": 32, "recent-2.log": 28, "notes.txt": 400}
+    ages = {"old-1.log": 32, "dask-1-2.err": 32, "recent-2.log": 28, "notes.txt": 400}
     touch = "; ".join(f"touch -d '{days} days ago' {name}" for name, days in ages.items())
     assert (
         lab.on_login(

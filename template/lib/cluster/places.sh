@@ -26,7 +26,8 @@ logs_folder() {
   local folder words
   folder=$(state_folder)/logs
   words=$( (umask 077 && mkdir -p "$folder") 2>&1) || die not_written path="$folder" words="${words##*: }"
-  find "$folder" -type f -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
+  # Dask names its workers' by itself
+  find "$folder" '(' -name '*.log' -o -name 'dask-*.err' -o -name 'dask-*.out' ')' -mtime "+$LOG_DAYS" -delete 2>/dev/null || true
   printf '%s\n' "$folder"
 }
 
