@@ -197,7 +197,7 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
     job, results = submit(lab, "--execute long.ipynb --requeue=1")
     # of what was submitted long ago, what still runs keeps its notebook, and so does a script that --print has written
     lab.on_login(
-        f"cd .lab/submitted && mkdir ended printed && echo 1 >ended/job && touch printed/rows.json "
+        f"cd .lab/submitted && mkdir ended printed && echo 999999 >ended/job && touch printed/rows.json "
         f"&& touch -d '40 days ago' */job printed/rows.json && grep -l -x {job} */job >../runs"
     )
     array, of_rows = submit(lab, "--parameters=x.csv long.ipynb --requeue=1 --keep-state")
