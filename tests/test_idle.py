@@ -71,6 +71,13 @@ async def scenario():
     client = kernels()[0].client()
     client.start_channels()
     await client.wait_for_ready(60)
+
+    def has_been_heard():
+        "Return whether the server hears the kernel: it may have begun to listen only after the kernel's last word."
+        client.kernel_info()
+        return is_idle()
+
+    await until(has_been_heard)
     await until(is_idle)
     await until(lambda: not idle.runs_a_program(next(iter(terminals()))))
     yield "nothing yet", look()

@@ -24,8 +24,11 @@ def looked_up(life, location):
     assert done.returncode == 0, done.stderr
     trace = "/tmp/trace"
     life.cluster.run("node1", "root", "rm", "-f", trace, check=True)
-    # that of a build's log, which an environment that was brought here has not left
-    life.on_login("mkdir -p ~/.local/state/passerelle/logs")
+    # as after a first session, and nothing that another test has left; an environment that was brought here has no log
+    life.on_login(
+        "rm -rf ~/.local/state/passerelle ~/.local/share/jupyter ~/.jupyter ~/.ipython; "
+        "mkdir -p ~/.local/state/passerelle/{logs,sessions}"
+    )
     # the kernels and extensions of one who has chosen none
     life.on_login("sed -i 's/^kernels: .*/kernels: [python]/; s/^extensions: .*/extensions: []/' settings.yml")
     life.on_login(f"sed -i 's:^server=(:&{' '.join(STRACE)} {trace} :' start_salloc.sh")

@@ -278,18 +278,20 @@ memory_words() {
 # answer_list FOLDER: tells every session that waits or runs, the folder's that ended lately because nothing was done in them,
 # and its batch jobs, also those that ended lately: squeue, sstat and sacct once each
 answer_list() {
-  local jobs line job state reason start end node given cores name running="" asked="" accounts="" live=" " sweeps=()
+  local jobs line job task state reason start end node given cores name running="" asked="" accounts="" live=" " tasks="" sweeps=()
   find_folder "$1"
   find_jobs
   jobs=$(slurm squeue --me --noheader --sort=i \
-    --Format='ArrayJobID:|,State:|,Reason:|,StartTime:|,EndTime:|,NodeList:|,tres-alloc:|,NumCPUs:|,Name:' 2>&1) || {
+    --Format='ArrayJobID:|,State:|,Reason:|,StartTime:|,EndTime:|,NodeList:|,tres-alloc:|,NumCPUs:|,JobArrayID:|,Name:' 2>&1) || {
     tell trouble "$jobs"
     return
   }
   find_state 'sessions/*'
   # a name may have the bar in it that stands between the fields
-  while IFS='|' read -r job state reason start end node given cores name; do
+  while IFS='|' read -r job state reason start end node given cores task name; do
     if [[ $job && ${NOTEBOOK[$job]:-} ]]; then
+      # sacct hears a little later that a task has begun
+      [[ $state != RUNNING && $state != PENDING ]] || tasks+="$task|$state"$'\n'
       # of an array's jobs, one for each state
       [[ $live != *" $job.$state "* ]] || continue
       live+="$job.$state "
@@ -322,7 +324,7 @@ answer_list() {
   for job in "${JOBS[@]}"; do
     [[ $live != *" $job."* ]] || tell_progress "$job" live
   done
-  ((${#sweeps[@]} == 0)) || timeout "$CHECK_STEP" python3 -I "$FOLDER/lib/cluster/sweep.py" "${sweeps[@]}" <<<"$accounts" 2>/dev/null \
+  ((${#sweeps[@]} == 0)) || timeout "$CHECK_STEP" python3 -I "$FOLDER/lib/cluster/sweep.py" "${sweeps[@]}" <<<"$accounts"$'\n'"$tasks" 2>/dev/null \
     | while IFS=$'\t' read -r job line; do
       IFS=$'\t' read -r -a lines <<<"$line"
       tell rows "$job" "${lines[@]:0:6}" "${RESULTS[$job]#"$FOLDER/"}/rows.csv" "${lines[6]:-}"
