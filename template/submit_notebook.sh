@@ -135,7 +135,7 @@ find_output
 results=${execute:+$directory/$results-$job}
 [[ ! $parameters ]] || keep_rows
 record_job
-# requests.sh sets this
+# requests/batch.sh sets this
 if [[ ${PASSERELLE_LAB:-} ]]; then
   say lab_submitted job="$job" output="$output"
 else

@@ -375,7 +375,7 @@ def test_without_flock_there_labs_at_once_make_one_session_and_a_killed_one_hold
 
 
 TURNS = """
-source "$1/lib/login_node/requests.sh"
+source "$1/lib/login_node/requests/turn.sh"
 flock() { return 127; }
 tell() { :; }
 SUBMISSION=60 dead=$(bash -c 'echo "$$"')

@@ -288,7 +288,7 @@ show_activation() {
   fi
 }
 
-# build_command: prints what builds the environment for who works by hand, and for who works with lab (requests.sh)
+# build_command: prints what builds the environment for who works by hand, and for who works with lab (requests/sessions.sh)
 build_command() {
   if [[ ${PASSERELLE_LAB:-} ]]; then echo "./lab open"; else echo "./setup_env.sh"; fi
 }

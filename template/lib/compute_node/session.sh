@@ -129,7 +129,7 @@ choose_start() {
   # it looks for much where it is run from
   [[ $PRINT || $OURS != "$FOLDER/lib" ]] || cd -- "$START" || exit
   # folders of one home would open each other's tabs, and so would sessions of one folder; the next one of that name opens
-  # what was open in this one (open_session in requests.sh looks there)
+  # what was open in this one (open_session in requests/sessions.sh looks there)
   local name=$SETTING_project_name opened=$FOLDER/$WORKSPACES
   [[ ${SLURM_JOB_NAME:-} != "$SESSION_PREFIX"* ]] || name=$(session_name)
   [[ $PRINT || -w $FOLDER ]] || opened=$(state_folder)/workspaces/$SETTING_project_name
@@ -209,7 +209,7 @@ leave_record() {
 }
 
 # leave_idle: leaves word, by the session's name, that it has ended because nothing was done in it: its job, the minutes, and
-# the folder (idle_reason and answer_list in requests.sh)
+# the folder (requests/states.sh and requests/list.sh)
 leave_idle() {
   local folder
   folder=$(state_folder)/idle

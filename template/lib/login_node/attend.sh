@@ -1,10 +1,13 @@
 # shellcheck shell=bash
 # The login node's side of lab, sent there by lab through its connection (lib/laptop/lab/channel.py), together with
-# limits.sh, places.sh, jobs.sh and requests.sh. A request is a line from standard input: a number, its name and its words, with
-# tabs between. An answer is a line that begins with "passerelle" and that number; every other line is for the user's eyes.
+# limits.sh, places.sh, jobs.sh and requests/*.sh, whose answer_NAME answer the requests. A request is a line from standard input:
+# a number, its name and its words, with tabs between. An answer is a line that begins with "passerelle" and that number; every
+# other line is for the user's eyes.
 exec 2>&1 8>&1
 # for this bash alone: a comma in LANG's numbers is none of "read -t"
 LC_ALL=C
+# Slurm's times in seconds since 1970: the laptop may be in another time zone
+export SLURM_TIME_FORMAT=%s
 CHILD="" JOB="" UP="" STOPPED="" NUMBER=0
 
 # tell KIND WORD...: answers the request that is being served; what Slurm says may have a tab or a new line in it. Whatever
@@ -14,6 +17,9 @@ tell() {
   set -- "${@//[$'\t\n']/ }"
   printf '\npasserelle\t%s\t%s\n' "$NUMBER" "$*"
 }
+
+# now: prints the seconds since 1970 (bash 4.4 has no EPOCHSECONDS)
+now() { printf '%(%s)T\n' -1; }
 
 # attend: the loop; it ends when lab does
 attend() {

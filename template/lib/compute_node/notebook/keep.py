@@ -104,7 +104,7 @@ def runs_again(cell, restored):
 
 
 def write_state(folder, state, number="", cells="", seconds="", why=""):
-    """Write down how far a run has come, for sweep.said_by and for `lab status` (tell_progress in requests.sh)."""
+    """Write down how far a run has come, for sweep.said_by and for `lab status` (requests/list.sh)."""
     words = (state, number, cells, seconds, why.replace("\t", " "))
     write(folder / "state", "\t".join(map(str, words)) + "\n")
 

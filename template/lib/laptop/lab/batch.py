@@ -63,6 +63,6 @@ def known(job, name):
 
 
 def request_for(settings, channel, name):
-    """Return folder and name as requests.sh takes them."""
+    """Return folder and name as requests/batch.sh takes them."""
     connection = channel.connection
     return connection.folder(settings), name if name.isdigit() else escaped(place_of(connection, name))

@@ -103,7 +103,9 @@ ANSWERS = {
     "node": ("node",),
     "reach": ("reached",),
 }
-"""The requests (answer_NAME of requests.sh), and the kinds of answers to each."""
+"""The requests (answer_NAME in lib/login_node/requests/), and the kinds of answers to each."""
+PARTS = ("cluster/clean", "both/limits", "cluster/places", "cluster/jobs", "login_node/attend")
+"""What is sent to the login node, and the requests behind it."""
 BASH = re.compile("passerelle\t0\tbash\t[0-9][^\t]*")
 """What answers there is bash; only then the rest is sent."""
 HELLO = "passerelle\t0\thello"
@@ -252,8 +254,8 @@ class Channel:
         self._empty = ""
         # ssh may be asking for a password
         self.waiting.quiet = self.connection.separate
-        parts = ("both/limits", "cluster/places", "cluster/jobs", "login_node/attend", "login_node/requests")
-        clean, *rest = ((FOLDER / f"lib/{part}.sh").read_bytes() for part in ("cluster/clean", *parts))
+        parts = [FOLDER / f"lib/{part}.sh" for part in PARTS]
+        clean, *rest = (path.read_bytes() for path in parts + sorted(FOLDER.glob("lib/login_node/requests/*.sh")))
         left_out = " -o ".join(["-path ./personal.yml", *(f"-name {shlex.quote(name)}" for name in LEFT_OUT)])
         # a startup file may have printed a line without its end
         begin = f"LEFT_OUT=('(' {left_out} ')')\necho\ntell hello\nattend\n".encode()

@@ -120,7 +120,7 @@ def with_parents(path):
 
 
 def sum_of_folder():
-    """Return one sum over the scripts here, as sum_of_folder of requests.sh computes it on the login node."""
+    """Return one sum over the scripts here, as sum_of_folder in requests/folder.sh computes it on the login node."""
     sums = {}
     for path, status in files_here():
         if is_script(path) and stat.S_ISREG(status.st_mode):
@@ -172,12 +172,12 @@ def files_here():
 
 
 def unescaped(path):
-    """Return a path that requests.sh has written with backslashes."""
+    """Return a path that requests/folder.sh has written with backslashes."""
     return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r", "t": "\t"}.get(found[1], found[1]), path)
 
 
 def escaped(path):
-    """Return a path as requests.sh reads it."""
+    """Return a path as the login node's "printf %b" reads it."""
     return path.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
 
 

@@ -476,7 +476,7 @@ def file_of(status):
 
 
 def file_there(state):
-    """Return the File that requests.sh tells of as type:size:time:mode."""
+    """Return the File that requests/folder.sh tells of as type:size:time:mode."""
     kind, size, seconds, mode = state.split(":")
     whole, _, part = seconds.partition(".")
     return File(kind, int(size), bool(int(mode, 8) & 0o100), int(whole) * SECOND + int(part[:9].ljust(9, "0")))
@@ -520,7 +520,7 @@ def put_in_place(path, seen, told, replaced):
 
 
 def forget_replaced():
-    """Remove what was replaced here long ago (requests.sh, forget_old, does so there)."""
+    """Remove what was replaced here long ago (requests/folder.sh, forget_old, does so there)."""
     for folder in (STATE / "replaced").glob(8 * "[0-9]" + "-" + 6 * "[0-9]"):
         with contextlib.suppress(OSError):
             if time.time() - folder.lstat().st_mtime > LIMITS.REPLACED_DAYS * 86400:
