@@ -33,6 +33,7 @@ source "$FOLDER/lib/cluster/archive.sh"
 source "$FOLDER/lib/cluster/places.sh"
 source "$FOLDER/lib/login_node/progress.sh"
 source "$FOLDER/lib/login_node/build.sh"
+source "$FOLDER/lib/login_node/quota.sh"
 parse_options more "$@"
 load_settings
 FETCH="" RENEW="" words=()
@@ -97,6 +98,7 @@ if [[ ! $PRINT ]]; then
   remove_leftovers "$path.builds"
 fi
 if [[ $rebuild ]]; then
+  [[ $PRINT ]] || mind_the_quota
   build_environment
 else
   run source "$path/bin/activate"

@@ -16,7 +16,7 @@ WSLPATH = (
     "#!/bin/sh\n[ \"$1\" = -w ] && printf '%s\\n' '\\\\wsl.localhost\\Ubuntu'\"$(printf %s \"$2\" | tr / '\\\\')\"\n"
 )
 BROWSE = """
-import sys; sys.path.insert(0, sys.argv[1] + "/lib/laptop")
+import sys; sys.path[:0] = [sys.argv[1] + "/lib/laptop", sys.argv[1] + "/lib"]
 import threading
 from lab import browser
 browser.open_browser("http://127.0.0.1:8888/lab?token=0123abcd", "essay")
@@ -71,7 +71,7 @@ def test_the_browser_gets_a_name_that_it_can_read(
 
 
 TELL = """
-import platform, sys; sys.path.insert(0, sys.argv[1] + "/lib/laptop")
+import platform, sys; sys.path[:0] = [sys.argv[1] + "/lib/laptop", sys.argv[1] + "/lib"]
 from lab import desktop
 platform.system = lambda: sys.argv[2]
 desktop.tell("“It's” ready.")

@@ -401,7 +401,7 @@ def test_bash_and_python_read_the_same_settings(folder, environment):
         ["bash", "-euc", bash, "bash", str(folder())], env=environment, capture_output=True, encoding="utf-8"
     )
     assert (done.stdout, done.stderr) == ("gpu,python octave\n", "")
-    python = "from lab.settings import load; answers = load().answers; print(answers['partition'], answers['kernels'])"
+    python = "import sys; sys.path.append('..'); from lab.settings import load; answers = load().answers; print(answers['partition'], answers['kernels'])"
     done = subprocess.run(
         [sys.executable, "-c", python],
         cwd=folder() / "lib/laptop",

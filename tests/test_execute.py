@@ -20,15 +20,15 @@ from IPython.core.interactiveshell import InteractiveShell
 
 RUNNER = TEMPLATE / "lib/compute_node/notebook"
 sys.path.append(str(RUNNER))
-sys.path += [str(TEMPLATE / "lib" / side) for side in ("laptop", "login_node", "cluster")]
+sys.path += [str(TEMPLATE / "lib" / side) for side in ("", "login_node", "cluster")]
 
 import in_kernel  # noqa: E402 - the runner's own
 import keep  # noqa: E402
 import parameters  # noqa: E402
 import resume  # noqa: E402
 import sweep  # noqa: E402
+from both.messages import Trouble  # noqa: E402
 from inject import inject  # noqa: E402
-from lab.messages import Trouble  # noqa: E402
 
 R = '{"argv": ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"], "display_name": "R", "language": "R"}'
 

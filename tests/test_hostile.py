@@ -81,6 +81,10 @@ class FakeConnection:
         return True
 
 
+OURS = ("lab", "both")
+"""What lab imports of its own."""
+
+
 @pytest.fixture(scope="module")
 def laptop(pristine_folder, tmp_path_factory):
     """Run a command of lab here, in this process, with a fake login node that prints so many bytes."""
@@ -89,12 +93,12 @@ def laptop(pristine_folder, tmp_path_factory):
     folder = Path(shutil.copytree(pristine_folder("vcluster", name="lab"), there / "lab", symlinks=True))
     file = there / "printed"
     # other tests have imported the template's own, whose folder is another one
-    others = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "lab"}
+    others = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in OURS}
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder / "lib")
         patch.syspath_prepend(folder / "lib/laptop")
-        modules = {
-            name: importlib.import_module(f"lab.{name}") for name in ("channel", "cli", "messages", "rsync", "tunnel")
-        }
+        modules = {name: importlib.import_module(f"lab.{name}") for name in ("channel", "cli", "rsync", "tunnel")}
+        modules["messages"] = importlib.import_module("both.messages")
         modules["open"], modules["settings"] = (importlib.import_module(f"lab.{name}") for name in ("open", "settings"))
         lab = SimpleNamespace(**modules)
         # what is sent to it, and whether its servers are there, is not the question here
@@ -121,7 +125,7 @@ def laptop(pristine_folder, tmp_path_factory):
             )
 
         yield SimpleNamespace(run=run, lab=lab)
-    for name in [name for name in sys.modules if name.split(".")[0] == "lab"]:
+    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
         del sys.modules[name]
     sys.modules.update(others)
 
@@ -589,7 +593,7 @@ def test_whatever_slurms_commands_say_ends_in_a_line_and_shows_nothing_raw(hosti
 def test_the_words_of_a_job_are_shown_as_text(hostile, student, slurm):
     slurm(
         """case $* in
-            *--Format=*) printf '77|PENDING|%s|N/A|N/A||mem=2G|2|passerelle-%s|a\\tb\\n' "$(<~/hostile/said)" "$(<~/hostile/said)" ;;
+            *--Format=*) printf '77|PENDING|%s|N/A|N/A||mem=2G|2|77|passerelle-%s|a\\tb\\n' "$(<~/hostile/said)" "$(<~/hostile/said)" ;;
             *%T*) printf 'PENDING|%s|N/A|\\n' "$(<~/hostile/said)" ;;
             *%i*) echo 77 ;;
         esac""",

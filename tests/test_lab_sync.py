@@ -483,7 +483,7 @@ def test_what_was_replaced_or_put_aside_is_removed_after_thirty_days_and_nothing
 # --- what comes is data ---------------------------------------------------------------------------------------------
 
 CODE_THERE = {
-    "lib/laptop/lab/messages.py": "print('whoever writes here runs commands on the laptop')\n",
+    "lib/both/messages.py": "print('whoever writes here runs commands on the laptop')\n",
     "plugins/kernels/mine.sh": "rm -rf ~\n",
     "settings.yml": "project_name: evil\n",
     "sub/.envrc": "rm -rf ~\n",
@@ -495,7 +495,7 @@ def test_code_that_was_changed_there_is_named_and_not_brought_whatever_folder_is
     before = everything(agreed.here)
     for path, text in CODE_THERE.items():
         agreed.write_there(path, text)
-    named = code_there(", ".join(CODE_THERE), "lib/laptop/lab/messages.py")
+    named = code_there(", ".join(CODE_THERE), "lib/both/messages.py")
     done = agreed.sync()
     assert (done.returncode, done.stdout, done.stderr) == (1, "", named)
     assert everything(agreed.here) == before
@@ -509,8 +509,8 @@ def test_code_that_was_changed_there_is_named_and_not_brought_whatever_folder_is
     # ours is what stays
     done = agreed.sync("--mine", ".")
     assert done.returncode == 0, done.stderr
-    assert {path: kept(agreed.there)[path] for path in ("lib/laptop/lab/messages.py", "settings.yml")} == {
-        path: CODE_THERE[path] for path in ("lib/laptop/lab/messages.py", "settings.yml")
+    assert {path: kept(agreed.there)[path] for path in ("lib/both/messages.py", "settings.yml")} == {
+        path: CODE_THERE[path] for path in ("lib/both/messages.py", "settings.yml")
     }
     assert kept(agreed.there, "removed")["sub/.envrc"] == "rm -rf ~\n"
     agreed.both_equal()

@@ -2,6 +2,7 @@
 
 import hmac
 import http.server
+import json
 import os
 import re
 import shutil
@@ -353,7 +354,7 @@ def show_jobs(node, ended, *jobs):
     (where / "76").write_text(f"{ended}\noutput\n")
     now, rows = int(time.time()), []
     for name, job, state, reason, start, place in jobs:
-        rows.append(f"{job}|{state}|{reason}|{start or now - 500}|{now + 7530}|{place}|mem=2G|2|{name}")
+        rows.append(f"{job}|{state}|{reason}|{start or now - 500}|{now + 7530}|{place}|mem=2G|2|{job}|{name}")
         if not name.startswith("passerelle-"):
             (where / job).write_text(f"{name}\noutput\n")
     node.say(list="\n".join(rows), ended="76|FAILED|1:0|Unknown", usage="123456789012.0|3136K|00:10.5")
@@ -401,6 +402,27 @@ def test_an_array_is_one_job_whatever_its_jobs_do(node):
     show_jobs(node, "a.ipynb", *(("a.ipynb", "70", state, "None", "", "node1") for state in ("PENDING", "RUNNING")))
     node.say(state="RUNNING|None|1764000000|node1")
     assert node.run("stop", "a.ipynb") == (0, "The batch job 70 (a.ipynb) has been cancelled.\n")
+
+
+def test_the_rows_of_a_table_are_where_squeue_says_whose_news_come_before_those_of_the_accounts(node):
+    results = node.folder / "results/a-70"
+    (results / "row-0001").mkdir(parents=True)
+    (results / "rows.json").write_text(json.dumps([{"values": {"x": number}} for number in (1, 2)]))
+    show_jobs(node, "b.ipynb", ("a.ipynb", "70", "RUNNING", "None", "", "node1"))
+    (node.folder / ".lab/jobs/70").write_text(f"a.ipynb\noutput\n{results}\n2\n2\n")
+    row = "70|{}|None|1764000000|1764007200|node1|mem=2G|2|{}|a.ipynb"
+    # Slurm has begun the first task again
+    node.say(
+        list=row.format("RUNNING", "70_0") + "\n" + row.format("PENDING", "70_[1]"),
+        ended="70_[0-1]|PENDING|0:0|Unknown",
+    )
+    (results / "row-0001/state").write_text("running\t3\t4\t1\t\n")
+    status, said = node.run("status")
+    assert (status, "0 of 2 rows have passed, 1 running, 1 waiting (results/a-70/rows.csv)" in said) == (0, True), said
+    # and has put it back since
+    node.say(list=row.format("PENDING", "70_0"), ended="70_0|RUNNING|0:0|Unknown")
+    status, said = node.run("status")
+    assert (status, "0 of 2 rows have passed, 2 waiting (results/a-70/rows.csv)" in said) == (0, True), said
 
 
 # --- an end from elsewhere --------------------------------------------------------------------------------------------

@@ -50,8 +50,8 @@ def code_of(path):
 
 
 def constant(module, name):
-    """Return a constant of a module of lib/laptop/lab."""
-    for node in PYTHON[TEMPLATE / f"lib/laptop/lab/{module}.py"].body:
+    """Return a constant of a module of lib."""
+    for node in PYTHON[TEMPLATE / f"lib/{module}.py"].body:
         if isinstance(node, ast.Assign) and node.targets[0].id == name:
             return ast.literal_eval(node.value)
     raise KeyError(name)
@@ -274,7 +274,7 @@ def test_no_message_is_left_that_nobody_says():
 
 def test_every_state_that_ends_a_job_has_its_hint():
     assert {key for key in CATALOGUES["en"] if key.startswith("hint_")} == {
-        f"hint_{state.lower()}" for state in constant("session", "ENDED")
+        f"hint_{state.lower()}" for state in constant("both/job_states", "ENDED")
     }
 
 
@@ -309,7 +309,7 @@ def test_what_an_address_looks_like_stands_in_one_place():
 
 # --- the help of lab ------------------------------------------------------------------------------------------------
 
-sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
+sys.path[:0] = [str(TEMPLATE / "lib/laptop"), str(TEMPLATE / "lib")]
 COMMANDS = importlib.import_module("lab.cli").COMMANDS
 
 

@@ -18,7 +18,7 @@ FACTS = {
 IN_SERVICE = [name for name in CLUSTERS if FACTS[name]["status"] == "in_service"]
 RETIRED = [name for name in CLUSTERS if FACTS[name]["status"] == "retired"]
 
-sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
+sys.path[:0] = [str(TEMPLATE / "lib/laptop"), str(TEMPLATE / "lib")]
 python_reader = importlib.import_module("lab.settings")
 RULES = python_reader.read_rules()
 PLUGINS = {

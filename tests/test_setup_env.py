@@ -203,6 +203,64 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_replaced(other, idle):
         idle.run("login", "root", "umount", "/srv/small", check=True)
 
 
+REPORT = """#!/bin/sh
+cat <<EOF
+                             Description                Space           # of files
+                     /home (student)         20G/50G          {home}
+             /project (group def-prof)     971G/1000G          {project}
+EOF
+"""
+"""What diskusage_report says, which cannot be had here (docs.alliancecan.ca/wiki/Storage_and_file_management)."""
+
+
+def test_where_the_quota_of_files_is_known_not_to_suffice_nothing_is_built(other):
+    life = other("quota_py3")
+    with life.in_front(diskusage_report=REPORT.format(home="490k/500k", project="1/1000k")):
+        done = life.on_login("./setup_env.sh")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "setup_env.sh: The environment does not fit at /home/student/quota_py3: /home (student) has room for 10000 more files "
+        "(490000 of 500000 are there), and an environment has at least 17700. Delete what you no longer need there, old "
+        "environments first, or choose another place in settings.yml (environment_path), then run this again.\n",
+    )
+    assert life.on_login("ls ~ | grep quota_py3").stdout == "quota_py3.lock\n"
+
+
+@pytest.mark.parametrize(
+    ("report", "place", "said"),
+    [
+        (REPORT.format(home="25/500k", project="991k/1005k"), "home", "/home (student) has room for 499975"),
+        (REPORT.format(home="25/500k", project="0.9M/1M"), "project", "/project (group def-prof) has room for 100000"),
+        # more than all
+        (REPORT.format(home="25/500k", project="1010k/1005k"), "project", "does not fit"),
+        (
+            "#!/bin/sh\necho 'Home (student)    280 kB/47 GB      480k/500k'\n",
+            "home",
+            "Home (student) has room for 20000",
+        ),
+        # of another group, of none, and what is no such line
+        (REPORT.format(home="25/500k", project="0/1k").replace("def-prof", "def-other"), "project", ""),
+        (REPORT.format(home="$(id)/500k", project="1/1k"), "home", ""),
+        ("#!/bin/sh\nexit 1\n", "home", ""),
+        ("#!/bin/sh\nsleep 1000\n", "home", ""),
+    ],
+)
+def test_the_quota_of_the_disk_where_the_environment_is_to_be_is_said(pristine_folder, tmp_path, report, place, said):
+    for name in ("home", "project", "bin"):
+        (tmp_path / name).mkdir()
+    for name, text in {"diskusage_report": report, "stat": "#!/bin/sh\necho def-prof\n"}.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    script = """
+        PRINT="" FOLDER=$1 path=$2/not/yet SLURM_ANSWER=2 SSH_ANSWER=1 ENVIRONMENT_FILES=17700
+        source "$1/lib/both/messages.sh"; source "$1/lib/login_node/quota.sh"; mind_the_quota"""
+    words = ["bash", "-euc", script, "-", pristine_folder("least"), tmp_path / place]
+    env = {"HOME": str(tmp_path / "home"), "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert (said in done.stdout + done.stderr, bool(done.stdout + done.stderr)) == (True, bool(said))
+    assert done.returncode == (1 if said == "does not fit" else 0)
+
+
 def test_a_build_ended_by_a_signal_at_its_very_end_leaves_the_environment(other):
     life = other("signal_py3")
     assert life.on_login("./setup_env.sh", timeout=300).returncode == 0

@@ -1,6 +1,7 @@
 """From settings.yml to Slurm: what salloc and sbatch are asked for on every cluster, to the letter."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -175,6 +176,7 @@ type module &>/dev/null || source /etc/profile
 module load python
 source {environment["HOME"]}/jupyter_py3/bin/activate
 cd {folder}
+export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}}}}
 set -e
 name=analysis
 script=./$name-$SLURM_JOB_ID.py
@@ -191,6 +193,32 @@ export PYTHONUNBUFFERED=1
 ipython --colors=NoColor "$script"
 """
     )
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "48"}, "2 localhost,127.0.0.1,::1"),
+        ({"SLURM_CPUS_ON_NODE": "48"}, "48 localhost,127.0.0.1,::1"),
+        # who has chosen something keeps it
+        (
+            {"SLURM_CPUS_PER_TASK": "2", "OMP_NUM_THREADS": "1", "no_proxy": "kept.example"},
+            "1 kept.example,localhost,127.0.0.1,::1",
+        ),
+    ],
+)
+def test_a_batch_job_has_as_many_threads_as_cores_and_asks_no_proxy_for_what_is_near(
+    make_folder, script, variables, said
+):
+    # where jobs have a proxy
+    folder = make_folder("least", cluster="vulcan", account="aip-yourpi")
+    shown = script(folder / "submit_notebook.sh", "--print", a_notebook(folder)).stdout
+    lines = [line for line in shown.splitlines() if "OMP_NUM_THREADS" in line or "PROXY" in line.upper()]
+    done = subprocess.run(
+        ["bash", "-euc", "\n".join([*lines, 'echo "$OMP_NUM_THREADS $NO_PROXY"'])],
+        env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (said + "\n", "")
 
 
 def test_the_local_folder_starts_the_server_without_slurm(pristine_folder, script):
@@ -271,7 +299,7 @@ def test_the_batch_script_does_to_the_notebook_what_the_wiki_page_says(
     for tool, does in (
         # nbconvert prints the script
         ("jupyter", f"{{ {show}; cat; }} >&2; echo '{code}'"),
-        ("ipython", f'{show}; echo "$PYTHONUNBUFFERED"; for script; do :; done; cat -- "$script"'),
+        ("ipython", f'{show}; echo "$PYTHONUNBUFFERED $OMP_NUM_THREADS"; for script; do :; done; cat -- "$script"'),
         ("python", 'exec python3 "$@"'),
     ):
         path = home / "jupyter_py3/bin" / tool
@@ -281,11 +309,11 @@ def test_the_batch_script_does_to_the_notebook_what_the_wiki_page_says(
     assert (shown.returncode, shown.stderr) == (0, "")
     job = tmp_path / "job.sh"
     job.write_text(shown.stdout)
-    ran = script(environment["PATH"] + "/bash", job, cwd=tmp_path, HOME=home, SLURM_JOB_ID=7)
+    ran = script(environment["PATH"] + "/bash", job, cwd=tmp_path, HOME=home, SLURM_JOB_ID=7, SLURM_CPUS_ON_NODE=3)
     # the notebook, and not another one; what begins with a dash is no option
     assert ran.stderr == f"<jupyter><nbconvert><--to><python><--stdin><--stdout>\n{text}"
     end = "ipy" if await_in_it else "py"
-    assert ran.stdout == f"<ipython><--colors=NoColor><./{name}-7.{end}>\n1\n{code}\n"
+    assert ran.stdout == f"<ipython><--colors=NoColor><./{name}-7.{end}>\n1 3\n{code}\n"
     assert ran.returncode == 0
     assert not list(tmp_path.rglob("canary"))
     assert [path.name for path in folder.glob("*.*py")] == [f"{name}-7.{end}"]

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from conftest import LANGUAGES, PYTHON, REPOSITORY, TEMPLATE, set_answer
 
-sys.path.insert(0, str(TEMPLATE / "lib/laptop"))
-messages = importlib.import_module("lab.messages")
+sys.path[:0] = [str(TEMPLATE / "lib/laptop"), str(TEMPLATE / "lib")]
+messages = importlib.import_module("both.messages")
 waiting = importlib.import_module("lab.waiting")
 RULES = importlib.import_module("lab.settings").read_rules()
 

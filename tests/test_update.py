@@ -198,7 +198,8 @@ def test_lab_update_that_asks_nothing_commits_nothing_and_says_what_to_type(proj
 
 # what lab update does first of all, where there is somebody to ask
 COMMIT = """
-from lab.messages import Trouble
+import sys; sys.path.append("..")
+from both.messages import Trouble
 from lab import update
 try:
     update._commit_what_is_not(ask=True)
@@ -279,7 +280,8 @@ def test_a_template_is_found_again_however_its_folder_was_named(versions, copier
 
 # what lab's sync does first with what it is to send
 SEND = """
-from lab.messages import Trouble
+import sys; sys.path.append("..")
+from both.messages import Trouble
 from lab.paths import files_here
 from lab.sync import Sync
 try:
@@ -382,6 +384,7 @@ def test_lab_update_without_git_says_how_to_get_it(project, lab_update):
 
 # what `lab open` and `lab check` ask in the background
 NEWER = """
+import sys; sys.path.append("..")
 import json, sys, time
 from lab import template
 print(json.dumps([template.newer(*case) for case in json.load(sys.stdin)]))

@@ -32,7 +32,7 @@ def folder():
         place = Path(made) / "folder"
         shutil.copytree(part("template"), place, ignore=shutil.ignore_patterns("__pycache__", ".copier-answers.yml"))
         (place / "settings.yml").write_text(f"language: {language()}\n", encoding="utf-8")
-        sys.path.insert(0, str(place / "lib/laptop"))
+        sys.path[:0] = [str(place / "lib/laptop"), str(place / "lib")]
         _lab.append(place)
     return _lab[0]
 
@@ -40,7 +40,7 @@ def folder():
 def ssh_says(name, host):
     """Return one of ssh's settings for a host, as somebody's ~/.ssh/config has it; "" where there is no ssh."""
     folder()
-    from lab.messages import Trouble
+    from both.messages import Trouble
     from lab.ssh_words import ssh_settings
 
     try:
@@ -52,7 +52,7 @@ def ssh_says(name, host):
 def is_unknown(host):
     """Return whether nobody knows a host of that name; False where nobody can be asked."""
     folder()
-    from lab.messages import Trouble
+    from both.messages import Trouble
     from lab.ssh_words import address_of, ssh_settings
 
     try:
@@ -122,6 +122,6 @@ def as_lab_reads(facts):
 def troubles():
     """Return what may be raised for a cluster that cannot be asked."""
     folder()
-    from lab.messages import Trouble
+    from both.messages import Trouble
 
     return Trouble, OSError

@@ -22,8 +22,8 @@ class Update(Command):
         """Update the folder; return the exit status."""
         # Copier came with this command
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        sys.path.insert(0, str(part("template") / "lib/laptop"))
-        from lab import messages
+        sys.path[:0] = [str(part("template") / "lib/laptop"), str(part("template") / "lib")]
+        from both import messages
 
         # before the modules that take it from there
         messages.FOLDER = Path(folder).resolve()

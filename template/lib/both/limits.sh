@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Every time limit, in seconds, with its reason: bash sources this file, lab reads it (lib/laptop/lab/limits.py).
+# Every time limit, in seconds, with its reason: bash sources this file, Python reads it (lib/both/limits.py).
 
 # --- ssh on the laptop ---
 # what ssh's own master process may take to answer: it needs no network for it
@@ -106,5 +106,7 @@ ARRAY_JOBS=1000
 # variables of a notebook that are kept (--keep-state) are no larger than this: a fifth of the 50 GB that a home has
 # (docs.alliancecan.ca/wiki/Storage_and_file_management)
 VARIABLES_MEGABYTES=10000
+# JupyterLab 4.6 with one Python kernel has so many files and folders (counted)
+ENVIRONMENT_FILES=17700
 # days that what `lab sync` has replaced, or taken out of the way, is kept
 REPLACED_DAYS=30

@@ -15,10 +15,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "laptop"))
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from lab.messages import message  # noqa: E402 - one voice for all Python
-from lab.session import ENDED  # noqa: E402
+from both.job_states import ENDED  # noqa: E402
+from both.messages import message  # noqa: E402 - one voice for all Python
 
 WHICH = "which"
 """The file in which a task says for which time its work goes on (rows.py)."""

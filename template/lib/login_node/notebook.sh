@@ -100,7 +100,7 @@ share_rows() {
 
 # batch_script: prints what sbatch takes
 batch_script() {
-  local number=%j run at_once="" more=${requeue:+ --requeue $requeue}${keep_state:+ --keep-state}
+  local number=%j run at_once="" cores more=${requeue:+ --requeue $requeue}${keep_state:+ --keep-state}
   [[ ! $parameters ]] || number=%A_%a
   echo '#!/bin/bash'
   # sbatch replaces %j in --output; a "%" of the path itself is doubled
@@ -117,6 +117,17 @@ batch_script() {
   fi
   show_activation "$environment"
   show_command cd "$directory"
+  # whole nodes run as many rows as they have cores for
+  [[ ! $parameters || $FACT_allocation == core || $FACT_node_cores == unknown ]] \
+    || at_once=$((FACT_node_cores > SETTING_cores ? FACT_node_cores / SETTING_cores : 1))
+  # as in a session (session.sh): not all cores of the node where the job has some of them, and no proxy to what is near
+  # shellcheck disable=SC2016 # the job will know them
+  [[ $at_once ]] && cores=$SETTING_cores || cores='${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}'
+  printf 'export OMP_NUM_THREADS=${OMP_NUM_THREADS:-%s}\n' "$cores"
+  if [[ $FACT_internet_on_compute == @(proxy|unknown) ]]; then
+    # shellcheck disable=SC2016
+    printf '%s\n' 'export no_proxy=${no_proxy:+$no_proxy,}localhost,127.0.0.1,::1' 'export NO_PROXY=$no_proxy'
+  fi
   if [[ $execute ]]; then
     # what the kernels need in a job
     SLURMD_NODENAME=job each_plugin printed plugin_environment
@@ -125,8 +136,6 @@ batch_script() {
     echo "# it takes the batch script's place, so that Slurm's warning before the time limit reaches it"
     run=$FOLDER/lib/compute_node/notebook
     if [[ $parameters ]]; then
-      # whole nodes run as many rows as they have cores for
-      [[ $FACT_allocation == core || $FACT_node_cores == unknown ]] || at_once=$((FACT_node_cores > SETTING_cores ? FACT_node_cores / SETTING_cores : 1))
       # shellcheck disable=SC2016 # the job will know it
       printf 'exec %s"$SLURM_ARRAY_JOB_ID" %s\n' "$(show_command python "$run/rows.py" "${copy:-./$name.ipynb}" "$results-")" \
         "$(show_command "$parameters" "${at_once:-1}")$more"

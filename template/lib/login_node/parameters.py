@@ -17,9 +17,9 @@ from pathlib import Path
 import nbformat
 import yaml
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "laptop"))
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from lab.messages import Trouble, message  # noqa: E402
+from both.messages import Trouble, message  # noqa: E402
 
 NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 TAG = "parameters"

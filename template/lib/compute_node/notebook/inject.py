@@ -3,8 +3,8 @@
 import json
 
 import nbformat
+from both.messages import Trouble
 from keep import code_cells
-from lab.messages import Trouble
 
 
 def inject(notebook, values):

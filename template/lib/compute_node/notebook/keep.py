@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from lab.messages import message
+from both.messages import message
 
 SHARE = 0.02
 """Of the time since the notebook was last saved, saving it whole may take that part. Where its output has become so

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 
-from lab.limits import LIMITS
-from lab.messages import message
+from both.limits import LIMITS
+from both.messages import message
 
 
 def said(most):

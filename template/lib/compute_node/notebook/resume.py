@@ -17,13 +17,13 @@ from pathlib import Path
 
 import nbformat
 
-sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("laptop", "cluster")]
+sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("", "cluster")]
 
 import sweep  # noqa: E402
+from both.messages import Trouble, message  # noqa: E402
 from inject import inject  # noqa: E402
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # noqa: E402
 from keep import OURS, as_counted, code_cells, own_among, read, runs_again, state_of  # noqa: E402
-from lab.messages import Trouble, message  # noqa: E402
 
 
 def conditions(notebook):

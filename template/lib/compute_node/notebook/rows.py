@@ -16,12 +16,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("laptop", "cluster")]
+sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("", "cluster")]
 
 import requeue  # noqa: E402
 import sweep  # noqa: E402
+from both.messages import message  # noqa: E402
 from keep import write, write_state  # noqa: E402
-from lab.messages import message  # noqa: E402
 
 RUN = Path(__file__).with_name("run.py")
 DONE = ("passed", "failed")

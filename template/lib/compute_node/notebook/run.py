@@ -26,15 +26,15 @@ from typing import NamedTuple
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("laptop", "cluster")]
+sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("", "cluster")]
 
 import memory  # noqa: E402
 import requeue  # noqa: E402
 import resume  # noqa: E402
 import sweep  # noqa: E402
+from both.messages import Trouble, message  # noqa: E402 - one voice for all Python
 from inject import inject  # noqa: E402
 from keep import OURS, Result, as_counted, code_cells, own_among  # noqa: E402
-from lab.messages import Trouble, message  # noqa: E402 - one voice for all Python
 from variables import Refused, Variables  # noqa: E402
 
 KERNEL_START = 600

@@ -13,9 +13,9 @@ import stat
 import time
 from pathlib import Path
 
+from both.limits import LIMITS
+from both.messages import message
 from keep import own_among
-from lab.limits import LIMITS
-from lab.messages import message
 from nbclient.exceptions import DeadKernelError
 
 SHARE = 0.1

@@ -3,9 +3,10 @@
 import itertools
 import re
 
-from .messages import FOLDER, MISUSE, Trouble, say
+from both.job_states import ENDED
+from both.messages import FOLDER, MISUSE, Trouble, say
+
 from .paths import escaped, inside, meant
-from .session import ENDED
 from .settings import read_rules
 
 

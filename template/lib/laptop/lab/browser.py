@@ -9,7 +9,8 @@ import subprocess
 import threading
 import webbrowser
 
-from .messages import say
+from both.messages import say
+
 from .paths import STATE, make_state_folder
 
 _PAGE = STATE / "open.html"

@@ -15,8 +15,9 @@ import subprocess
 import threading
 import time
 
-from .limits import LIMITS
-from .messages import FOLDER, Trouble, printable, put, say, warn
+from both.limits import LIMITS
+from both.messages import FOLDER, Trouble, printable, put, say, warn
+
 from .paths import LEFT_OUT
 from .rsh import DOOR
 from .waiting import Waiting, clock

@@ -4,11 +4,13 @@ import functools
 import itertools
 import time
 
+from both.job_states import ENDED
+from both.limits import LIMITS
+from both.messages import Trouble, message, printable, put, say
+
 from .channel import Channel
-from .limits import LIMITS
-from .messages import Trouble, message, printable, put, say
 from .paths import sum_of, sum_of_folder
-from .session import ENDED, Session, no_session
+from .session import Session, no_session
 from .ssh_words import address_of, log_in, meaning, offered_keys, ssh_settings
 from .template import Asked
 from .tunnel import tunnel_to

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from .messages import FOLDER, MISUSE, Trouble, report, say, show_help
+from both.messages import FOLDER, MISUSE, Trouble, report, say, show_help
 
 
 def main(arguments):

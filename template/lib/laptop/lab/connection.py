@@ -17,12 +17,12 @@ import time
 from collections import deque
 from pathlib import Path
 
+from both.limits import LIMITS
+from both.messages import FOLDER, Trouble, say, warn
 from plumbum import local
 from plumbum.commands import CommandNotFound
 
 from .host_key import compare_host_key
-from .limits import LIMITS
-from .messages import FOLDER, Trouble, say, warn
 from .ports import listens
 from .rsh import CLEAN_BASH
 from .ssh_words import (

@@ -5,11 +5,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from both.limits import LIMITS
+from both.messages import FOLDER, Trouble, say
 from plumbum import local
 from plumbum.commands import CommandNotFound, ProcessTimedOut
 
-from .limits import LIMITS
-from .messages import FOLDER, Trouble, say
 from .paths import STATE
 from .ssh_words import options, ssh_command, ssh_settings
 

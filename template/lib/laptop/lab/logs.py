@@ -1,9 +1,11 @@
 """`lab logs`: what a session or a batch job has printed, and goes on to print."""
 
+from both.job_states import ENDED
+from both.limits import LIMITS
+from both.messages import Trouble, message, say, warn
+
 from .batch import is_batch, known, request_for
-from .limits import LIMITS
-from .messages import Trouble, message, say, warn
-from .session import ENDED, how_it_ended, no_session, words_of
+from .session import how_it_ended, no_session, words_of
 from .waiting import clock_time
 
 

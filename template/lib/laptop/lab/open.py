@@ -4,13 +4,15 @@ import re
 import sys
 import time
 
+from both.job_states import ENDED
+from both.limits import LIMITS
+from both.messages import Trouble, answered, message, report, say, warn
+
 from . import browser, desktop
 from .channel import Interrupted, Lost
-from .limits import LIMITS
-from .messages import Trouble, answered, message, report, say, warn
 from .paths import sum_of_folder
 from .remembered import being_started, forget
-from .session import ENDED, Session, find_job, how_it_ended, stop_job
+from .session import Session, find_job, how_it_ended, stop_job
 from .sync import Sync
 from .template import ask_today
 from .tunnel import tunnel_to

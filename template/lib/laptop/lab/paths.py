@@ -10,7 +10,7 @@ import stat
 import unicodedata
 from pathlib import Path
 
-from .messages import FOLDER, MISUSE, Trouble, message, spelt_out
+from both.messages import FOLDER, MISUSE, Trouble, message, spelt_out
 
 STATE = FOLDER / ".lab"
 """What lab remembers on this computer, for the user alone."""

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 
-from .limits import LIMITS
+from both.limits import LIMITS
 
 
 def listens(port):

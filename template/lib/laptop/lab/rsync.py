@@ -15,8 +15,9 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
-from .limits import LIMITS
-from .messages import FOLDER, Trouble, printable
+from both.limits import LIMITS
+from both.messages import FOLDER, Trouble, printable
+
 from .paths import STATE, amount
 from .rsh import UNIT
 from .ssh_words import NO_MORE_SESSIONS

@@ -3,16 +3,12 @@
 import re
 import time
 
-from .messages import Trouble, message, report, say
+from both.job_states import ENDED
+from both.messages import Trouble, message, report, say
+
 from .remembered import forget, remember
 from .settings import read_rules
 from .waiting import clock_time
-
-ENDED = (
-    "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
-    "REVOKED",
-)  # fmt: skip
-"""Slurm's states of a job that is over (https://slurm.schedmd.com/squeue.html, job state codes)."""
 
 
 def find_job(channel, name, **how):

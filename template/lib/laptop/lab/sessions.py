@@ -5,10 +5,12 @@ import textwrap
 import time
 from unicodedata import combining, east_asian_width
 
+from both.job_states import ENDED
+from both.messages import Trouble, message, printable, say, warn
+
 from .batch import cancel, is_batch, until_end
-from .messages import Trouble, message, printable, say, warn
 from .remembered import remember_all, started_now
-from .session import ENDED, Session, find_job, idle_for, stop_job
+from .session import Session, find_job, idle_for, stop_job
 from .tunnel import tunnel_to
 from .waiting import clock_time, hours_and_minutes, is_time
 

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from .messages import FOLDER, LIB, MISUSE, Trouble
+from both.messages import FOLDER, LIB, MISUSE, Trouble
 
 PERSONAL = FOLDER / "personal.yml"
 """What belongs to one person; git ignores it."""

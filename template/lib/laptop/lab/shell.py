@@ -2,7 +2,7 @@
 
 import shlex
 
-from .messages import FOLDER, MISUSE, Trouble
+from both.messages import FOLDER, MISUSE, Trouble
 
 
 def for_fish(path):

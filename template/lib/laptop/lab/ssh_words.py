@@ -12,11 +12,10 @@ import time
 from collections import defaultdict, deque
 from pathlib import Path
 
+from both.limits import LIMITS
+from both.messages import FOLDER, Trouble, message, printable
 from plumbum import local
 from plumbum.commands import CommandNotFound, ProcessTimedOut
-
-from .limits import LIMITS
-from .messages import FOLDER, Trouble, message, printable
 
 MEANINGS = (
     # the host in between (ProxyJump) has ended it, and says why itself

@@ -1,7 +1,8 @@
 """`lab submit`: a notebook as a batch job, by submit_notebook.sh on the login node."""
 
+from both.messages import FOLDER, MISUSE, Trouble
+
 from .batch import place_of
-from .messages import FOLDER, MISUSE, Trouble
 from .paths import escaped, sum_of_folder
 from .sync import Sync
 

@@ -19,8 +19,9 @@ import time
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from .limits import LIMITS
-from .messages import FOLDER, MISUSE, Trouble, answered, message, printable, say, warn
+from both.limits import LIMITS
+from both.messages import FOLDER, MISUSE, Trouble, answered, message, printable, say, warn
+
 from .paths import (
     LOCK,
     STATE,

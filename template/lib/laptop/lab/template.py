@@ -14,8 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from .limits import LIMITS
-from .messages import FOLDER
+from both.limits import LIMITS
+from both.messages import FOLDER
+
 from .paths import STATE, make_state_folder
 
 ASKED = STATE / "template-asked"

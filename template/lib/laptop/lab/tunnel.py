@@ -7,8 +7,9 @@ import secrets
 import socket
 import time
 
-from .limits import LIMITS
-from .messages import Trouble, say
+from both.limits import LIMITS
+from both.messages import Trouble, say
+
 from .paths import STATE, make_state_folder
 from .ports import candidates, free_port, listens
 

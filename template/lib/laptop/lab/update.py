@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import sys
 
+from both.messages import FOLDER, MISUSE, Trouble, answered, message, say, warn
+
 from . import template
-from .messages import FOLDER, MISUSE, Trouble, answered, message, say, warn
 from .paths import files_here, is_undecided, named, shown
 from .settings import SettingsError, read_flat
 

@@ -5,8 +5,8 @@ import sys
 import time
 from datetime import datetime
 
-from .limits import LIMITS
-from .messages import clear_bottom, columns, message, put_at_bottom
+from both.limits import LIMITS
+from both.messages import clear_bottom, columns, message, put_at_bottom
 
 
 class Waiting:

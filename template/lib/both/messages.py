@@ -9,7 +9,7 @@ import textwrap
 import unicodedata
 from pathlib import Path
 
-LIB = Path(__file__).resolve().parents[2]
+LIB = Path(__file__).resolve().parents[1]
 """What lab brings with it."""
 FOLDER = LIB.parent
 """The folder that lab is for: its own, unless `passerelle update` says another."""

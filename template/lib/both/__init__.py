@@ -1,0 +1,1 @@
+"""What runs on both sides, in Python as in bash: messages, time limits, states of jobs."""

@@ -1,0 +1,7 @@
+"""What Slurm says of a job."""
+
+ENDED = (
+    "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
+    "REVOKED",
+)  # fmt: skip
+"""Its states once it is over (https://slurm.schedmd.com/squeue.html, job state codes)."""
