@@ -29,6 +29,7 @@ prepare() {
   make_once wheelhouse "$(python_version)" "${WHEELS[@]}"
   make_once ipython-kernel "$(python_version)" ipykernel
   make_once laptop "$(python_version)" "${LAPTOP_TOOLS[@]}"
+  command -v starship >/dev/null || { make_once starship 13 && ln -sfn "$CACHE/starship/usr/bin/starship" /usr/local/bin/starship; }
   make_once cran "${R_PACKAGES[@]}" "$(dpkg-query -W -f '${Package} ${Version}\n' 'r-*' 2>/dev/null | sha256sum)"
   make_keys
   exec {cache_lock}>&-
@@ -51,7 +52,7 @@ make_once() {
 install_debian_packages() {
   local missing=() package policy=/usr/sbin/policy-rc.d
   # shellcheck source=/dev/null
-  if [[ $(source /etc/os-release && echo "$VERSION_ID") == 13 ]]; then DEBIAN_PACKAGES+=(starship); fi
+  if [[ $(source /etc/os-release && echo "$VERSION_ID") == 13 ]]; then DEBIAN_PACKAGES+=(starship); else DEBIAN_PACKAGES+=(patchelf); fi
   for package in "${DEBIAN_PACKAGES[@]}"; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
   done
@@ -93,6 +94,23 @@ make_laptop() {
   "$1/bin/python" -m pip install --quiet "${LAPTOP_TOOLS[@]}"
   grep --files-with-matches --binary-files=without-match "^#!$1/bin/" "$1"/bin/* \
     | xargs sed --in-place "1s|^#!$1/bin/|#!/opt/laptop/bin/|"
+}
+
+# Debian 12 has no starship: that of 13, with the C library that it was made for
+make_starship() {
+  local apt mirror package libraries
+  # shellcheck source=/dev/null
+  mirror=$(source /etc/os-release && apt-cache policy | sed -n "s|^ *[0-9]* \(http[^ ]*\) $VERSION_CODENAME/main .*|\1|p")
+  mkdir -p "$1/lists/partial"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$1/sources.list"
+  apt=(apt-get -qq -o "Dir::Etc::SourceList=$1/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$1/lists")
+  "${apt[@]}" update
+  (cd "$1" && "${apt[@]}" download starship libc6)
+  for package in "$1"/*.deb; do dpkg-deb --extract "$package" "$1"; done
+  libraries=$(dirname "$1"/usr/lib/*/ld-linux*)
+  patchelf --set-interpreter "$(echo "$libraries"/ld-linux*)" --set-rpath "$libraries:/lib/${libraries##*/}" "$1/usr/bin/starship"
+  rm -r "$1"/{lists,sources.list} "$1"/*.deb
+  "$1/usr/bin/starship" --version
 }
 
 make_cran() {
