@@ -342,7 +342,7 @@ def test_a_cluster_that_does_not_answer_is_said_and_the_catalogue_counts(convers
 def test_what_a_cluster_does_not_say_is_named_and_the_catalogue_counts_there(converse, here, copied):
     Fake.said = [line for line in SAID if not line.startswith(("sacctmgr", "quota"))]
     status, out, err = converse("".join(TO_NARVAL), "mine")
-    line = "passerelle: narval says nothing of: accounts, quotas; there the choices are those of the catalogue.\n"
+    line = "passerelle: narval says nothing of: accounts; there the choices are those of the catalogue.\n"
     assert (status, err, copied[0]["live"]["accounts"]) == (0, line, [])
 
 

@@ -252,6 +252,7 @@ def test_the_quota_of_the_disk_where_the_environment_is_to_be_is_said(pristine_f
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
     script = """
+        set -o pipefail
         PRINT="" FOLDER=$1 path=$2/not/yet SLURM_ANSWER=2 SSH_ANSWER=1 ENVIRONMENT_FILES=17700
         source "$1/lib/both/messages.sh"; source "$1/lib/login_node/quota.sh"; mind_the_quota"""
     words = ["bash", "-euc", script, "-", pristine_folder("least"), tmp_path / place]

@@ -125,8 +125,9 @@ def take_live(cluster, facts, data, defaults):
         f"{name} {versions[0]}" for name, versions in (("Python", python), ("R", r), ("Julia", julia)) if versions
     ]
     say("live_found", cluster=place, found=", ".join(found))
-    if live.missing:
-        warn("live_partly", cluster=place, names=", ".join(map(message, live.missing)))
+    # nobody is asked about quotas
+    if missing := [source for source in live.missing if source != "source_quotas"]:
+        warn("live_partly", cluster=place, names=", ".join(map(message, missing)))
     for quota in live.quotas:
         if max(quota.space, quota.files) >= NEARLY_FULL:
             warn("quota_nearly_full", place=quota.place, space=f"{quota.space:.0%}", files=f"{quota.files:.0%}")

@@ -17,7 +17,7 @@ mind_the_quota() {
 # files_of ENVIRONMENT: prints how many files pip has put into it, or what one has at least, where there is none yet
 files_of() {
   local files
-  files=$(cat "$1"/lib/python*/site-packages/*.dist-info/RECORD 2>/dev/null | wc -l)
+  files=$({ cat "$1"/lib/python*/site-packages/*.dist-info/RECORD 2>/dev/null || true; } | wc -l)
   printf '%s\n' "$((files > ENVIRONMENT_FILES ? files : ENVIRONMENT_FILES))"
 }
 
