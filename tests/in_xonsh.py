@@ -34,6 +34,7 @@ def state(session):
         dict(session.completers),
         dict(session.env["PROMPT_FIELDS"]),
         {name: session.env[name] for name in list(session.env) if name.startswith("LAB")},
+        [session.env.get(name) for name in ("PROMPT", "RIGHT_PROMPT")],
         list(session.builtins.events.on_pre_prompt_format),
         list(sys.path),
     )
@@ -71,14 +72,16 @@ def test_the_session_s_facts_are_variables_and_a_field_of_the_prompt_while_one_s
 def test_unloading_leaves_all_as_it_was(session, load_xontrib):
     from xonsh.xontribs import xontribs_unload
 
+    session.env["PROMPT"], session.env["RIGHT_PROMPT"] = "{user}> ", "{user}"
     before = state(session)
     load_xontrib("lab")
+    session.env["PROMPT"], session.env["RIGHT_PROMPT"] = "{lab:{} }{user}> ", "{user}{lab}"
     session.builtins.events.on_pre_prompt_format.fire()
-    assert all(now != then for now, then in zip(state(session)[:5], before[:5], strict=True))
+    assert all(now != then for now, then in zip(state(session)[:6], before[:6], strict=True))
     xontribs_unload(["lab"])
     # the folder that `lab shell xonsh` has put there, too
     now = state(session)
-    assert now[:5] == before[:5]
-    assert [path for path in before[5] if path not in now[5]] == [str(PROJECT / "shell")]
+    assert now[:6] == before[:6]
+    assert [path for path in before[6] if path not in now[6]] == [str(PROJECT / "shell")]
     # what load_xontrib takes away at its end
     sys.modules.setdefault("xontrib.lab", None)

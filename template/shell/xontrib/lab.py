@@ -100,6 +100,10 @@ def _unload_xontrib_(xsh, **_):
         xsh.env["PATH"].remove(BIN)
     remove_completer("lab")
     xsh.env["PROMPT_FIELDS"].pop("lab", None)
+    # a field that nobody knows would stand there as it is written
+    for name in ("PROMPT", "RIGHT_PROMPT"):
+        if isinstance(xsh.env.get(name), str):
+            xsh.env[name] = re.sub(r"\{lab(:([^{}]|\{\})*)?\}", "", xsh.env[name])
     xsh.builtins.events.on_pre_prompt_format.discard(_load_xontrib_.tell_facts)
     for name in FACTS:
         xsh.env.pop(name, None)
