@@ -820,3 +820,18 @@ def test_a_run_is_looked_for_by_its_number_and_no_folders_name_is_more_than_that
         f"submit_notebook.sh: There is no run of x.ipynb in {folder}/results to go on with; ./submit_notebook.sh --execute "
         "x.ipynb begins one.\n",
     )
+
+
+def test_a_notebook_whose_cells_have_no_ids_is_checked_and_run_without_a_word_for_developers(tmp_path):
+    made = json.loads(nbformat.writes(notebook("a = 1", tags={0: "parameters"})))
+    for cell in made["cells"]:
+        del cell["id"]
+    (tmp_path / "a.ipynb").write_text(json.dumps(made))
+    (tmp_path / "t.csv").write_text("a\n7\n")
+    command = [sys.executable, TEMPLATE / "lib/login_node/parameters.py", "a.ipynb", "t.csv", "copy.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    command = [sys.executable, RUNNER / "run.py", "a.ipynb", "out", "--row", "copy.json", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert re.fullmatch("1/1, [0-9]+ s\\n.*\\n", done.stdout), done.stdout
+    assert (done.returncode, done.stderr) == (0, "")

@@ -203,6 +203,15 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_replaced(other, idle):
         idle.run("login", "root", "umount", "/srv/small", check=True)
 
 
+def test_where_nothing_can_be_written_is_one_clear_line(other):
+    done = other("closed_py3", environment_path="/root/closed_py3").on_login("./setup_env.sh")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "setup_env.sh: Cannot write to /root/closed_py3.lock: choose another environment_path in settings.yml, or free "
+        "some space.\n",
+    )
+
+
 REPORT = """#!/bin/sh
 cat <<EOF
                              Description                Space           # of files

@@ -12,7 +12,7 @@ one_at_a_time() {
   mkdir -p "$(dirname "$1")" || die cannot_write path="$(dirname "$1")"
   # macOS has no flock; a build then leaves other builds alone (remove_leftovers)
   command -v flock >/dev/null || return 0
-  exec 9>"$1" || die cannot_write path="$1"
+  { exec 9>"$1"; } 2>/dev/null || die cannot_write path="$1"
   flock --nonblock 9 || status=$?
   if ((status == 1)) && [[ ${PASSERELLE_GOES_ON:-} ]]; then
     status=0

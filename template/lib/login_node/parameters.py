@@ -12,6 +12,7 @@ import csv
 import json
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -121,6 +122,8 @@ def main(notebook, table, copy):
 
 
 if __name__ == "__main__":
+    # those are for developers, as nbformat's of cells without ids
+    warnings.simplefilter("ignore")
     try:
         print(main(*sys.argv[1:]))
     except Trouble as trouble:

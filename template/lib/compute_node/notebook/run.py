@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -315,6 +316,8 @@ def main(words):
 
 
 if __name__ == "__main__":
+    # those are for developers, as nbformat's of cells without ids; a kernel's own are in its cells
+    warnings.simplefilter("ignore")
     try:
         sys.exit(main(sys.argv[1:]))
     except Trouble as trouble:
