@@ -356,10 +356,10 @@ def test_the_prompt_shows_the_session_that_ends_first_and_keeps_the_status(proje
 
 
 def documented(shell):
-    """Return the line that the documentation has for a shell's prompt, or for starship's there ("starship in bash")."""
+    """Return the lines that the documentation has for a shell's prompt, or for starship's there ("starship in bash")."""
     page = (REPOSITORY / "docs/how-to/shells.en.md").read_text(encoding="utf-8")
     name = re.sub(r"\w+$", r"\\*\\*\g<0>\\*\\*", shell)
-    return re.search(rf"- {name}.*?\n\n +(.*\n)", page[page.index("{ #the-time-left }") :])[1]
+    return re.search(rf"- {name}.*?\n\n((?: +.*\n)+)", page[page.index("{ #the-time-left }") :])[1]
 
 
 def quoted(path):
