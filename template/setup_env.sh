@@ -55,7 +55,7 @@ PIP_OPTIONS=()
 
 if [[ ${OPTIONS[0]:-} != --register && ! $PRINT ]] && somebody_elses "$path"; then
   [[ -x $path/bin/jupyter-lab ]] || die environment_closed path="$path" owner="$(owner_of "$path")"
-  misuse not_yours path="$path" owner="$(owner_of "$path")" example="environment_path: $RULE_environment_path_example"
+  misuse not_yours path="$path" owner="$(owner_of "$path")" example="$(own_place "$RULE_environment_path_example")"
 fi
 [[ $PRINT ]] || not_closed "$path"
 [[ $PRINT ]] || as_open_as_before

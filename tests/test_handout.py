@@ -23,7 +23,7 @@ def handout(capsys):
 
 
 ON_RORQUAL = french(
-    "Puis il attend un nœud : 1 cœurs pour 3 h, sur le compte def-prof. La ligne du bas dit ce qu'il attend."
+    "- Il attend un nœud : 1 cœurs pour 3 h, sur le compte def-prof. La ligne du bas dit ce qu'il attend."
 )
 IN_THE_CLOUD = "Then it waits for a node: 2 cores for 1 h, on the account def-sponsor00 and the reservation school-wr_cpu. The line"
 WITH_A_GPU = "Then it waits for a node: "

@@ -700,6 +700,28 @@ def test_the_template_comes_from_where_the_command_came_from(monkeypatch, said, 
     assert str(trouble.value) == found
 
 
+def test_a_clone_that_git_does_not_read_is_named_and_no_folder_without_a_version_is_made(monkeypatch, tmp_path):
+    class Distribution:
+        """One that was installed from there."""
+
+        def read_text(self, name):
+            """Return what PEP 610 keeps."""
+            return json.dumps({"url": tmp_path.as_uri(), "dir_info": {}})
+
+    (tmp_path / "copier.yml").touch()
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.setattr(source.metadata, "distribution", lambda name: Distribution())
+    assert source.find_source() == (str(tmp_path), None)
+    # as where it belongs to somebody else (git's setup.c)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(texts.Trouble) as trouble:
+        source.find_source()
+    assert str(trouble.value) == (
+        f"git does not read {tmp_path}, from where passerelle was installed, because it belongs to somebody else, so "
+        f"updates would not work. If you trust it: git config --global --add safe.directory {tmp_path}"
+    )
+
+
 def test_lab_finds_the_python_that_the_command_is_installed_with(make_folder, environment, tmp_path):
     folder, tools = make_folder("least"), tmp_path / "installed/bin"
     tools.mkdir(parents=True)

@@ -35,7 +35,8 @@ def conflict(path):
     """Return the line that names a file which has changed on both sides."""
     return (
         f"lab: {path} differs between this computer and {LOGIN}; neither was overwritten. "
-        f"To keep yours: ./lab sync --mine {path}. To take theirs: ./lab sync --theirs {path}\n"
+        f"To keep the one on this computer: ./lab sync --mine {path}. To take the one on {LOGIN}: ./lab sync --theirs {path}. "
+        "What is replaced is kept in .lab/replaced, there or here.\n"
     )
 
 
@@ -52,7 +53,7 @@ def changed_there(path):
     """Return the line of a `lab open` or `lab submit` that would have overwritten something."""
     return (
         f"lab: {path} differs from the one on {LOGIN} (the difference is shown above); nothing was overwritten. "
-        f"To keep yours: ./lab sync --mine {path}. To take theirs: ./lab sync --theirs {path}\n"
+        f"To keep the one on this computer: ./lab sync --mine {path}. To take the one on {LOGIN}: ./lab sync --theirs {path}\n"
     )
 
 

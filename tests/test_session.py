@@ -46,6 +46,20 @@ def test_a_refused_job_is_one_clear_line(option, refusal, lab):
     assert lab.jobs() == ""
 
 
+def test_in_a_folder_that_may_not_be_written_to_the_page_starts_in_the_home_and_a_line_says_so(lab):
+    lab.on_login("chmod a-w .")
+    try:
+        process, _ = lab.start_session()
+    finally:
+        lab.on_login("chmod u+w .")
+    assert (
+        "so JupyterLab starts in /home/student; lab sync and lab submit do not see notebooks there.\n" in process.output
+    )
+    server = lab.cluster.run("node1", "root", "pgrep", "-af", "jupyter-lab.py").stdout
+    server += lab.cluster.run("node2", "root", "pgrep", "-af", "jupyter-lab.py").stdout
+    assert "--FileContentsManager.preferred_dir=/home/student\n" in server
+
+
 @pytest.mark.parametrize("option", ["--time=never", "--gres=foo:1", "--tme=3:00:00", "--cpus-per-task=two"])
 def test_an_option_that_slurm_cannot_read_is_named_and_no_session_has_ended(option, lab):
     done = lab.on_login(f"./start_salloc.sh {option}")

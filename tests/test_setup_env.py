@@ -203,6 +203,26 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_replaced(other, idle):
         idle.run("login", "root", "umount", "/srv/small", check=True)
 
 
+def test_nobody_builds_an_environment_that_many_are_to_share_by_the_way(other):
+    life = other("nobodys_py3", environment_path="/project/def-prof/nobodys")
+    life.on_login("echo 'environment_location: project' >>settings.yml")
+    words = (
+        "There is no environment at /project/def-prof/nobodys yet, and many are to share it (environment_location: project), so "
+        "lab does not build it by the way: it belongs to whoever builds it. That person types, in this folder on "
+        "USER@login.vcluster.example: ./setup_env.sh"
+    )
+    done = life.on_login("./submit_session.sh --set-up --name=class")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"submit_session.sh: {words}\n")
+    done = life.on_login("bash -p lib/login_node/check.sh environment")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"check.sh: {words}\n")
+    assert life.on_login("ls -d /project/def-prof/nobodys*").stdout == ""
+    # one of one's own is somewhere else, which the setting must say, too
+    life.on_login("sed -i 's|^environment_path: .*|environment_path: $HOME/own_py3|' settings.yml")
+    done = life.on_login("bash -p lib/login_node/check.sh environment")
+    assert done.returncode == 64
+    assert done.stderr.endswith("or, for an environment of your own, environment_location: home\n")
+
+
 def test_where_nothing_can_be_written_is_one_clear_line(other):
     done = other("closed_py3", environment_path="/root/closed_py3").on_login("./setup_env.sh")
     assert (done.returncode, done.stderr) == (

@@ -35,7 +35,7 @@ class Handout(Command):
 
     def main(self, folder="."):
         """Write handout.md and handout.html into the folder; return the exit status."""
-        folder = Path(folder)
+        folder = Path(folder).resolve()
         text = filled(settings_of(folder), self.sponsor, self.number, self.help_at)
         html = PAGE.format(
             language=message("language_code"),
@@ -71,6 +71,8 @@ def filled(settings, sponsor, number, help_at):
             "project": settings["project_name"],
             "cluster": login if facts["login_host"] == "asked" else facts["title"],
             "login": login,
+            # a shared one is the teacher's
+            "builds": not settings["environment_path"].startswith(("/", "$PROJECT")),
             "alliance": bool(facts["account_prefixes"]),
             "sponsor": sponsor,
             "sponsor_number": number,

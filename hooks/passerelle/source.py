@@ -1,6 +1,8 @@
 """Where this command came from, for Copier: the folder's template, to which updates go back (PEP 610)."""
 
 import json
+import os
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,4 +30,17 @@ def find_source():
     path = Path(url2pathname(urlsplit(url).path))
     if not (path / "copier.yml").is_file():
         raise Trouble("source_gone", path=path)
+    if (path / ".git").exists() and _is_somebody_elses(path):
+        raise Trouble("source_not_trusted", path=path)
     return str(path), None
+
+
+def _is_somebody_elses(path):
+    """Return whether git does not read a clone because of its owner: Copier would take it for one without versions."""
+    try:
+        asked = {**os.environ, "LC_ALL": "C"}
+        done = subprocess.run(["git", "-C", path, "rev-parse"], env=asked, capture_output=True, text=True, check=False)
+    except OSError:
+        # no git
+        return False
+    return "dubious ownership" in done.stderr

@@ -32,6 +32,19 @@ check_location() {
   esac
 }
 
+# not_everybodys: an environment that many are to share belongs to whoever builds it, so nobody builds the first one by the way
+not_everybodys() {
+  local path
+  path=$(environment_path)
+  [[ ${SETTING_environment_location:-} != project || -e $path ]] || die nobodys_environment path="$path" login="$(login_name)"
+}
+
+# own_place PATH: prints what to write for an environment of one's own
+own_place() {
+  [[ ${SETTING_environment_location:-} != project ]] || printf 'environment_location: home, '
+  printf 'environment_path: %s\n' "$1"
+}
+
 # scratch_folder: prints the user's scratch, which new users may not have yet
 scratch_folder() {
   local folder=${SCRATCH:-\$SCRATCH}
@@ -247,7 +260,7 @@ need_environment() {
   # that it has more than was asked for, as after its owner has added something, is no news
   [[ $LACKS$BUILT_WITH$PINNED$GONE$kernels ]] || return 0
   warn environment_differs path="$path" owner="$(owner_of "$path")" differences="$(differences "$kernels")" \
-    example="environment_path: $RULE_environment_path_example"
+    example="$(own_place "$RULE_environment_path_example")"
 }
 
 # differences [KERNELS]: prints what built_from_these_settings has found, and the kernels that are missing

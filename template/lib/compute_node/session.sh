@@ -119,9 +119,10 @@ choose_idleness() {
 # server's folder, from where the home can be reached
 choose_start() {
   START=$FOLDER ROOT=$HOME
-  if [[ $FACT_home_on_compute == read_only && ! -w $FOLDER && ! $PRINT ]]; then
-    START=$(scratch_folder)
-    warn starts_on_scratch folder="$START"
+  if [[ ! -w $FOLDER && ! $PRINT ]]; then
+    [[ $FACT_home_on_compute == writable ]] || START=$(scratch_folder)
+    [[ $START != "$FOLDER" ]] || START=$HOME
+    warn starts_elsewhere folder="$START"
   fi
   [[ $START/ == "$HOME"/* ]] || ROOT=/
   # Jupyter shows nothing in a hidden folder, unless that is its own

@@ -68,6 +68,9 @@ check_modules() {
 check_environment() {
   local path modules version
   path=$(environment_path)
+  # these stop lab open, too
+  check_location
+  not_everybodys
   if ! somebody_elses "$path" && ! built_from_these_settings; then
     (need_environment) || true
     exit 3

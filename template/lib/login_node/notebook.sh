@@ -121,12 +121,12 @@ batch_script() {
   [[ ! $parameters || $FACT_allocation == core || $FACT_node_cores == unknown ]] \
     || at_once=$((FACT_node_cores > SETTING_cores ? FACT_node_cores / SETTING_cores : 1))
   # as in a session (session.sh): not all cores of the node where the job has some of them, and no proxy to what is near
-  # shellcheck disable=SC2016 # the job will know them
-  [[ $at_once ]] && cores=$SETTING_cores || cores='${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}'
-  printf 'export OMP_NUM_THREADS=${OMP_NUM_THREADS:-%s}\n' "$cores"
+  cores="\${SLURM_CPUS_PER_TASK:-\$SLURM_CPUS_ON_NODE}"
+  [[ ! $at_once ]] || cores=$SETTING_cores
+  echo "export OMP_NUM_THREADS=\${OMP_NUM_THREADS:-$cores}"
   if [[ $FACT_internet_on_compute == @(proxy|unknown) ]]; then
-    # shellcheck disable=SC2016
-    printf '%s\n' 'export no_proxy=${no_proxy:+$no_proxy,}localhost,127.0.0.1,::1' 'export NO_PROXY=$no_proxy'
+    echo "export no_proxy=\${no_proxy:+\$no_proxy,}localhost,127.0.0.1,::1"
+    echo "export NO_PROXY=\$no_proxy"
   fi
   if [[ $execute ]]; then
     # what the kernels need in a job

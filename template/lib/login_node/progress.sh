@@ -35,7 +35,7 @@ its_words() { tail -n "+$FROM" "$LOG"; }
 
 # follow STEP: reads the lines that say how far pip, R or Julia is, and shows it every second
 follow() {
-  local step=$1 line="" more="" status since=$SECONDS shown="" said=$SECONDS width
+  local step=$1 line="" more="" status since=$SECONDS shown="" said=$SECONDS looked=$SECONDS width
   local seen=" " found=0 number=0 total="" pip="" before what=""
   read -r _ width < <(stty size 2>/dev/null <&1) || width=80
   before=" $(printf '%s ' "${VIRTUAL_ENV:-/nonexistent}"/lib/python*/site-packages/*.dist-info/INSTALLER)"
@@ -105,7 +105,8 @@ weigh() {
 # show_progress: for lab an answer to its request, on a terminal one line in place, elsewhere a line now and then
 show_progress() {
   local text
-  ((SECONDS > said)) || return 0
+  ((SECONDS > looked)) || return 0
+  looked=$SECONDS
   weigh
   if [[ ${PASSERELLE_REQUEST:-} ]]; then
     [[ $what == "$shown" ]] || say_step "$what"
