@@ -62,6 +62,14 @@ def test_sponsor_and_help_are_named_where_the_teacher_names_them(make_folder, ha
     assert french("indiquez Prof. X (abc-123-01)") in text and text.endswith("mardi 10 h, local 12.\n")
 
 
+def test_a_sponsor_of_whom_the_page_says_nothing_is_said(make_folder, handout):
+    status, _, complaints = handout("--sponsor=Prof. X", make_folder("magic-castle"))
+    assert (status, complaints) == (
+        0,
+        "passerelle: The page says nothing of a sponsor: whoever works on this cluster need not register with the Alliance.\n",
+    )
+
+
 def test_what_is_no_folder_for_a_course_is_one_line(make_folder, handout, tmp_path):
     (tmp_path / "empty").mkdir()
     said = f"passerelle: {tmp_path}/empty is no folder of passerelle, or its settings.yml cannot be read.\n"

@@ -9,7 +9,7 @@ from plumbum import cli
 
 from .cli import Command
 from .meeting import clusters
-from .texts import HERE, MISUSE, Trouble, message, say, speak
+from .texts import HERE, MISUSE, Trouble, message, say, speak, warn
 
 PAGE = """<!DOCTYPE html>
 <html lang="{language}"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -36,7 +36,10 @@ class Handout(Command):
     def main(self, folder="."):
         """Write handout.md and handout.html into the folder; return the exit status."""
         folder = Path(folder).resolve()
-        text = filled(settings_of(folder), self.sponsor, self.number, self.help_at)
+        settings = settings_of(folder)
+        text = filled(settings, self.sponsor, self.number, self.help_at)
+        if (self.sponsor or self.number) and not settings["facts"]["account_prefixes"]:
+            warn("handout_without_sponsor")
         html = PAGE.format(
             language=message("language_code"),
             title=text.partition("\n")[0].lstrip("# "),
