@@ -48,6 +48,8 @@ fi
 folder=$(submission_folder)
 [[ ! $folder ]] || run cd "$folder"
 status=0
+# this script has the last word, also where a session could not say its own
+export PASSERELLE_SALLOC=yes
 run_in_slurm "${command[@]}" || status=$?
 [[ ! ${ALLOCATED:-} ]] || say ended
 exit "$status"

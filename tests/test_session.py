@@ -337,6 +337,7 @@ def test_a_session_leaves_no_record_when_it_ends_by_itself(lab):
     lab.on_login(f"scancel --signal=TERM {job}")
     session.wait_for("The session has ended.")
     session.wait()
+    assert session.output.count("The session has ended.") == 1
     records = lab.on_login("ls ~/.local/state/passerelle/sessions").stdout.split()
     assert job not in records
     done = lab.cluster.run("laptop", "alice", "lab/tunnel_ssh.sh")
@@ -370,6 +371,7 @@ def test_shutting_down_in_the_browser_ends_the_job(lab):
     )
     session.wait_for(r"^The session has ended\.")
     session.wait()
+    assert session.output.count("The session has ended.") == 1
     assert lab.jobs() == ""
 
 

@@ -275,5 +275,5 @@ end_session() {
   fi
   [[ $FACT_scheduler == none ]] || rm -f "$(state_folder)/sessions/$SLURM_JOB_ID"
   if [[ ${MADE_FOLDER:-} ]]; then rm -rf "$MADE_FOLDER"; fi
-  if [[ $was_idle ]]; then say ended_idle minutes="$IDLE"; else say ended; fi
+  if [[ $was_idle ]]; then say ended_idle minutes="$IDLE"; elif [[ ! ${PASSERELLE_SALLOC:-} ]]; then say ended; fi
 }

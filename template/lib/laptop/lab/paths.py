@@ -30,8 +30,8 @@ A star stands for any letters. The login node is told by channel.py.
 """
 SCRIPTS = {"settings.yml", "requirements.txt", "lab", "lib", "plugins"}
 """What a session depends on, with all that ends in .sh; folders with all that is in them."""
-LOCK = "requirements.lock"
-"""The versions of the environment, which setup_env.sh writes and reads, on the login node."""
+LOCK, LOCK_SUMS = "requirements.lock", "requirements.sha256"
+"""The versions of the environment, which setup_env.sh writes and reads, on the login node; and their files' sums."""
 
 
 def plain(path):

@@ -24,6 +24,7 @@ from both.messages import FOLDER, MISUSE, Trouble, answered, message, printable,
 
 from .paths import (
     LOCK,
+    LOCK_SUMS,
     STATE,
     amount,
     escaped,
@@ -177,7 +178,8 @@ class Sync:
                 for path in paths:
                     self.memory[path] = [here.get(path), there.get(path)]
         self._put(plan.send, here, there)
-        results = [path for path in plan.bring if path not in code]
+        # the sums are those of the lock there
+        results = [path for path in plan.bring if path not in code and not (news and path == LOCK_SUMS)]
         self._fetch(results, there)
         brought += self._put_in_place(results, here, there)
         shutil.rmtree(INCOMING, ignore_errors=True)
