@@ -72,7 +72,7 @@ if [[ ! $PRINT ]]; then
   complete_environment
   folder=$(submission_folder)
   # standard output is for sbatch's answer
-  [[ ! $set_up ]] || not_everybodys
+  [[ ! $set_up ]] || need_shared_environment
   if [[ $set_up ]] && ! up_to_date && ! somebody_elses "$(environment_path)"; then
     # what Slurm refuses is said now, and not minutes later
     words=$(cd "${folder:-.}" && run_in_slurm try_job <<<"$(batch_script)" 2>&1) || {

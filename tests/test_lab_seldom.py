@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line_before_anything_is_asked
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
         "",
-        "lab: You may not write to /home/alice/lab, where lab keeps its records. Copy the folder to a place of your own, and "
+        "lab: You may not write to /home/alice/lab, where lab keeps its records. Copy the folder to a place of your own (cp -r, then chmod -R u+w), and "
         "run lab there.\n",
     )
 

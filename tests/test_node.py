@@ -174,7 +174,8 @@ def test_without_zstd_it_is_gzip(packed, tmp_path):
         ("home", "/project/def-yourpi/py3", "{place}: environment_location is home, but /project/def-yourpi/py3 "
          "({path}) is not in your home directory; write environment_location: project"),
         ("project", "$HOME/py3", "{place}: environment_location is project, but {home}/py3 ({path}) is in your home "
-         "directory; write for example environment_path: /project/def-yourpi/jupyter_py3"),
+         "directory; write for example environment_path: /project/def-yourpi/jupyter_py3 or, for an environment of your own, "
+         "environment_location: home"),
         ("project", "/project/def-yourpi/py3", ""),
         ("home", "$HOME/py3", ""),
     ],

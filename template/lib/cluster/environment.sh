@@ -32,8 +32,9 @@ check_location() {
   esac
 }
 
-# not_everybodys: an environment that many are to share belongs to whoever builds it, so nobody builds the first one by the way
-not_everybodys() {
+# need_shared_environment: an environment that many are to share must be there: the first one belongs to whoever builds it, so
+# nobody does that by the way
+need_shared_environment() {
   local path
   path=$(environment_path)
   [[ ${SETTING_environment_location:-} != project || -e $path ]] || die nobodys_environment path="$path" login="$(login_name)"

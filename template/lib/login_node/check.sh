@@ -70,7 +70,7 @@ check_environment() {
   path=$(environment_path)
   # these stop lab open, too
   check_location
-  not_everybodys
+  need_shared_environment
   if ! somebody_elses "$path" && ! built_from_these_settings; then
     (need_environment) || true
     exit 3
