@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -359,7 +360,8 @@ def documented(shell):
     """Return the lines that the documentation has for a shell's prompt, or for starship's there ("starship in bash")."""
     page = (REPOSITORY / "docs/how-to/shells.en.md").read_text(encoding="utf-8")
     name = re.sub(r"\w+$", r"\\*\\*\g<0>\\*\\*", shell)
-    return re.search(rf"- {name}.*?\n\n((?: +.*\n)+)", page[page.index("{ #the-time-left }") :])[1]
+    found = re.search(rf"- {name}.*?\n\n((?: +.*\n)+)", page[page.index("{ #the-time-left }") :])
+    return textwrap.dedent(found[1])
 
 
 def quoted(path):
