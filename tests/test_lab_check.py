@@ -14,7 +14,7 @@ WELL = {
     "name": "login.vcluster.example has the address 10.77.0.10",
     "key": "the host key is the one that this computer knows; ssh can offer your keys: ~/.ssh/id_ed25519",
     "connection": f"logged in to {LOGIN}",
-    "folder": "lab is identical on both sides",
+    "folder": "the scripts and settings of lab are identical on both sides",
     "account": "Slurm accepts the job, and could start it now",
     "quota": "there is room in /home/student, /home/student/jupyter_py3.builds",
     "modules": "rstudio-server/4.1 python/{version} r/4.1",
@@ -425,7 +425,7 @@ class TestOnTheLoginNode:
             "ok     nom            login.vcluster.example a l'adresse 10.77.0.10",
             "ok     clé            inutile\u00a0: une connexion est déjà ouverte",
             f"ok     connexion      {LOGIN} répond par la connexion déjà ouverte",
-            "ok     dossier        lab est identique des deux côtés",
+            "ok     dossier        les scripts et les réglages de lab sont identiques des deux côtés",
             "ÉCHEC  compte         Slurm a refusé la tâche\u00a0: Invalid account or account/partition combination specified"
             f"\u00a0; voyez settings.yml:{line_of(connected, 'account')}",
         ]
