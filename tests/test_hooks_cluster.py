@@ -56,9 +56,9 @@ def test_all_is_asked_over_one_connection_which_lab_shares_later(idle, other_fol
     before, left_before = idle.auth_count("student"), left()
     said, *answers = ask("laptop", "alice", f"student@{CODE}", *WITH_CODE)
     assert said == f"Connecting to student@{CODE}; answer ssh's questions (password, second factor)."
-    accounts, gpus, cores, memory, gpu_cores, gpu_memory, hours, modules, quotas = json.loads(answers[0])
+    accounts, gpus, cores, memory, gpu_cores, gpu_memory, hours, modules, wheelhouse, quotas = json.loads(answers[0])
     assert (accounts, gpus, cores, memory) == ({"def-prof": ["cpu", "gpu"]}, {"h100": 4}, 32, 128000)
-    assert (gpu_cores, gpu_memory, hours, quotas) == ({"h100": 16}, {"h100": 64000}, 168, [])
+    assert (gpu_cores, gpu_memory, hours, wheelhouse, quotas) == ({"h100": 16}, {"h100": 64000}, 168, True, [])
     assert set(modules) == {"python", "r", "julia", "ipython-kernel", "ir-kernel", "ijulia-kernel"}
     # of the second, Slurm says that it is refused
     assert list(json.loads(answers[1])) == ["0"]

@@ -222,8 +222,23 @@ def test_whoever_works_on_another_cluster_is_asked_for_its_host_first(converse, 
     assert (status, Fake.asked[0], copied[0]["login_host"]) == (0, "bob@login.example.org", "login.example.org")
     assert out.startswith(HAS.replace("narval", "login.example.org"))
     # of it nothing was known
+    assert copied[0]["live"]["pip_source"] == "pypi"
     live = copied[0]["live"]["facts"]
     assert (live["node_cores"], live["gpu_requests"]) == (64, ["a100:1-4", "a100_3g.20gb:1", "a100_1g.5gb:1"])
+
+
+def test_a_wheelhouse_that_the_cluster_has_is_known_to_copier(converse, here, copied, monkeypatch):
+    monkeypatch.setattr(Fake, "said", [*SAID, "pip\tfind-links = /cvmfs/wheels"])
+    words = ["-d", "language=en", "-d", "cluster=other", "-d", "login_host=login.example.org", "mine"]
+    assert converse(ERASED + "bob" + ENTER, *words)[0] == 0
+    assert copied[0]["live"]["pip_source"] == "wheelhouse"
+
+
+@pytest.mark.parametrize("name", ["wheelhouse", "pypi"])
+def test_where_the_cluster_has_a_wheelhouse_that_is_where_packages_come_from(make_folder, name):
+    words = {"cluster": "other", "login_host": "login.example.org", "live": {"pip_source": name}}
+    folder = make_folder("least", **words)
+    assert yaml.safe_load((folder / "settings.yml").read_text(encoding="utf-8"))["pip_source"] == name
 
 
 def test_a_host_that_there_is_not_ends_it_in_one_line_where_it_was_given(converse, here, copied):

@@ -324,6 +324,24 @@ def test_each_source_may_fail_or_hang_alone(tmp_path):
     assert len("\n".join(lines)) < 400000
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[global]\nfind-links = /cvmfs/wheelhouse\n", True),
+        # on lines of their own
+        ("[wheel]\nprefer-binary = true\nfind-links =\n    /cvmfs/a\n    /cvmfs/b\n", True),
+        ("[global]\nfind-links = file:///cvmfs/wheelhouse\n", True),
+        ("[global]\nfind-links = https://wheels.example/\n", False),
+        ("[global]\nindex-url = https://packages.example/simple\n", False),
+        (None, False),
+    ],
+)
+def test_a_wheelhouse_is_known_by_the_sites_own_settings_of_pip(tmp_path, text, found):
+    (tmp_path / "pip.conf").write_text(text or "")
+    request = f"export PIP_CONFIG_FILE={tmp_path}/pip.conf; probe" if text else "unset PIP_CONFIG_FILE; probe"
+    assert probe.parse(run_probe(tmp_path, request, {})).wheelhouse == found
+
+
 def test_an_estimate_is_asked_for_from_scratch_and_with_the_options_as_they_are(tmp_path):
     (tmp_path / "scratch").mkdir()
     # one that reads would take what follows

@@ -223,6 +223,28 @@ def test_nobody_builds_an_environment_that_many_are_to_share_by_the_way(other):
     assert done.stderr.endswith("or, for an environment of your own, environment_location: home\n")
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("WARNING: Retrying (Retry(total=4)) after connection broken", ", but where pip looks for packages nothing answers "
+         "(settings.yml:9: pip_source)\n"),
+        ("Looking in links: /cvmfs", "\n"),
+    ],
+)  # fmt: skip
+def test_that_nothing_answers_where_pip_looks_for_packages_is_said_while_it_tries_again(
+    pristine_folder, tmp_path, lines, said
+):
+    script = """
+        FOLDER=$1 PRINT="" LOG=$2/log LINE_pip_source=settings.yml:9 PASSERELLE_REQUEST=1
+        source "$1/lib/both/messages.sh"; source "$1/lib/both/limits.sh"; source "$1/lib/login_node/progress.sh"
+        pip() { echo "Processing /x/a-1.whl"; echo "$1"; sleep 2.5; }
+        watched Packages pip "$3" """
+    words = ["bash", "-euc", script, "-", pristine_folder("least"), tmp_path, lines]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert f"\tbuilding\tPackages: 1 found so far{said}" in done.stdout, done.stdout + done.stderr
+    assert ("nothing answers" in done.stdout) == (said != "\n")
+
+
 def test_where_nothing_can_be_written_is_one_clear_line(other):
     done = other("closed_py3", environment_path="/root/closed_py3").on_login("./setup_env.sh")
     assert (done.returncode, done.stderr) == (

@@ -105,7 +105,7 @@ def test_a_proxy_of_the_clusters_is_not_asked_for_what_is_near(person, make_fold
     proxies = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "kept.example"}
     ask = f"import urllib.request as r\nprint(r.urlopen({near!r}, timeout=20).status)"
     assert (without_us(person, ask), without_us(person, ask, **proxies)) == ("200", "URLError")
-    far = "import os, urllib.request as r\nprint(r.getproxies()['http'], bool(r.proxy_bypass('pypi.org')), os.environ['NO_PROXY'])"
+    far = "import os, urllib.request as r\nprint(r.getproxies()['http'], bool(r.proxy_bypass('far.example')), os.environ['NO_PROXY'])"
     assert run_in_session(person, make_folder("local"), ask, far, **proxies) == [
         "200",
         "http://127.0.0.1:9 False kept.example,localhost,127.0.0.1,::1",

@@ -115,6 +115,7 @@ def take_live(cluster, facts, data, defaults):
         "python": python[:12],
         "r": r[:1],
         "julia": julia[:1],
+        "pip_source": "wheelhouse" if live.wheelhouse else "pypi",
     }
     if "gpu_model" in data:
         data["live"]["facts"].pop("gpu_requests", None)

@@ -36,6 +36,7 @@ class Live(NamedTuple):
     cores, memory: of the largest node, in MB; with a GPU model: {model: number}
     hours: the longest time limit of a partition
     modules: {name: [versions, the newest first]}
+    wheelhouse: whether pip finds packages in a folder there
     quotas: [Quota, ...]
     """
 
@@ -47,6 +48,7 @@ class Live(NamedTuple):
     gpu_memory: dict
     hours: int
     modules: dict
+    wheelhouse: bool
     quotas: list
 
     @property
@@ -77,7 +79,9 @@ def parse(lines):
     accounts = accounts_of_sacctmgr(said.get("sacctmgr", []))
     accounts = accounts or accounts_of_sshare(said.get("sshare", [])) or accounts_of_filter(said.get("filter", []))
     nodes = nodes_of(said.get("sinfo", []))
-    return Live(folded(accounts), *nodes, modules_of(said.get("module", [])), quotas_of(said.get("quota", [])))
+    wheelhouse = any(re.match(r"( *find-links *=)? *(file://)?/", line) for line in said.get("pip", []))
+    modules, quotas = modules_of(said.get("module", [])), quotas_of(said.get("quota", []))
+    return Live(folded(accounts), *nodes, modules, wheelhouse, quotas)
 
 
 # --- accounts ---------------------------------------------------------------------------------------------------------

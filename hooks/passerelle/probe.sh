@@ -16,7 +16,7 @@ labelled() {
 
 # probe: everything at once, because each may have to wait
 probe() {
-  local folder part parts=(accounts nodes modules quotas)
+  local folder part parts=(accounts nodes modules wheelhouse quotas)
   folder=$(mktemp -d) || return
   for part in "${parts[@]}"; do
     "probe_$part" >"$folder/$part" 2>/dev/null &
@@ -48,6 +48,11 @@ probe_nodes() {
 probe_modules() {
   local list='module -t spider 2>&1 | grep -E "^(python|r|julia|ipython-kernel|ir-kernel|ijulia-kernel)/."'
   labelled module /bin/bash --noprofile --norc -p -c "$(declare -f module); $list"
+}
+
+# a site that has one names it in a file of its own, perhaps on several lines
+probe_wheelhouse() {
+  [[ ! ${PIP_CONFIG_FILE:-} ]] || labelled pip grep -A 9 '^ *find-links' "$PIP_CONFIG_FILE"
 }
 
 probe_quotas() {

@@ -20,7 +20,7 @@ watched() {
   FROM=$(($(wc -l <"$LOG") + 1))
   # it must not wait for an answer to what nobody sees
   "$@" </dev/null 2>&1 | tee -a "$LOG" \
-    | grep --line-buffered -E '^(Collecting |Processing |Installing collected packages: |[*] DONE |passerelle total | +Installed )' \
+    | grep --line-buffered -E '^(Collecting |Processing |Installing collected packages: |WARNING: Retrying |[*] DONE |passerelle total | +Installed )' \
     | follow "$step" || status=${PIPESTATUS[0]}
   words=$(its_words | sed -n -E '/^ *(ERROR|Error|error|Traceback)/,$p' | tail -n 40)
   # pip may succeed, and say so of packages that do not go together
@@ -36,7 +36,7 @@ its_words() { tail -n "+$FROM" "$LOG"; }
 # follow STEP: reads the lines that say how far pip, R or Julia is, and shows it every second
 follow() {
   local step=$1 line="" more="" status since=$SECONDS shown="" said=$SECONDS looked=$SECONDS width
-  local seen=" " found=0 number=0 total="" pip="" before what=""
+  local seen=" " found=0 number=0 total="" pip="" silent="" before what=""
   read -r _ width < <(stty size 2>/dev/null <&1) || width=80
   before=" $(printf '%s ' "${VIRTUAL_ENV:-/nonexistent}"/lib/python*/site-packages/*.dist-info/INSTALLER)"
   while true; do
@@ -75,6 +75,8 @@ count() {
       name=${1//[^,]/}
       total=$((${#name} + 1)) pip=yes
       ;;
+    # whatever it asks for packages does not answer, and pip tries it again for each of them
+    "WARNING: Retrying "*) silent=yes ;;
     # the plugin of R counts what is missing
     "passerelle total "*) total=${1##* } ;;
     *) number=$((number + 1)) ;;
@@ -99,6 +101,7 @@ weigh() {
     what=$(message build_some step="$step" number="$number")
   elif ((found)); then
     what=$(message build_found step="$step" number="$found")
+    [[ ! $silent ]] || what=$(message build_no_answer what="$what" place="${LINE_pip_source:-settings.yml}")
   fi
 }
 
