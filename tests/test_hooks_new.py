@@ -371,6 +371,23 @@ def test_nobody_need_ask_a_cluster(converse, here, copied, words, keys):
     assert Fake.asked == [] and not (folder / "personal.yml").exists()
 
 
+def test_who_is_not_let_in_is_asked_again_for_the_name(converse, here, copied, monkeypatch):
+    class Refusing(Fake):
+        def live(self):
+            if self.asked[-1].startswith("alcie@"):
+                error = OSError("Permission denied")
+                error.key = "check_login_refused"
+                raise error
+            return super().live()
+
+    monkeypatch.setattr(meeting, "Cluster", Refusing)
+    names = [ERASED + name + ENTER for name in ("alcie", "alice")]
+    status, out, err = converse("".join([*TO_NARVAL[:2], *names]), "mine")
+    assert (status, Fake.asked[:2]) == (0, ["alcie@narval.alliancecan.ca", "alice@narval.alliancecan.ca"])
+    assert err.startswith("passerelle: Permission denied\n") and "catalogue" not in err
+    assert (here / "mine/personal.yml").read_text() == "user: alice\n"
+
+
 def test_an_update_keeps_an_answer_that_the_cluster_of_today_does_not_name(plain_template, tmp_path):
     answers = {"cluster": "narval", "account": "def-mine", "gpus": 1, "gpu_model": "a100_4g.20gb"}
     folder = copied_from(plain_template, tmp_path / "mine", answers)
@@ -473,7 +490,8 @@ def test_nothing_is_overwritten_nor_asked_before(converse, here, copied, files, 
     for name in files:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text("mine")
-    status, out, err = converse("", *GIVEN, "mine")
+    # not even the first question
+    status, out, err = converse("", "mine")
     assert (status, err) == (1, f"passerelle: {line.replace('{folder}', str(here / 'mine'))}\n")
     assert all((here / name).read_text() == "mine" for name in files) and copied == []
 
@@ -514,6 +532,11 @@ def test_git_that_fails_is_said_and_the_folder_is_there(converse, here, copied, 
 # --- the command as it is installed -----------------------------------------------------------------------------------
 
 BAD_LIST = "packages: Write for example [numpy, pandas>=2]; “[a” is not possible."
+NAMES = (
+    "language, project_name, cluster, account, reservation, hours, idle_minutes, cores, memory_per_core_mb, gpus, gpu_model, "
+    "python_module, kernels, extensions, environment_location, environment_path, packages, login_host, modules_first, "
+    "pip_source"
+)
 INSTALLED = pytest.mark.script_launch_mode("subprocess")
 
 
@@ -534,6 +557,18 @@ def test_without_git_the_folder_is_made_and_that_is_said(plain_template, tmp_pat
         (["frobnicate"], "en", 64, "There is no command “frobnicate”; there are: new update facts handout"),
         (["frobnicate"], "fr", 64, "Il n'y a pas de commande « frobnicate » ; il y a : new update facts handout"),
         (["new", "-d", "x", "mine"], "en", 64, "“x” says no answer; write NAME=VALUE, such as -d account=def-yourpi"),
+        (
+            ["new", *GIVEN, "-d", "acount=alice", "mine"],
+            "en",
+            64,
+            f"“acount=alice” answers no question; the names are: {NAMES}",
+        ),
+        (
+            ["new", "-d", "cluster=narwal", "mine"],
+            "fr",
+            64,
+            f"Le catalogue n'a pas de grappe « narwal » ; il y a : {', '.join(meeting.clusters())}",
+        ),
         (
             ["new", *GIVEN, "-d", "account=alice", "mine"],
             "en",

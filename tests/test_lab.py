@@ -795,6 +795,12 @@ def test_submit_sends_the_notebook_and_its_result_comes_back_with_sync(lab):
         64,
         "lab: There is no notebook nothing.ipynb; give the path of a file that ends in .ipynb\n",
     )
+    # a table, too, is what is there where the person stands
+    lab.cluster.write("laptop", "alice", "lab/my work/rows.csv", "x\n")
+    words = "cd 'lab/my work' && ../lab submit answer.ipynb --parameters=rows.csv"
+    done = lab.cluster.run("laptop", "alice", "bash", "-c", words)
+    line = "submit_notebook.sh: rows.csv has no rows; it needs names of parameters, and under each its values.\n"
+    assert line in done.stdout + done.stderr
 
 
 # --- what takes minutes: guarantees 5, 8 and 3 ----------------------------------------------------------------------

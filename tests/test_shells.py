@@ -150,6 +150,8 @@ def test_completion_offers_the_options_of_the_scripts_as_their_helps_have_them(p
         (".", ["lab", "submit", "é"], ["été 1.ipynb"]),
         (".", ["lab", "submit", "~/p"], ["~/project/"]),
         ("nb", ["lab", "submit", "--time=9:00:00", ""], ["x.ipynb"]),
+        (".", ["lab", "submit", "x.ipynb", "--re"], ["--resume", "--requeue="]),
+        ("nb", ["lab", "submit", "x.ipynb", "--parameters=d"], ["--parameters=data.csv"]),
         # any file
         ("nb", ["lab", "sync", "--mine", ""], ["data.csv", "x.ipynb"]),
         ("nb", ["lab", "sync", "--mine", "data.csv", "x"], ["x.ipynb"]),
@@ -195,10 +197,7 @@ def test_what_somebody_has_written_into_a_folder_is_not_run_and_steers_no_termin
     assert completed(folder, "lab", "o") == {"open": ""}
     assert list(completed(folder, "lab", "open", "")) == ["my-project", "fine"]
     assert list(completed(folder, "lab", "open", "--")) == ["--a=", "--help"]
-    assert list(completed(folder, "./submit_notebook.sh", "")) == [
-        *(f"{name}/" for name in ["lib", "plugins", "shell"]),
-        "$(touch ran).ipynb",
-    ]
+    assert list(completed(folder, "./submit_notebook.sh", "")) == ["$(touch ran).ipynb"]
     assert list(folder.rglob("ran")) == []
 
 

@@ -372,7 +372,7 @@ def test_batch_jobs_are_in_lab_status_until_a_while_after_their_end(lab):
         name = shlex.split(words)[1]
         assert (done.returncode, done.stderr) == (
             1,
-            f"lab: You have no session called {name}; ./lab status lists those you have.\n",
+            f"lab: There is no batch job of {name} in this folder; ./lab status shows those there are.\n",
         )
 
 

@@ -15,10 +15,14 @@ from .cli import Command
 from .cluster import troubles
 from .meeting import choose_cluster, cluster_here, clusters, meet
 from .place import check_free, commit_first, settle, workshop
-from .probe import NEARLY_FULL, narrowed
+from .probe import NEARLY_FULL, narrowed, rules
 from .sooner import answers_of, look_for_sooner
 from .source import find_source
-from .texts import LANGUAGES, MISUSE, Trouble, complain, language, message, say, speak, spoken, warn, wording
+from .texts import LANGUAGES, MISUSE, Trouble, complain, language, message, part, say, speak, spoken, warn, wording
+
+
+class NotLetIn(Exception):
+    """The cluster has refused who logged in."""
 
 
 class New(Command):
@@ -32,35 +36,52 @@ class New(Command):
 
     def main(self, folder=None):
         """Ask, make the folder, say what comes next; return the exit status."""
-        data = {}
-        for word in self.data:
-            name, given, data[name] = word.partition("=")
-            if not given:
-                raise Trouble("data_without_value", MISUSE, word=word)
+        data = take_answers(self.data)
         if not self.defaults and not somebody():
             raise Trouble("nobody_to_ask")
         return make(folder, data, self.defaults, self.offline)
 
 
+def take_answers(words):
+    """Return {name: value} for what is given by --data; Copier passes over what it does not ask."""
+    data, known = {}, rules()
+    names = [name for name in known if f"{name}_example" in known and name not in known["personal"].split()]
+    for word in words:
+        name, given, data[name] = word.partition("=")
+        if not given:
+            raise Trouble("data_without_value", MISUSE, word=word)
+        if name not in names:
+            raise Trouble("no_such_answer", MISUSE, word=word, known=", ".join(names))
+    cluster = data.get("cluster", "other")
+    # one that is retired is known, and its successor
+    if not (part("template") / "plugins/clusters" / f"{cluster}.yml").is_file():
+        raise Trouble("no_such_cluster", MISUSE, cluster=cluster, known=", ".join(clusters()))
+    return data
+
+
 def make(folder, data, defaults, offline):
     """Make the folder from these answers and those of whoever is asked; return the exit status."""
     source, commit = find_source()
+    folder = place_for(folder) if folder else None
     if "language" not in data:
         data["language"] = spoken() if defaults else choose_language()
     speak(data["language"])
     if folder is None:
         usual = message("my_folder")
-        folder = usual if defaults else type_in(message("which_folder"), usual, lambda name: bool(name))
-    folder = Path(os.path.abspath(Path(folder).expanduser()))
-    check_free(folder)
+        folder = place_for(usual if defaults else type_in(message("which_folder"), usual, lambda name: bool(name)))
     if "cluster" not in data and (cluster := cluster_here() or not defaults and choose_cluster()):
         data["cluster"] = cluster
     facts = clusters().get(data.get("cluster"))
     personal, cluster = {}, None
-    if facts and facts["scheduler"] == "slurm" and not offline:
+    asking = facts and facts["scheduler"] == "slurm" and not offline
+    while asking:
         personal, cluster = meet(facts, data, defaults)
-    if cluster:
-        cluster = take_live(cluster, facts, data, defaults)
+        asking = False
+        if cluster:
+            try:
+                cluster = take_live(cluster, facts, data, defaults)
+            except NotLetIn:
+                asking = True
     with workshop(folder) as bench:
         made = bench / "0" / folder.name
         copy(source, commit, made, data, defaults)
@@ -80,6 +101,13 @@ def make(folder, data, defaults, offline):
 # --- before copying ---------------------------------------------------------------------------------------------------
 
 
+def place_for(folder):
+    """Return the full path of a folder that is to be made; raises Trouble where it cannot be."""
+    folder = Path(os.path.abspath(Path(folder).expanduser()))
+    check_free(folder)
+    return folder
+
+
 def choose_language():
     """Return the language that somebody chooses; it is asked for in each."""
     before, titles = language(), {}
@@ -91,12 +119,17 @@ def choose_language():
 
 
 def take_live(cluster, facts, data, defaults):
-    """Ask the cluster, and put what it says into the data; return the cluster, None where it does not answer."""
+    """Ask the cluster, and put what it says into the data; return the cluster, None where it does not answer.
+
+    Raises NotLetIn where the user name may have been another.
+    """
     place = data.get("login_host", data["cluster"])
     try:
         live = cluster.live()
     except troubles() as error:
         complain(error)
+        if getattr(error, "key", "") in ("check_login_refused", "check_key_refused"):
+            raise NotLetIn from None
         warn("live_not_known", cluster=place)
         return None
     if len(live.missing) == 4:

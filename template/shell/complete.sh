@@ -126,6 +126,8 @@ offer_files() {
   for path in "$start"*/ "$start"*"$end"; do
     # a folder is found twice where no end is asked for
     [[ $path == */ || ! -d $path ]] || continue
+    # no notebooks are among the scripts
+    [[ ! $end || ! ($path -ef $LAB_FOLDER/lib || $path -ef $LAB_FOLDER/plugins || $path -ef $LAB_FOLDER/shell) ]] || continue
     [[ ! $home ]] || path=$home${path#"$HOME/"}
     offer "$before$path"
   done

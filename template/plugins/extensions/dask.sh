@@ -73,8 +73,8 @@ distributed:
       client: {cert: "$1/session.pem", key: null}
   # as jupyter-server-proxy shows it; whatever a notebook starts, its pages are closed
   dashboard: {link: "/proxy/{port}/$2/status"}
-  scheduler: {preload: ["$FOLDER/lib/compute_node/dask_pages.py"]}
-  worker: {preload: ["$FOLDER/lib/compute_node/dask_pages.py"]}
+  scheduler: {preload: ["$FOLDER/lib/compute_node/dask_pages.py", "$FOLDER/lib/compute_node/dask_tls.py"]}
+  worker: {preload: ["$FOLDER/lib/compute_node/dask_pages.py", "$FOLDER/lib/compute_node/dask_tls.py"]}
 passerelle: {secret: "$2"}
 jobqueue:
   slurm:

@@ -1,13 +1,11 @@
 """The batch jobs of the folder's notebooks, which submit_notebook.sh records: found by number or notebook."""
 
 import itertools
-import re
 
 from both.job_states import ENDED
 from both.messages import FOLDER, MISUSE, Trouble, say
 
 from .paths import escaped, inside, meant
-from .settings import read_rules
 
 
 def place_of(connection, notebook):
@@ -57,9 +55,9 @@ def until_end(answers):
 
 
 def known(job, name):
-    """Return whether there is a job; raises Trouble where none has that name, and no session can have it."""
-    if not job and not re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", name):
-        raise Trouble("no_session_called", name=name)
+    """Return whether there is a job; raises Trouble for a notebook that has none."""
+    if not job and not name.isdigit():
+        raise Trouble("no_batch_job", notebook=name)
     return bool(job)
 
 

@@ -243,7 +243,7 @@ def session_name(taken, command):
 
 
 def is_session_name(word):
-    """Return whether a session can be called so: after the project, or by the number of its job."""
+    """Return whether a session can be called so: after the project, or by the number of its job; no notebook is one."""
     from .settings import read_rules
 
-    return bool(re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", word))
+    return bool(re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", word)) and not word.endswith(".ipynb")

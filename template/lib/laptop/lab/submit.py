@@ -1,5 +1,7 @@
 """`lab submit`: a notebook as a batch job, by submit_notebook.sh on the login node."""
 
+import contextlib
+
 from both.messages import FOLDER, MISUSE, Trouble
 
 from .batch import place_of
@@ -19,8 +21,20 @@ def submit(settings, channel, taken):
     if not connection.here:
         Sync(settings, channel).send(path)
     folder = connection.folder(settings)
-    for kind, *words in channel.call("submit", folder, sum_of_folder(), escaped(path), *taken["rest"]):
+    options = [_seen_from_folder(connection, option) for option in taken["rest"]]
+    for kind, *words in channel.call("submit", folder, sum_of_folder(), escaped(path), *options):
         if kind == "done":
             return 0
         if kind == "folder" and words[0] != "same":
             raise Trouble("submit_not_in_sync", notebook=path)
+
+
+def _seen_from_folder(connection, option):
+    """Return an option whose file somebody has typed as they see it as submit_notebook.sh does, in the folder there."""
+    name, given, path = option.partition("=")
+    if not path or name not in ("--parameters", "--resume"):
+        return option
+    with contextlib.suppress(Trouble):
+        path = place_of(connection, path)
+    # what is not in the folder here can be the cluster's own
+    return f"{name}{given}{path}"
