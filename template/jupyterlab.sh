@@ -70,12 +70,13 @@ trap 'warn_of_time_limit' USR1
 announce_session "$server"
 watch_the_time &
 watcher=$!
-status=0
 # a trap interrupts wait; the server is still there then
 while kill -0 "$server" 2>/dev/null; do
-  status=0
-  wait "$server" || status=$?
+  wait "$server" || true
 done
+# bash keeps how it has ended
+status=0
+wait "$server" || status=$?
 # stopped on request is no failure
 [[ ! $stopped ]] || status=0
 exit "$status"

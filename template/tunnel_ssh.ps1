@@ -98,8 +98,12 @@ if (-not $user -and -not $personal['ssh_host']) {
     if ($Print) { $user = 'USER' }
     else {
         $user = Read-Host (Get-Message 'which_user' @{ cluster = $clusterName })
-        if ($user -notmatch '^[A-Za-z_][A-Za-z0-9_.-]*$') { Stop-Here 'no_user' @{ cluster = $clusterName } }
-        Add-Content -Path (Join-Path $PSScriptRoot 'personal.yml') -Value "user: $user"
+        if ($user -notmatch ('^' + (Read-Shared 'rules.yml' 'user: ') + '$')) { Stop-Here 'no_user' @{ cluster = $clusterName } }
+        $file = Join-Path $PSScriptRoot 'personal.yml'
+        $before = if (Test-Path $file) { Get-Content -Raw $file } else { '' }
+        # its last line may lack its end
+        $end = if ($before -and -not $before.EndsWith("`n")) { "`n" } else { '' }
+        Add-Content -Path $file -Value "${end}user: $user"
     }
 }
 $login = "$user@$loginHost"

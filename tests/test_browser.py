@@ -3,6 +3,7 @@
 The commands of Windows and macOS are stand-ins here; nothing was tried there.
 """
 
+import os
 import subprocess
 import time
 
@@ -49,6 +50,9 @@ def test_the_browser_gets_a_name_that_it_can_read(
     bin.mkdir()
     calls = tmp_path / "calls"
     calls.touch()
+    (folder / ".lab").mkdir()
+    for number in (os.getpid(), 4194304):
+        (folder / f".lab/open-{number}.html").touch()
     for name, status in commands.items():
         (bin / name).write_text(STAND_IN.format(calls=calls, status=status))
     (bin / "wslpath").write_text(WSLPATH)
@@ -58,7 +62,10 @@ def test_the_browser_gets_a_name_that_it_can_read(
     done = subprocess.run(
         [PYTHON, "-c", BROWSE, folder], env=variables, capture_output=True, encoding="utf-8", check=True
     )
-    page = folder / ".lab/open.html"
+    # a lab's that was killed goes, and not that of one that still waits for its browser
+    others = [folder / f".lab/open-{number}.html" for number in (os.getpid(), 4194304)]
+    assert [page.exists() for page in others] == [True, False]
+    (page,) = set(folder.glob(".lab/open-*.html")) - set(others)
     assert (done.stdout, done.stderr) == (said, "")
     windows = "\\\\wsl.localhost\\Ubuntu" + str(page).replace("/", "\\")
     quoted = windows.replace("'", "''").replace("’", "’’")

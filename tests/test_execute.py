@@ -569,7 +569,7 @@ TABLES = {
     "other names": ("json", '[{"a": 1}, {"b": 1}]', RAGGED.format("json", 2, "a")),
     "a list": ("yml", "- {a: [1]}\n", "t.yml, row 1: a is neither a number nor text, true, false or null."),
     "no number": ("json", '[{"a": NaN}]', "t.json, row 1: a is neither a number nor text, true, false or null."),
-    "a name twice": ("csv", "a,a\n1,2\n", "t.csv cannot be read: a name stands there twice"),
+    "a name twice": ("csv", "a,a\n1,2\n", "t.csv cannot be read: a column name occurs twice"),
     "no JSON": (
         "json",
         "[{",

@@ -556,7 +556,7 @@ def test_without_git_the_folder_is_made_and_that_is_said(plain_template, tmp_pat
     [
         (["frobnicate"], "en", 64, "There is no command “frobnicate”; there are: new update facts handout"),
         (["frobnicate"], "fr", 64, "Il n'y a pas de commande « frobnicate » ; il y a : new update facts handout"),
-        (["new", "-d", "x", "mine"], "en", 64, "“x” says no answer; write NAME=VALUE, such as -d account=def-yourpi"),
+        (["new", "-d", "x", "mine"], "en", 64, "“x” gives no answer; write NAME=VALUE, such as -d account=def-yourpi"),
         (
             ["new", *GIVEN, "-d", "acount=alice", "mine"],
             "en",

@@ -659,7 +659,7 @@ def test_a_log_is_shown_as_text_and_answers_nothing(hostile, student, how):
         "\n"
         r"progress        50 %\x0dprogress        100 %"
         "\npasserelle 1    logged  x\npasserelle 1    found\n"
-        "lab: This is the log of job 7: the session lab that it was has ended.\n"
+        "lab: This is the log of job 7, an earlier session lab, which has ended.\n"
     )
 
 

@@ -224,7 +224,7 @@ def test_no_setting_of_a_persons_own_opens_hides_or_ends_a_session_and_one_line_
         is_safe(session)
     said = [line.replace(str(person.home), "HOME") for line in session.said]
     if isinstance(expected, dict):
-        begins = [f"Your settings of Jupyter in HOME/{file} cannot be read and have no effect: {words}" for file, words in
+        begins = [f"Your Jupyter settings in HOME/{file} cannot be read and have no effect: {words}" for file, words in
                   expected.items()]  # fmt: skip
         assert [line[: len(begin)] for line, begin in zip(said, begins, strict=True)] == begins
     else:
@@ -237,13 +237,13 @@ ENDS = {
         "c.ServerApp.max_body_size = 'x'",
         {},
         "JupyterLab could not start (TraitError: The 'max_body_size' trait of a ServerApp instance expected an int, not "
-        "the str 'x'.): see its messages above. Your settings of Jupyter that were read: HOME/" + CONFIG + ".py",
+        "the str 'x'.): see its messages above. Your Jupyter settings that were read: HOME/" + CONFIG + ".py",
     ),
     "a folder that cannot be": (
         "",
         {"JUPYTER_CONFIG_DIR": "/proc/nonexistent"},
         "JupyterLab could not start (FileNotFoundError: [Errno 2] No such file or directory: '/proc/nonexistent'): see its "
-        "messages above. Your settings of Jupyter that were read: -",
+        "messages above. Your Jupyter settings that were read: -",
     ),
     "a program that ends all": (
         "import os; os._exit(0)", {}, "JupyterLab ended before it answered: see its messages above."
@@ -251,13 +251,13 @@ ENDS = {
     "a program without token": (
         "from jupyter_server.auth.identity import PasswordIdentityProvider as P; P.token = ''",
         {},
-        "JupyterLab was not started, because your settings of Jupyter (HOME/" + CONFIG + ".py) run code that changes what "
+        "JupyterLab was not started, because your Jupyter settings (HOME/" + CONFIG + ".py) run code that changes what "
         "keeps a session safe: token",
     ),
     "a program that lets everybody in": (
         "from jupyter_server.auth.identity import IdentityProvider as P; P.get_user = lambda *_: 'anybody'",
         {},
-        "JupyterLab was not started, because your settings of Jupyter (HOME/" + CONFIG + ".py) run code that changes what "
+        "JupyterLab was not started, because your Jupyter settings (HOME/" + CONFIG + ".py) run code that changes what "
         "keeps a session safe: /lab: 200",
     ),
 }  # fmt: skip
@@ -281,9 +281,7 @@ def test_a_file_that_waits_for_ever_is_given_up_and_so_is_a_server(person, make_
     with person.session(folder) as session:
         is_safe(session)
     place = f"{person.home}/{CONFIG}.py"
-    assert session.said == [
-        f"Your settings of Jupyter in {place}:2 cannot be read and have no effect: TimeoutError: 2 s"
-    ]
+    assert session.said == [f"Your Jupyter settings in {place}:2 cannot be read and have no effect: TimeoutError: 2 s"]
     edit(folder / "lib/both/limits.sh", "JUPYTER_FILE=2", "JUPYTER_FILE=1000")
     edit(folder / "lib/both/limits.sh", "SERVER_START=600", "SERVER_START=1")
     with person.session(folder) as session:

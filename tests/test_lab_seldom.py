@@ -91,7 +91,8 @@ def test_where_there_is_no_browser_lab_says_how_to_get_the_address(lab):
     assert lab.run_lab("url", "lab").stdout.startswith(address + "?token=")
     keep(process)
     # the page that was to be opened has the token
-    assert lab.cluster.run("laptop", "alice", "ls", "lab/.lab/open.html").returncode == 2
+    pages = lab.cluster.run("laptop", "alice", "bash", "-c", "ls lab/.lab/open-*.html")
+    assert (pages.returncode, pages.stdout) == (2, "")
 
 
 def test_the_address_of_a_session_that_has_no_server_or_no_tunnel_yet(lab):

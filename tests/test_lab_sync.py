@@ -1104,7 +1104,7 @@ def test_a_script_from_windows_is_not_sent_and_all_else_works_with_its_ends_of_l
     agreed.write_here("requirements.txt", "numpy\r\n")
     refused = agreed.sync()
     words = (
-        "lab: Not sent, because an editor on Windows has changed the ends of their lines, and no shell runs them so: "
+        "lab: Not sent, because an editor on Windows has changed their line endings, and no shell can run them: "
         "start_salloc.sh. Save them with the line endings of Unix (LF), then run this again.\n"
     )
     assert (refused.returncode, refused.stderr) == (1, words)

@@ -281,6 +281,32 @@ def test_what_others_send_through_the_connection_is_no_silence(patient, narrow, 
     follow.wait()
 
 
+STALLED = """#!/bin/sh
+while [ -e /tmp/stalled ]; do sleep 0.1; done
+exec /usr/bin/sha256sum "$@"
+"""
+"""A disk that does not answer is a file that takes long to read."""
+
+
+def test_a_disk_there_that_does_not_answer_is_no_lost_network(patient, laptop):
+    cluster, command = patient.cluster, "/usr/local/bin/sha256sum"
+    cluster.write("login", "root", command, STALLED)
+    cluster.run("login", "root", "bash", "-c", f"chmod 755 {command}; touch /tmp/stalled", check=True)
+    before = cluster.auth_count("student")
+    try:
+        follow = patient.lab("open", "--no-browser", "--begin=now+2hours")
+        # longer than two times the silence after which a connection is given up
+        follow.wait_for(r"0:1\d waiting|No answer")
+        assert "No answer" not in follow.output
+        cluster.run("login", "root", "rm", "/tmp/stalled", check=True)
+        follow.wait_for("has been submitted")
+    finally:
+        cluster.run("login", "root", "rm", "-f", command, "/tmp/stalled", check=True)
+    assert cluster.auth_count("student") == before
+    assert patient.run_lab("stop").returncode == 0
+    follow.wait()
+
+
 def test_a_login_shell_that_takes_long_is_no_lost_network_for_any_way_in(idle, other_folder, laptop):
     life = Life(idle, other_folder)
     limit(life, GREETING=1, RSYNC_SILENCE=1)

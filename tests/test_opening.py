@@ -49,7 +49,7 @@ QUEUED = (
     "To cancel it: ./lab stop lab"
 )
 KEPT = "The session lab (job 77) goes on without this window. To return: ./lab attach lab. To stop it: ./lab stop lab"
-PERHAPS = "Whether the session lab was submitted is not known. See with ./lab status; ./lab stop lab cancels it."
+PERHAPS = "It is not known whether the session lab was submitted. See with ./lab status; ./lab stop lab cancels it."
 SUBMITTED = "The session lab has been submitted (job 77)."
 LEAVE = "Job 77 waits in the queue. To leave it there, press Ctrl-C and Enter; ./lab open --name=lab returns to it."
 
@@ -496,6 +496,24 @@ def test_slurm_is_asked_now_and_then_although_the_server_proves_itself(node):
     assert last_lines(process) == ["lab: Job 77 has ended: FAILED. See why with: ./lab logs lab"]
 
 
+@pytest.mark.parametrize("phase", ["queue", "page"])
+def test_a_job_that_slurm_has_forgotten_is_over(node, phase):
+    """As where it keeps no accounts and the laptop has slept; just after the submission it may not know it yet."""
+    node.limit(EAGER=4, JOB_LOOK=1, PAGE_LOOK=1)
+    process = node.start("open", "--no-browser", tty=False)
+    process.wait_for("has been submitted")
+    if phase == "page":
+        node.serve()
+        process.wait_for("The session ends by itself when .*\n")
+        node.end("nothing", record=True)
+    begun = len(process.output)
+    node.say(state="nothing", last="")
+    assert process.wait(60) == 1
+    ended = "Job 77 has ended: Slurm no longer knows it. Start it again with: ./lab open --name=lab\n"
+    assert process.output[begun:].endswith(f"lab: {ended}")
+    assert "no longer answers" not in process.output
+
+
 def test_a_request_that_comes_in_pieces_is_understood(node):
     """A word that a time-out of bash cuts off may end with a tab."""
     parts = " ".join(str(node.folder / "lib" / part) for part in ("both/limits.sh", "login_node/attend.sh"))
@@ -625,12 +643,12 @@ def test_who_has_waited_long_is_told_by_the_desktop_that_the_session_is_ready(no
 def test_where_slurm_has_no_accounts_the_log_alone_is_left(node):
     assert node.run("logs") == (1, "lab: There is no log of a session called lab; logs are kept for a month.\n")
     node.state("logs/lab-76.log").write_text("older\n")
-    said = "older\nlab: This is the log of job 76: the session lab that it was has ended.\n"
+    said = "older\nlab: This is the log of job 76, an earlier session lab, which has ended.\n"
     assert node.run("logs") == node.run("logs", "--follow") == (0, said)
     for command in ("logs", "stop", "attach", "url"):
         assert node.run(command, "99") == (
             1,
-            "lab: There is no job 99 of this folder, and no session called 99; ./lab status lists what there is.\n",
+            "lab: This folder has no job 99, and no session is called 99; ./lab status lists what there is.\n",
         )
     assert node.run("attach") == (1, "lab: You have no session called lab; ./lab status lists those you have.\n")
 
@@ -681,6 +699,17 @@ def test_a_log_that_is_followed_and_never_begins_ends_too(node):
     assert node.run("stop")[0] == 0
     assert process.wait(20) == 0
     said = "lab: Job 77 has ended: CANCELLED. Start it again with: ./lab open --name=lab"
+    assert last_lines(process) == [said]
+
+
+def test_a_log_that_is_followed_ends_where_slurm_has_forgotten_the_job(node):
+    node.limit(EAGER=4)
+    node.say(state="PENDING|Resources|N/A|")
+    process = node.start("logs", "--follow", tty=False)
+    process.wait_for("job 77 is waiting")
+    node.say(state="nothing")
+    assert process.wait(60) == 0
+    said = "lab: Job 77 has ended: Slurm no longer knows it. Start it again with: ./lab open --name=lab"
     assert last_lines(process) == [said]
 
 

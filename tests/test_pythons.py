@@ -39,3 +39,26 @@ def test_what_lab_begins_with_is_read_by_an_older_python():
     # the oldest grammar that this Python's own parser still knows
     oldest = (3, 7) if sys.version_info >= (3, 13) else (3, 4)
     ast.parse((TEMPLATE / "lab").read_text(encoding="utf-8"), feature_version=oldest)
+
+
+def test_what_runs_with_the_login_nodes_own_python_does_so_also_with_an_old_one(make_folder, environment, tmp_path):
+    folder = make_folder("least")
+    (tmp_path / "share/jupyter/kernels/ir").mkdir(parents=True)
+    (tmp_path / "share/jupyter/kernels/ir/kernel.json").write_text('{"language": "R"}')
+    notebook = '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": {"name": "ir"}}}'
+    (tmp_path / "a.ipynb").write_text(notebook)
+    (tmp_path / "8").mkdir()
+    (tmp_path / "8/rows.json").write_text('[{"values": {"x": 1}}, {"values": {"x": 2}}]')
+    for words, line in (
+        (["login_node/language.py", tmp_path / "a.ipynb", tmp_path], "R\t\n"),
+        (["cluster/sweep.py", "8", "2", "over", tmp_path / "8"], "8\t2\t0\t0\t0\t0\t2\t\n"),
+    ):
+        done = subprocess.run(
+            [PYTHON, folder / "lib" / words[0], *words[1:]],
+            env=environment,
+            input="",
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, line, "")
+    assert (tmp_path / "8/rows.csv").read_text().startswith("row,state,")

@@ -274,7 +274,7 @@ def test_no_message_is_left_that_nobody_says():
 
 def test_every_state_that_ends_a_job_has_its_hint():
     assert {key for key in CATALOGUES["en"] if key.startswith("hint_")} == {
-        f"hint_{state.lower()}" for state in constant("both/job_states", "ENDED")
+        f"hint_{state.lower()}" for state in (*constant("both/job_states", "ENDED"), "forgotten")
     }
 
 

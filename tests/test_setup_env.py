@@ -144,7 +144,7 @@ def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
     assert first.returncode == 0, first.stderr
     begins, *steps = [line for line in first.stdout.splitlines() if not line.startswith("jupyter")]
     log = re.fullmatch(
-        "Building the environment /home/student/again_py3; this takes a few minutes. What pip, R and Julia say goes to "
+        "Building the environment /home/student/again_py3; this takes a few minutes. The output of pip, R and Julia goes to "
         rf"(/home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log)",
         begins,
     )[1]
@@ -171,7 +171,7 @@ def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
     assert re.fullmatch(
         r"ERROR: Could not find a version that satisfies the requirement no-such-package-here .*\n"
         "ERROR: No matching distribution found for no-such-package-here\n"
-        rf"setup_env.sh: All that was said is in /home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log\n"
+        rf"setup_env.sh: The full output is in /home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log\n"
         "setup_env.sh: The cluster's wheelhouse lacks: no-such-package-here\n"
         r"setup_env.sh: Nothing was installed\. Check the names \(on the Alliance's clusters, with: avail_wheels NAME\)\. To have them "
         r"fetched from PyPI, on a login node: \./setup_env\.sh --fetch\n",
@@ -208,7 +208,7 @@ def test_nobody_builds_an_environment_that_many_are_to_share_by_the_way(other):
     life.on_login("echo 'environment_location: project' >>settings.yml")
     words = (
         "There is no environment at /project/def-prof/nobodys yet, and many are to share it (environment_location: project), so "
-        "lab does not build it by the way: it belongs to whoever builds it. That person types, in this folder on "
+        "lab does not build it on its own: it belongs to whoever builds it. That person types, in this folder on "
         "USER@login.vcluster.example: ./setup_env.sh"
     )
     done = life.on_login("./submit_session.sh --set-up --name=class")

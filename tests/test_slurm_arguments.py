@@ -631,7 +631,7 @@ def test_without_a_scratch_folder_one_line_says_so(folder_with, script, here, pl
     for command in ["start_salloc.sh", "submit_session.sh"]:
         done = script(folder / command, cwd=here / "home", **variables)
         words = (
-            f"Jobs of {cluster} need your scratch folder, but there is no {scratch or '$SCRATCH'} here; log in anew, "
+            f"Jobs of {cluster} need your scratch folder, but there is no {scratch or '$SCRATCH'} here; log in again, "
         )
         words += "and if that does not help, ask the cluster's support.\n"
         # the environment is another matter

@@ -224,4 +224,4 @@ def test_the_option_that_a_refusal_shows_is_taken_as_it_stands(make_folder, scri
 def test_a_value_in_front_of_the_notebook_is_shown_with_its_option(make_folder, script):
     folder = make_folder("least")
     done = script(Path(PYTHON), folder / "lab", "submit", "--time", "9:00:00", "a.ipynb")
-    assert (done.returncode, done.stderr) == (64, "lab: “9:00:00” stands apart from its option; write --time=9:00:00\n")
+    assert (done.returncode, done.stderr) == (64, "lab: “9:00:00” is separated from its option; write --time=9:00:00\n")

@@ -375,9 +375,7 @@ def test_a_folder_that_is_given_away_does_not_say_whose_home_the_template_was_in
 
 def test_lab_update_without_git_says_how_to_get_it(project, lab_update):
     done = lab_update(project("least"), tools=["copier"])
-    said = (
-        "lab: git is not installed on this computer, and an update finds by it what you have changed; install it, for "
-    )
+    said = "lab: git is not installed on this computer, and an update needs it to see what you have changed; install it, for "
     said += "example with: sudo apt install git\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 

@@ -173,7 +173,7 @@ def test_a_conflict_is_where_both_have_changed_a_line_and_an_edit_of_what_is_gon
     text = (folder / "start_salloc.sh").read_text(encoding="utf-8")
     number = text.split("\n").index("<<<<<<< before updating") + 1
     assert done.stderr.splitlines()[-2:] == [
-        "lab: lib/messages.sh: you had changed this file, and the template has it no more; your version is kept, see it "
+        "lab: lib/messages.sh: you had changed this file, and it is no longer in the template; your version is kept, see it "
         f"with: git show {head}:./lib/messages.sh",
         "lab: Where you and the template changed the same lines, both versions are there now, between <<<<<<< "
         f"and >>>>>>>: start_salloc.sh:{number}. Keep one of them, delete the marks, and commit.",

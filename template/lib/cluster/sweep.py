@@ -106,14 +106,15 @@ def write_table(rows, folder, tasks, states=None, live=True):
 
     Tasks write it as they end: whoever writes last has seen what all others had said before.
     """
-    found, text = None, None
-    while found != (found := look(rows, folder, tasks, states, live)):
+    found, before = look(rows, folder, tasks, states, live), None
+    while found != before:
         text = _as_csv(rows, found)
         path = Path(folder) / "rows.csv"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             part = path.with_name(f".rows.{os.uname().nodename}-{os.getpid()}.part")
             part.write_text(text, encoding="utf-8")
             part.replace(path)
+        before, found = found, look(rows, folder, tasks, states, live)
     return found
 
 

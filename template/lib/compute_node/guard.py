@@ -202,4 +202,4 @@ class Guard:
 
 def what(error):
     """Return an error in a line."""
-    return f"{type(error).__name__}: {error}".removesuffix(": None").removesuffix(": ")
+    return re.sub("(: None|: )$", "", f"{type(error).__name__}: {error}")

@@ -221,14 +221,14 @@ leave_idle() {
 # job_end: prints when Slurm will end this job
 job_end() {
   local end=${SLURM_JOB_END_TIME:-}
-  [[ $end ]] || end=$(SLURM_TIME_FORMAT=%s squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e) || end=""
+  [[ $end ]] || end=$(SLURM_TIME_FORMAT=%s timeout "$SLURM_ANSWER" squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e) || end=""
   printf '%s\n' "$end"
 }
 
 # forget_ended_sessions: removes the records of sessions that were killed and could not do it themselves, and Dask's keys
 forget_ended_sessions() {
   local running record
-  running=$(squeue --me --noheader --format=%i) || return 0
+  running=$(timeout "$SLURM_ANSWER" squeue --me --noheader --format=%i) || return 0
   for record in "$(state_folder)"/{sessions,dask}/*; do
     grep -qx "${record##*/}" <<<"$running" || rm -rf "$record"
   done

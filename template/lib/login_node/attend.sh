@@ -23,9 +23,12 @@ now() { printf '%(%s)T\n' -1; }
 
 # attend: the loop; it ends when lab does
 attend() {
-  local line="" more status request patience=0.1 told=$SECONDS
+  local line="" more status request patience=0.1
   # whoever listened may have gone; what was begun is ended all the same
   trap : PIPE
+  # unasked, as on a slow line the question may wait behind all that is on its way here; and by itself: a disk that stalls must
+  # not look like a network that is down
+  (while sleep "$PING" >/dev/null 2>&1 8>&- && kill -0 $$ 2>/dev/null; do tell alive; done) </dev/null &
   while true; do
     status=0
     # what a time-out cut off comes with the next reading, and may end with a tab
@@ -41,11 +44,6 @@ attend() {
     patience=1
     if [[ $JOB && ! $UP ]] && ((SECONDS - SINCE < EAGER)); then patience=0.1; fi
     [[ ! $JOB ]] || look
-    # unasked, too: on a slow line the question may wait behind all that is on its way here
-    if ((SECONDS - told >= PING)); then
-      told=$SECONDS NUMBER=0
-      tell alive
-    fi
   done
   # what was begun for a lab that is gone
   [[ ! $CHILD ]] || kill -TERM -- "-$CHILD" 2>/dev/null
@@ -58,7 +56,7 @@ attend() {
 serve() {
   NUMBER=$1
   case $2 in
-    # Slurm and the network may take their time, and the sign of life must not wait for them
+    # Slurm and the network may take their time, and other requests must not wait for them
     find | last | list | node | reach | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
     *) "answer_$2" "${@:3}" ;;
   esac
@@ -89,7 +87,8 @@ look() {
     UP="" PAUSE=1 NEXT=$SECONDS
   fi
   ((SECONDS >= NEXT)) || return 0
-  answer_state "$JOB" </dev/null &
+  # later on, a job that Slurm does not know is over
+  answer_state "$JOB" "$( ((SECONDS - SINCE < EAGER)) || echo forgotten)" </dev/null &
   # ever more seldom, and hardly any more once the server is up: that is seen from the session's own record
   PAUSE=$((PAUSE * 2 > LONGEST_PAUSE ? LONGEST_PAUSE : PAUSE * 2))
   [[ $UP && ! $STOPPED ]] && NEXT=$((SECONDS + JOB_LOOK)) || NEXT=$((SECONDS + PAUSE))

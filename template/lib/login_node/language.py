@@ -44,7 +44,8 @@ def specification(name, environment):
 
 def language_of_kernel(name, environment):
     """Return the language of a kernel, as its kernel.json has it, or as it is called; "kernel NAME" for neither."""
-    if language := (specification(name, environment) or {}).get("language"):
+    language = (specification(name, environment) or {}).get("language")
+    if language:
         return str(language)
     return "python" if re.search("python|-py$", name.lower()) else "kernel " + name
 

@@ -1,4 +1,4 @@
-"""Keep which versions an environment has in requirements.lock, and the sums of their files in requirements.sha256.
+"""Keep which versions an environment has in requirements.lock, and their files' checksums in requirements.sha256.
 
 lock.py FOLDER, by the environment's own Python. The pins are public versions, which a wheelhouse and PyPI have alike;
 what this one adds (+computecanada) is a comment. The sums are in the form of sha256sum, from pip's reports of what it

@@ -25,7 +25,8 @@ plugin_environment() {
   # R's own default (help(".libPaths")), in which it fills in the rest
   # shellcheck disable=SC2088
   run export R_LIBS_USER="${R_LIBS_USER:-~/R/%p-library/%v}:$(environment_path).r"
-  run Rscript -e 'dir.create(strsplit(Sys.getenv("R_LIBS_USER"), ":")[[1]][1], recursive = TRUE, showWarnings = FALSE)'
+  # whatever their .Rprofile does, the session begins
+  run Rscript --no-init-file -e 'dir.create(strsplit(Sys.getenv("R_LIBS_USER"), ":")[[1]][1], recursive = TRUE, showWarnings = FALSE)' || true
 }
 
 # find_irkernel SPEC: has the kernel find its library behind those of a project, whose .Rprofile may name its own alone (renv)

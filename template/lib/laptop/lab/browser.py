@@ -12,14 +12,19 @@ import webbrowser
 from both.messages import say
 
 from .paths import STATE, make_state_folder
+from .tunnel import is_running
 
-_PAGE = STATE / "open.html"
+_PAGE = STATE / f"open-{os.getpid()}.html"
+"""This lab's own: another one may open its session at the same time."""
 
 
 def open_browser(address, name):
     """Open a session's address with its token, through a page that only the user can read, and wait for nothing."""
-    forget()
     make_state_folder()
+    for page in STATE.glob("open-*.html"):
+        # also those of labs that were killed
+        if page == _PAGE or not is_running(int(page.stem[5:])):
+            page.unlink(missing_ok=True)
     with os.fdopen(os.open(_PAGE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as page:
         page.write(f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={html.escape(address)}">\n')
     # some browsers return only when they are closed

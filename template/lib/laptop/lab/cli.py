@@ -12,8 +12,8 @@ from both.messages import FOLDER, MISUSE, Trouble, report, say, show_help
 
 def main(arguments):
     """Run one command line; return the exit status. It is the only place where a Trouble becomes one."""
-    for stream in (sys.stdout, sys.stderr):
-        # a terminal that lacks a letter is no reason to end, nor is one that is closed
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        # a terminal that lacks a letter, or sends what is none, is no reason to end, nor is one that is closed
         if stream:
             stream.reconfigure(errors="replace")
     try:

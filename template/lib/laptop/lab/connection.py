@@ -94,6 +94,8 @@ class Connection:
                 process.terminate()
                 raise Trouble("check_login_slow", seconds=LIMITS.LOGIN) from None
             if status != 0:
+                # Ctrl-C has ended it
+                heed()
                 raise Trouble("no_connection", login=self.login)
 
     @contextlib.contextmanager

@@ -8,9 +8,9 @@ from pathlib import Path
 from both.limits import LIMITS
 from both.messages import FOLDER, Trouble, say
 from plumbum import local
-from plumbum.commands import CommandNotFound, ProcessTimedOut
+from plumbum.commands import CommandNotFound
 
-from .paths import STATE
+from .paths import STATE, make_state_folder
 from .ssh_words import options, ssh_command, ssh_settings
 
 
@@ -51,7 +51,7 @@ def compare_host_key(login, facts):
 
 def presented(login):
     """Return the line of known_hosts for the key that the host presents, "" without one; nobody is logged in."""
-    STATE.mkdir(mode=0o700, exist_ok=True)
+    make_state_folder()
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         file = Path(folder, "known_hosts")
         command = ssh_command()[
@@ -66,9 +66,14 @@ def presented(login):
             login,
             "true",
         ]  # fmt: skip
+        # however much is said before a login
+        nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        process = command.popen(cwd=FOLDER, **nothing)
         try:
-            command.run(retcode=None, timeout=LIMITS.LOGIN, cwd=FOLDER, stdin=subprocess.DEVNULL)
-        except ProcessTimedOut:
+            process.wait(LIMITS.LOGIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
             return ""
         return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 

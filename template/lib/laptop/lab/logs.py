@@ -1,6 +1,6 @@
 """`lab logs`: what a session or a batch job has printed, and goes on to print."""
 
-from both.job_states import ENDED
+from both.job_states import ENDED, FORGOTTEN
 from both.limits import LIMITS
 from both.messages import Trouble, message, say, warn
 
@@ -46,7 +46,7 @@ def _show_output(settings, channel, name, follow):
     if not known(job, name):
         return False
     # what Slurm has forgotten has ended long ago
-    if follow and channel.ask("state", "state", job, "forgotten", limit=LIMITS.SLURM_ANSWER)[0] != "forgotten":
+    if follow and channel.ask("state", "state", job, FORGOTTEN, limit=LIMITS.SLURM_ANSWER)[0] != FORGOTTEN:
         state, reason, _ = _follow(channel, job, "output", *request)
         ended = {"job": job, "notebook": notebook, "words": words_of(state, reason)}
         if state == "COMPLETED":
@@ -72,7 +72,7 @@ def _follow(channel, job, *request):
             continue
         state, reason, start, _, memory = words
         pending = {"reason": reason, "start": clock_time(start) or message("unknown")} if state == "PENDING" else {}
-        if state in ENDED:
+        if state in (*ENDED, FORGOTTEN):
             break
     channel.ask("logged", "log_end")
     return state, reason, memory

@@ -4,7 +4,7 @@ import re
 import sys
 import time
 
-from both.job_states import ENDED
+from both.job_states import ENDED, FORGOTTEN
 from both.limits import LIMITS
 from both.messages import Trouble, answered, message, report, say, warn
 
@@ -191,7 +191,7 @@ class Opening:
     def _hear(self, words):
         """Keep what Slurm says of the job; raises Trouble when it is over."""
         self.state, self.reason, self.start, _, memory = words
-        if self.state in ENDED:
+        if self.state in (*ENDED, FORGOTTEN):
             forget(self.name)
             raise Ended(self.job, self.name, self.state, self.reason, memory)
 
@@ -248,7 +248,7 @@ class Opening:
                     if failures == 1:
                         # the second look comes when that is answered
                         self.channel.ask_for_life()
-                        self.channel.request("state", self.job)
+                        self.channel.request("state", self.job, FORGOTTEN)
                         heard = False
                     elif failures > 1 and heard:
                         self._look_after()
@@ -306,12 +306,12 @@ class Opening:
             self.tunnel.renew()
         except Trouble as trouble:
             warn(trouble.key, **trouble.values)
-            self.channel.request("state", self.job)
+            self.channel.request("state", self.job, FORGOTTEN)
 
     def _ask_slurm(self):
         """Raise Ended where Slurm says that the job is over: that is why there is no server."""
         try:
-            words = self.channel.ask("state", "state", self.job, limit=LIMITS.SLURM_ANSWER)
+            words = self.channel.ask("state", "state", self.job, FORGOTTEN, limit=LIMITS.SLURM_ANSWER)
         except Trouble:
             return
         self._hear(words)

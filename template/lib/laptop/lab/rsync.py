@@ -31,11 +31,11 @@ SAFE = (3, 1, 1)
 
 
 class Broken(Exception):
-    """The connection has ended; units: how much had passed, words: what rsync said."""
+    """The connection has ended; units: how much had passed; status, words: rsync's."""
 
-    def __init__(self, units, words):
+    def __init__(self, units, status, words):
         super().__init__()
-        self.units, self.words = units, words
+        self.units, self.status, self.words = units, status, words
 
 
 def check_rsync():
@@ -126,7 +126,7 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
     if re.search(r"\((28|69|122)\)\r?$", words, re.MULTILINE):
         raise Trouble("not_sent" if out else "not_brought", login=connection.login)
     if process.returncode in CONNECTION_LOST:
-        raise Broken(units, words)
+        raise Broken(units, process.returncode, words)
     # 23 and 24: some files could not be carried; which they are is seen afterwards
     if process.returncode not in (0, 23, 24):
         raise failed(channel, process.returncode, words)

@@ -3,7 +3,7 @@
 import re
 import time
 
-from both.job_states import ENDED
+from both.job_states import ENDED, FORGOTTEN
 from both.messages import Trouble, message, report, say
 
 from .remembered import forget, remember
@@ -50,6 +50,8 @@ def idle_for(minutes):
 
 def words_of(state, reason):
     """Return Slurm's words about a job that is over: "CANCELLED by 1001" has the state in it; "None" says nothing."""
+    if state == FORGOTTEN:
+        return message("state_forgotten")
     return reason if reason.startswith(state) else f"{state} ({reason})" if reason not in ("", "None") else state
 
 

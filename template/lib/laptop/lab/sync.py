@@ -141,7 +141,7 @@ class Sync:
                 except Broken as broken:
                     failures = 0 if broken.units else failures + 1
                     if failures == ATTEMPTS:
-                        raise failed(self.channel, 12, broken.words) from None
+                        raise failed(self.channel, broken.status, broken.words) from None
 
     def _wait_for(self, lock):
         """Wait until no other lab carries files of this folder."""

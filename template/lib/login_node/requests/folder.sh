@@ -33,12 +33,12 @@ sum_of_folder() {
 # backslash and what ends a line or a word are written as "printf %b" reads them.
 answer_files() {
   find_folder "$1"
-  # as tell does
+  # as tell does; line by line, as a sign of life may come between two
   echo
   [[ $STATE != there ]] || (cd -- "$FOLDER" \
     && find . "${LEFT_OUT[@]}" -prune -o ! -type d -printf '%y:%s:%T@:%m/%P\0' 2>/dev/null \
     | LC_ALL=C sed -z 's/\\/\\\\/g; s/\n/\\n/g; s/\r/\\r/g; s/\t/\\t/g; s/\//\t/; s/^/passerelle\t'"$NUMBER"'\tfile\t/' \
-      | tr '\0' '\n')
+      | tr '\0' '\n' | sed -u '')
   tell listed "$STATE" "$(now)"
 }
 
