@@ -696,6 +696,17 @@ def test_what_the_successor_does_not_allow_is_never_changed_unasked(cedar, lab_u
     assert (values(folder)["cluster"], values(folder)["hours"]) == ("fir", 24)
 
 
+@pytest.mark.parametrize(
+    "words", [["--data", "ours=3"], ["--data=ours=3"], ["-d", "ours=3"], ["-dours=3", "-d", "hours=2"]]
+)
+def test_an_answer_that_nobody_asks_for_is_named(cedar, lab_update, words):
+    folder = cedar()
+    done = lab_update(folder, "--defaults", *words)
+    assert done.returncode == 0
+    line = "lab: --data: no setting is called “ours”; the names are in lib/both/rules.yml"
+    assert [text for text in done.stderr.splitlines() if "--data" in text] == [line]
+
+
 def test_what_the_successor_does_not_allow_is_asked(cedar):
     folder = cedar()
     set_answer(folder, hours=300)

@@ -128,7 +128,7 @@ pip_install() {
     [[ ! $full ]] || die disk_full reason="$full" path="$path"
     missing=$(its_words | sed -n 's/^ERROR: No matching distribution found for \([^ ]*\).*/\1/p')
     if [[ $FACT_pip_source == pypi ]]; then
-      [[ ! $missing ]] || die no_such_package package="$missing" place="$(place_of "$missing")"
+      [[ ! $missing ]] || die no_such_package package="$missing" place="$(asked_in "$missing")"
       break
     fi
     find_lacking "$@"
@@ -142,8 +142,8 @@ pip_install() {
   die pip_failed
 }
 
-# place_of PACKAGE: prints where it is asked for
-place_of() {
+# asked_in PACKAGE: prints where it is asked for
+asked_in() {
   local place=$LINE_packages
   [[ " ${SETTING_requirements:-} " != *" $1"[\ \;]* ]] || place=$LINE_requirements
   printf '%s\n' "${PACKAGES_FROM:-$place}"

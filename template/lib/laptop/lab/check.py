@@ -1,4 +1,4 @@
-"""`lab check`: one line for each step of the way to the page, up to the first that fails. It changes nothing."""
+"""`lab check`: one line for each step of the way to the page, up to the first that fails; nothing there is changed."""
 
 import functools
 import itertools

@@ -179,7 +179,8 @@ def stop(settings, channel, taken):
         session = session_of(channel, name, job)
     except Trouble as trouble:
         # a record that cannot be read keeps no job alive
-        session = warn(trouble.key, **trouble.values)
+        warn(trouble.key, **trouble.values)
+        session = None
     stop_job(channel, job, name, again=True)
     if session:
         tunnel_to(session, channel, settings).close()

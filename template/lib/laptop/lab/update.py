@@ -1,6 +1,7 @@
 """`lab update`: brings the folder up to date with its template, by Copier: a clean commit first, then what is new."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from both.messages import FOLDER, MISUSE, Trouble, answered, message, say, warn
 
 from . import template
 from .paths import files_here, is_undecided, named, shown
-from .settings import SettingsError, read_flat
+from .settings import SettingsError, read_flat, read_rules
 
 
 def update(taken):
@@ -47,6 +48,7 @@ def update(taken):
             warn("update_not_made")
         return status
     _say_what_has_changed(settings, before)
+    _name_what_nobody_asks(taken["rest"])
     if undecided := _undecided():
         raise Trouble("update_undecided", names=undecided)
     say("updated" if _git("status", "--porcelain", "--", ".") else "update_nothing_new")
@@ -148,6 +150,15 @@ def _say_settings(before):
             say("update_setting_gone", name=name, value=old)
         elif old != new:
             say("update_setting_changed", name=name, before=old, after=new)
+
+
+def _name_what_nobody_asks(options):
+    """Warn of answers, given by --data, to what is no setting: Copier passes over them."""
+    rules = read_rules()
+    for option, word in zip(options, [*options[1:], ""]):
+        given = re.fullmatch(r"(?:--data=|-d)?([^-=][^=]*)=.*", word if option in ("--data", "-d") else option, re.DOTALL)
+        if given and given[1] not in rules and (option in ("--data", "-d") or option.startswith(("--data=", "-d"))):
+            warn("no_such_setting", place="--data", name=given[1])
 
 
 def _spelt(value):
