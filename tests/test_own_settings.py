@@ -18,6 +18,7 @@ STARTUP_FILES = {
     "zsh in the place of bash, and noise": "printf 'Welcome '; exec zsh -l",
     "tmux, unguarded": "tmux; tmux new -A -s main",
     "words without the end of a line": r"printf 'Welcome '; printf '\033]0;title\007'; (sleep 0.5; printf 'late ') &",
+    "questions": "read -p 'Project? ' project; read -r -n 1 -p 'Sure? ' sure",
     "functions": """
         cd() { builtin cd "$@" && ls; }; printf() { :; }; squeue() { :; }; source() { :; }; exec() { :; }; echo() { :; }
         export -f cd printf squeue source exec echo; alias squeue=true""",
@@ -139,6 +140,14 @@ def test_what_somebody_has_on_the_laptop_ends_nothing_in_a_traceback(person, cas
     cluster.run("laptop", "alice", "rm", "-r", f"{person.name}/modules", f"{person.name}/more", check=True)
     assert (done.returncode, done.stdout.endswith(printed), done.stderr.endswith(said)) == (status, True, True), done
     assert said or not done.stderr
+
+
+def test_files_are_carried_from_a_folder_of_any_name(person):
+    copy = r"""rm -rf "$1" && cp -a lab "$1" && cd "$1" && echo "$1" >"$2" && ./lab sync && rm -r "../$1" """
+    for number, name in enumerate(("L'atelier", 'my "lab"', "two  spaces")):
+        done = person.cluster.run("laptop", "alice", "bash", "-c", copy, "-", name, f"{number}.txt")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert person.on_login(f"cat {number}.txt").stdout == f"{name}\n"
 
 
 # --- Slurm that does not answer -----------------------------------------------------------------------------------------
