@@ -1,4 +1,4 @@
-"""People's own settings on the cluster: startup files, variables, functions and options that reach none of our commands."""
+"""People's own settings: startup files, variables, functions and options that reach none of our commands."""
 
 import re
 import subprocess
@@ -18,6 +18,7 @@ STARTUP_FILES = {
     "zsh in the place of bash, and noise": "printf 'Welcome '; exec zsh -l",
     "tmux, unguarded": "tmux; tmux new -A -s main",
     "words without the end of a line": r"printf 'Welcome '; printf '\033]0;title\007'; (sleep 0.5; printf 'late ') &",
+    "questions": "read -p 'Project? ' project; read -r -n 1 -p 'Sure? ' sure",
     "functions": """
         cd() { builtin cd "$@" && ls; }; printf() { :; }; squeue() { :; }; source() { :; }; exec() { :; }; echo() { :; }
         export -f cd printf squeue source exec echo; alias squeue=true""",
@@ -107,6 +108,46 @@ def test_a_startup_file_that_lets_nobody_in_is_named(person, bashrc, lines):
     bashrc(lines)
     done = person.run_lab("status")
     assert (done.returncode, done.stderr.endswith(NO_SHELL)) == (1, True), done.stdout + done.stderr
+
+
+# --- on the laptop ------------------------------------------------------------------------------------------------------
+
+NONE = "You have no session, waiting or running; start one with: ./lab open\n"
+NONE_THERE = (
+    "tunnel_ssh.sh: You have no running session on login.vcluster.example; start one there with ./start_salloc.sh\n"
+)
+FULL = "lab: System error: [Errno 28] No space left on device\n"
+ON_THE_LAPTOP = {
+    "closed": ("exec ./lab status >&-", 0, "", ""),
+    "all closed": ("exec ./lab status <&- >&- 2>&-", 0, "", ""),
+    "a full disk": ("exec ./lab status >/dev/full", 1, "", FULL),
+    "a full disk at the end": ("exec ./lab --help >/dev/full", 1, "", FULL),
+    "nobody reads": ("./lab --help | true", 0, "", ""),
+    "modules of one's own": ("cd modules && PYTHONPATH=:$PWD/../more exec ../lab status", 0, NONE, ""),
+    "no home": ("env -u HOME ./tunnel_ssh.sh", 1, "", NONE_THERE),
+    "a temporary folder that is gone": ("TMPDIR=/gone ./tunnel_ssh.sh", 1, "", NONE_THERE),
+}
+"""A line of bash in the folder, its status, and the ends of what it prints and of what it says on standard error."""
+
+
+@pytest.mark.parametrize("case", ON_THE_LAPTOP.values(), ids=ON_THE_LAPTOP)
+def test_what_somebody_has_on_the_laptop_ends_nothing_in_a_traceback(person, case):
+    line, status, printed, said = case
+    assert person.run_lab("status").returncode == 0
+    files = "mkdir -p modules more && echo 'raise SystemExit(\"mine\")' | tee modules/queue.py >more/json.py"
+    cluster = person.cluster
+    done = cluster.run("laptop", "alice", "bash", "-c", f"cd {person.name} && {files}; {line}")
+    cluster.run("laptop", "alice", "rm", "-r", f"{person.name}/modules", f"{person.name}/more", check=True)
+    assert (done.returncode, done.stdout.endswith(printed), done.stderr.endswith(said)) == (status, True, True), done
+    assert said or not done.stderr
+
+
+def test_files_are_carried_from_a_folder_of_any_name(person):
+    copy = r"""rm -rf "$1" && cp -a lab "$1" && cd "$1" && echo "$1" >"$2" && ./lab sync && rm -r "../$1" """
+    for number, name in enumerate(("L'atelier", 'my "lab"', "two  spaces")):
+        done = person.cluster.run("laptop", "alice", "bash", "-c", copy, "-", name, f"{number}.txt")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert person.on_login(f"cat {number}.txt").stdout == f"{name}\n"
 
 
 # --- Slurm that does not answer -----------------------------------------------------------------------------------------

@@ -210,6 +210,17 @@ OWN = {
 }
 
 
+def test_labs_connection_takes_none_of_the_ports_of_ones_own_settings(life, laptop):
+    life.cluster.write(
+        "laptop", "alice", ".ssh/config", "Host *\n  LocalForward 8888 127.0.0.1:22\n  DynamicForward 1080\n"
+    )
+    for _ in ("connects", "is connected"):
+        done = laptop(
+            f"cd {shlex.quote(life.name)} && ./lab status && ss -Hltn | grep -c -E ':(8888|1080) '", check=False
+        )
+        assert done.stdout.splitlines()[-1] == "0", done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
 def session(cluster, built, other_folder):
     """A session of student's, and its address on the node."""

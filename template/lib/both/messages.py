@@ -143,16 +143,27 @@ def report(error):
     clear_bottom()
     # the terminal may have been closed
     with contextlib.suppress(OSError):
-        if isinstance(error, BrokenPipeError):
-            # whoever read what is printed has gone (lab logs | head): Python is not to complain at its end, and what is
-            # still to be said goes elsewhere
+        if isinstance(error, OSError) and not can_print():
+            # Python is not to complain at its end, and what is still to be said goes elsewhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.stdout = sys.stderr
-        elif isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             print(flush=True)
-        else:
+        elif not isinstance(error, BrokenPipeError):
             complain(error if isinstance(error, Trouble) else message("os_error", words=error))
     return 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "status", 1)
+
+
+def can_print():
+    """Return whether standard output takes what is printed.
+
+    Whoever read it may have gone (lab logs | head), its disk may be full.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 def answered(key, word, **values):

@@ -4,6 +4,9 @@
 # Afterwards SETTING_account is the account, LINE_account where it was set, FACT_reach a fact of the cluster;
 # a list is its words with one space between; CLUSTER_NAME is what messages call the cluster. Bash 3.2 is enough (macOS).
 
+# in an environment without it (cron, env -i) bash still knows where the home is
+[[ ${HOME:-} ]] || { unset HOME && export HOME=~; }
+
 source "$FOLDER/lib/both/limits.sh"
 source "$FOLDER/lib/both/messages.sh"
 source "$FOLDER/lib/both/options.sh"

@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the tunnel scripts share. Bash 3.2 is enough (macOS).
 
+# mktemp would end the script in a folder that is gone
+[[ -d ${TMPDIR:-} && -w ${TMPDIR:-} ]] || unset TMPDIR
+
 # need_user: asks once for the user's name on the cluster and keeps it in personal.yml, which git ignores
 need_user() {
   local name

@@ -12,12 +12,17 @@ from both.messages import FOLDER, MISUSE, Trouble, report, say, show_help
 
 def main(arguments):
     """Run one command line; return the exit status. It is the only place where a Trouble becomes one."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        # a terminal that lacks a letter, or sends what is none, is no reason to end, nor is one that is closed
-        if stream:
-            stream.reconfigure(errors="replace")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        # where one is closed (>&-), nothing that is opened next is to take its place
+        if not getattr(sys, name):
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+        # a terminal that lacks a letter, or sends what is none, is no reason to end
+        getattr(sys, name).reconfigure(errors="replace")
     try:
-        return run(arguments)
+        status = run(arguments)
+        sys.stdout.flush()
+        return status
     except (Trouble, OSError, KeyboardInterrupt) as error:
         return report(error)
 

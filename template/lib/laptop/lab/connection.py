@@ -69,7 +69,10 @@ class Connection:
         self._used = self._given_up = None
         # clients of that connection alone: where it is gone they fail, and do not log in. Even "ssh -O check" would,
         # when a master that has not answered it is killed.
-        self.client = self.ssh["-T", options(ControlMaster="no", ProxyJump="none", ProxyCommand="false")]
+        alone = options(ControlMaster="no", ProxyJump="none", ProxyCommand="false")
+        self.client = self.ssh["-T", options(ClearAllForwardings="yes"), alone]
+        # with a request, ssh sends every forwarding that it knows of: none of the user's own is to be among them
+        self.control = ssh_command("none")[options(ControlPath=self.socket), alone]
 
     def folder(self, settings):
         """Return where on the login node the project's folder is, below the home."""
@@ -289,7 +292,7 @@ class Connection:
     def _control(self, request, *words):
         """Ask the master; return whether it does what is asked. Raises TimeoutExpired when it does not answer."""
         done = subprocess.run(
-            self.client[("-O", request, *words, self.login)].formulate(), stdin=subprocess.DEVNULL,
+            self.control[("-O", request, *words, self.login)].formulate(), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=FOLDER, start_new_session=True,
             timeout=LIMITS.SSH_ANSWER,
         )  # fmt: skip

@@ -19,11 +19,12 @@ from pathlib import Path
 CLEAN_BASH = ["/bin/bash", "--noprofile", "--norc", "-p", "-s"]
 """A bash that takes none of a person's settings (template/lib/cluster/clean.sh); every login shell understands it."""
 DOOR = (
+    b"\n\n\n"
     b'exec /bin/bash --noprofile --norc -p -c \'printf "\\npasserelle\\t0\\tbash\\t%s\\n" "$BASH_VERSION"; '
     b"exec /bin/bash --noprofile --norc -p -s'\n"
 )
 """What is sent first, and alone until bash says its version: where a startup file has put another shell in bash's place
-(exec zsh -l), that becomes bash."""
+(exec zsh -l), that becomes bash. Who asks something there (read) gets an empty line for an answer."""
 BASH = b"passerelle\t0\tbash\t"
 MARK = b"\0passerelle\0"
 READ = b"passerelle-read "

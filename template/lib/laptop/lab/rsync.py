@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 from both.limits import LIMITS
@@ -26,6 +25,8 @@ INCOMING = STATE / "incoming"
 """Where what the login node sends arrives, and stays half-finished after a lost connection."""
 CONNECTION_LOST = (10, 12, 30, 35, 255)
 """rsync's statuses of a connection that has ended (rsync(1), EXIT VALUES); 255 is ssh's."""
+RSH = "/bin/sh lib/laptop/lab/rsh.sh"
+"""What rsync calls in place of ssh, from the folder: rsync parts it at spaces and takes quotes in it for its own."""
 SAFE = (3, 1, 1)
 """The first rsync that refuses absolute names and names with ".." from the other side."""
 
@@ -66,18 +67,15 @@ def rsync(channel, folder, paths, *options, out=True, size=0):
     """
     connection = channel.connection
     here, there = f"{FOLDER if out else INCOMING}/", f"login:{folder}/"
-    # openrsync knows no quotes
-    rsh = (
-        f'"{word}"' if " " in word else word for word in (sys.executable, "-I", str(Path(__file__).with_name("rsh.py")))
-    )
     command = [
-        "rsync", "-t", "--from0", "--files-from=-", "--no-implied-dirs", "--ignore-times", "-e", " ".join(rsh),
+        "rsync", "-t", "--from0", "--files-from=-", "--no-implied-dirs", "--ignore-times", "-e", RSH,
         *options, *([here, there] if out else [there, here]),
     ]  # fmt: skip
     counter, counted = os.pipe()
     # none of one's own settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
     environment.update(LAB_SHELL=shlex.join(connection.shell_command), LAB_COUNT=str(counted), LC_ALL="C")
+    environment.update(LAB_PYTHON=sys.executable)
     login = LIMITS.LOGIN_SHELL + (LIMITS.LOGIN if connection.separate else 0)
     environment.update(LAB_PATIENCE=f"{login} {LIMITS.RSYNC_SILENCE} {LIMITS.SSH_ANSWER}")
     channel.waiting.restart()

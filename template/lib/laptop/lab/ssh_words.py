@@ -45,10 +45,10 @@ def options(**values):
     return [word for name, value in values.items() for word in ("-o", f"{name}={value}")]
 
 
-def ssh_command():
+def ssh_command(config=SSH_CONFIG):
     """Return the ssh of this folder, which is to be run in the folder. Raises Trouble where there is no ssh."""
     try:
-        return local["ssh"]["-F", SSH_CONFIG]
+        return local["ssh"]["-F", config]
     except CommandNotFound:
         raise Trouble("no_ssh") from None
 
