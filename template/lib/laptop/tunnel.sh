@@ -128,12 +128,14 @@ say_when_it_answers() {
     # counted from when the tunnel is there: before, somebody may be typing a password
     if [[ ${4:-} ]] && listens "$1" "$2"; then tries=$((tries + 1)); fi
     if ((tries > 5)) || { ((tries > 1)) && is_refused "$5"; }; then
+      kill "$4"
+      # its last words come before ours
+      while kill -0 "$4" 2>/dev/null; do sleep 0.1; done
       if is_refused "$5"; then
         warn forwarding_refused login="$(login_name)" node="$NODE" port="$PORT"
       else
         warn nothing_answers node="$NODE" port="$PORT"
       fi
-      kill "$4"
       return 1
     fi
     sleep "$((tries + 1))"
