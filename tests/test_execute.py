@@ -576,6 +576,33 @@ TABLES = {
         "t.json cannot be read: Expecting property name enclosed in double quotes: line 1 column 3 (char 2)",
     ),
     "no table": ("txt", "", "t.txt is no table; write a .csv, .json or .yml file."),
+    "a value of several lines": (
+        "CSV",
+        'a,b\r\n1,"x\r\n\r\ny"\r\n2,u\u2028v\x0cw\r\n',
+        [{"a": 1, "b": "x\n\ny"}, {"a": 2, "b": "u\u2028v\x0cw"}],
+    ),
+    "YAML's types are no second rule": (
+        "yml",
+        "- {a: !!int 7, b: !!bool x}\n- {a: !!timestamp y, b: !!int '7'}\n- {a: &v 1, b: *v}\n",
+        [{"a": 7, "b": "x"}, {"a": "y", "b": "7"}, {"a": 1, "b": 1}],
+    ),
+    "YAML that holds itself": (
+        "yml",
+        "- &x {a: *x}\n",
+        "t.yml cannot be read: found unconstructable recursive node",
+    ),
+    "a name twice in JSON": ("json", '[{"a": 1, "a": 2}]', "t.json cannot be read: a column name occurs twice"),
+    "a name twice in YAML": ("yml", "- {a: 1, 'a': 2}\n", "t.yml cannot be read: a column name occurs twice"),
+    "half of a letter": (
+        "json",
+        '[{"a": "\\ud800"}]',
+        "t.json cannot be read: 'utf-8' codec can't encode character '\\ud800' in position 19: surrogates not allowed",
+    ),
+    "half of a letter as a name": (
+        "json",
+        '[{"\\ud800": 1}]',
+        "The cell tagged “parameters” does not give a value to: \\xed\\xa0\\x80. It does to: a, b, c.",
+    ),
     "an unknown name": (
         "csv",
         "a,d,e f\n1,2,3\n",
@@ -605,6 +632,19 @@ def test_a_table_is_read_by_one_rule_or_refused_in_a_line_before_anything_is_que
     assert found == expected
     # 7 == 7.0 == True
     assert repr(found) == repr(expected)
+
+
+GIVEN = {
+    "python": ("a = 1\nb: str = 'x'\n_c, (α, d) = e = 1, (2, 3)\nf[0] = g.h = 1", {"a", "b", "_c", "α", "d", "e"}),
+    "R": ("a <- 1\nlearning.rate <- TRUE; c = 'x'\nif (d == 1) e\n", {"a", "learning.rate", "c"}),
+    "julia": ("a = 1; α::Int = 2\nb == 3", {"a", "α"}),
+}
+
+
+@pytest.mark.parametrize("language", GIVEN)
+def test_the_names_that_a_table_can_give_values_are_those_of_the_notebooks_language(language):
+    source, names = GIVEN[language]
+    assert parameters.names_in(notebook(source, tags={0: "parameters"}), language) == names
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path):

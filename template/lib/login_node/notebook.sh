@@ -86,7 +86,8 @@ share_rows() {
   if [[ $rows_before ]]; then
     rows=$(take_up "$rows_before" "$parameters") || exit 64
   else
-    rows=$("$environment/bin/python" "$FOLDER/lib/login_node/parameters.py" "$notebook" "$table" "$parameters") || exit 64
+    rows=$("$environment/bin/python" "$FOLDER/lib/login_node/parameters.py" "$notebook" "$table" "$parameters" "$language") \
+      || exit 64
   fi
   if [[ $FACT_max_jobs != unknown ]]; then
     [[ $PRINT ]] || queued=$(slurm squeue --me --noheader --array --format=%i | wc -l) || queued=0
