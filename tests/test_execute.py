@@ -76,6 +76,13 @@ NOTEBOOKS = {
     "exit 0": notebook("import sys", "print('one'); sys.exit(0)", "print('never')"),
     "exit 3": notebook("print('one'); raise SystemExit(3)", "print('never')"),
     "exit()": notebook("print('one'); exit()", "print('never')"),
+    "exit False": notebook("print('one'); raise SystemExit(False)", "print('never')"),
+    "exit ²": notebook("print('one'); raise SystemExit('²')", "print('never')"),
+    "no kernel": nbformat.v4.new_notebook(cells=notebook("print('one')").cells),
+    "a kernel without a name": nbformat.from_dict({**notebook("print('one')"), "metadata": {"kernelspec": {}}}),
+    "what no notebook can hold": notebook(
+        *("1", "print('one')\nget_ipython().display_pub.publish({'text/html': None, 'text/plain': 'x'})", "2")
+    ),
     "killed": notebook(
         "1", "import os\nprint('one', flush=True)\nimport time; time.sleep(1)\nos.kill(os.getpid(), 9)", "2"
     ),
@@ -97,6 +104,14 @@ ENDS = {
     "exit 0": (0, ["passed", "2", "3"], ["", "one\nSystemExit", None], ENDED_ITSELF.format(2, 3)),
     "exit 3": (3, ["failed", "1", "2"], ["one\nSystemExit", None], "cell 1 of 2 failed: sys.exit(3)"),
     "exit()": (0, ["passed", "1", "2"], ["one\n", None], ENDED_ITSELF.format(1, 2)),
+    "exit False": (0, ["passed", "1", "2"], ["one\nSystemExit", None], ENDED_ITSELF.format(1, 2)),
+    "exit ²": (1, ["failed", "1", "2"], ["one\nSystemExit", None], "cell 1 of 2 failed: sys.exit(²)"),
+    "no kernel": (0, ["passed", "1", "1"], ["one\n"], "All 1 cells have run, in "),
+    "a kernel without a name": (0, ["passed", "1", "1"], ["one\n"], "All 1 cells have run, in "),
+    "what no notebook can hold": (
+        *(1, ["failed", "2", "3"], ["1", "one\n", None]),
+        "cell 2 of 3 failed: None is not valid under any of the given schemas",
+    ),
     "killed": (1, ["failed", "2", "3"], ["1", "one\n", None], "cell 2 of 3: its kernel has died"),
     "no such kernel": (
         *(1, ["failed", "0", "1"], [None]),
@@ -156,7 +171,7 @@ def runs(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_however_a_notebook_ends_what_has_run_is_kept_and_the_last_line_says_how(runs, name):
-    if NOTEBOOKS[name].metadata.kernelspec.name == "ir" and not shutil.which("R"):
+    if NOTEBOOKS[name].metadata.get("kernelspec", {}).get("name") == "ir" and not shutil.which("R"):
         pytest.skip("this machine has no R")
     status, state, shown, last = ENDS[name]
     ran = runs[name]
@@ -676,6 +691,16 @@ def test_a_row_is_a_cell_of_the_notebooks_language_behind_the_one_that_it_replac
     inject(made, VALUES)
     assert [cell.metadata.get("tags") for cell in made.cells] == [None, ["parameters"], ["injected-parameters"], None]
     assert made.cells[2].source.split("\n") == INJECTED[language]
+
+
+def test_where_only_the_kernel_is_named_a_row_is_in_its_language(tmp_path, monkeypatch):
+    spec = tmp_path / "kernels/ir/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(R)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    made = notebook("b <- FALSE", kernel="ir", tags={0: "parameters"})
+    inject(made, {"b": True})
+    assert made.cells[1].source == "b <- TRUE"
 
 
 # --- the rows of a table ----------------------------------------------------------------------------------------------

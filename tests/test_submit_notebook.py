@@ -189,6 +189,11 @@ LANGUAGES = {
             *["", "\n", "{}", "[]", "null", "7", "nbformat", '{"nbformat": 4}', '{"nbformat": "4", "cells": []}'],
             *['{"nbformat": true, "cells": []}', '{"nbformat": 5, "cells": []}', '{"nbformat": 3, "cells": []}'],
             *['{"nbformat": 4, "cells": 1}', '{"nbformat": 4, "cells": [1]}', '{"nbformat": 4, "cells": [{}]}'],
+            *[
+                '{"nbformat": 4, "cells": []}',
+                '{"nbformat": 4, "cells": [{"cell_type": "code", "source": "1"}], "metadata": {}}',
+            ],
+            '{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "code", "source": "1", "metadata": {"tags": null}}]}',
             *['{"nbformat": 4, "cells": [], "metadata": null}', '{"nbformat": 4, "cells": [], "metadata": []}'],
             '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": "ir"}}',
             '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": {"name": 1}}}',

@@ -19,7 +19,10 @@ def language_of(notebook, environment):
     # up to nbformat 3
     sheets = [notebook] if notebook["nbformat"] == 4 else notebook["worksheets"]
     cells = [cell for sheet in sheets for cell in sheet["cells"]]
-    metadata = notebook.get("metadata", {})
+    metadata = notebook["metadata"]
+    # Jupyter reads no others of nbformat 4
+    if notebook["nbformat"] == 4 and not all(isinstance(cell["metadata"].get("tags", []), list) for cell in cells):
+        raise ValueError
     kernel = metadata.get("kernelspec", {})
     said = [metadata.get("language_info", {}).get("name"), kernel.get("language"), metadata.get("language")]
     said += [cell.get("language") for cell in cells if cell["cell_type"] == "code"]
@@ -53,7 +56,7 @@ def language_of_kernel(name, environment):
 try:
     with open(sys.argv[1], encoding="utf-8") as file:
         notebook = json.load(file)
-    kernel = notebook.get("metadata", {}).get("kernelspec", {}).get("name", "python3")
+    kernel = notebook["metadata"].get("kernelspec", {}).get("name", "python3")
     found = [language_of(notebook, sys.argv[2]), "" if specification(kernel, sys.argv[2]) else kernel]
     words = ("".join(letter for letter in word if letter.isprintable())[:50] for word in found)
     sys.stdout.buffer.write("\t".join(words).encode() + b"\n")

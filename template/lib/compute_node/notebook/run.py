@@ -225,6 +225,9 @@ class Run:
             end = self.kernel_died()
         except Stopped:
             end = self.stopped()
+        except Exception as error:
+            # what the cell shows is nothing that a notebook can hold
+            end = End("failed", 1, self.line("cell_failed", words=one_line(error)))
         self.result.keep(index, end.state if end else "passed", time.monotonic() - begun)
         return end
 
@@ -234,9 +237,9 @@ class Run:
             # a file has no colours
             print(re.sub(r"\x1b\[[0-9;]*m", "", error.traceback), flush=True)
             return End("failed", 1, self.line("cell_failed", words=one_line(f"{error.ename}: {error.evalue}")))
-        if error.evalue in ("0", "None", ""):
+        if error.evalue in ("0", "None", "False", ""):
             return End("passed", 0, self.line("notebook_ended_itself"))
-        status = int(error.evalue) if error.evalue.isdigit() and int(error.evalue) < 256 else 1
+        status = int(error.evalue) if error.evalue.isdecimal() and int(error.evalue) < 256 else 1
         return End("failed", status, self.line("cell_failed", words=one_line(f"sys.exit({error.evalue})")))
 
     def kernel_died(self):
