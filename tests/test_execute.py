@@ -83,6 +83,7 @@ NOTEBOOKS = {
     "what no notebook can hold": notebook(
         *("1", "print('one')\nget_ipython().display_pub.publish({'text/html': None, 'text/plain': 'x'})", "2")
     ),
+    "its folder is cleared away": notebook("print('one')", "import shutil; shutil.rmtree('out')", "print('three')"),
     "killed": notebook(
         "1", "import os\nprint('one', flush=True)\nimport time; time.sleep(1)\nos.kill(os.getpid(), 9)", "2"
     ),
@@ -112,6 +113,7 @@ ENDS = {
         *(1, ["failed", "2", "3"], ["1", "one\n", None]),
         "cell 2 of 3 failed: None is not valid under any of the given schemas",
     ),
+    "its folder is cleared away": (0, ["passed", "3", "3"], ["one\n", "", "three\n"], "All 3 cells have run, in "),
     "killed": (1, ["failed", "2", "3"], ["1", "one\n", None], "cell 2 of 3: its kernel has died"),
     "no such kernel": (
         *(1, ["failed", "0", "1"], [None]),
@@ -774,6 +776,21 @@ def test_rows_are_shared_out_one_that_fails_ends_no_other_and_only_that_one_runs
     # a task that Slurm begins again has nothing left to do, and does not run what has failed
     task = begin_task(tmp_path, "copy.json", "out", 0, 1)
     assert (task.communicate()[0], task.returncode) == ("", 1)
+
+
+def test_a_row_for_which_nothing_can_be_written_ends_no_other(tmp_path):
+    made = notebook("a = 0", "import os\nif a == 2: os.remove('out/row-0002/log')", tags={0: "parameters"})
+    table_of(tmp_path, "csv", "a\n1\n2\n3\n", made)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/row-0001").write_text("")
+    task = begin_task(tmp_path, "copy.json", "out", 0, 1)
+    said = [re.sub("in .*", "", line) for line in task.communicate()[0].splitlines()]
+    assert said[0].startswith("row 1 of 3: System error: [Errno ")
+    assert sorted(said[1:]) == [f"row {row} of 3: All 2 cells have run, " for row in (2, 3)]
+    assert (task.returncode, [row["state"] for row in table_in(tmp_path / "out")]) == (
+        1,
+        ["waiting", "passed", "passed"],
+    )
 
 
 def test_where_the_cell_with_a_rows_values_fails_words_say_so_and_no_number_that_the_notebook_lacks(tmp_path):
