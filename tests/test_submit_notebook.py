@@ -80,6 +80,8 @@ def submitted(lab, *names):
         done = lab.on_login(f"./submit_notebook.sh {shlex.quote(name)}")
         assert (done.returncode, done.stderr) == (0, "")
         jobs.append(done.stdout.split()[3])
+        place = name.removesuffix(".ipynb")
+        assert done.stdout.splitlines()[1] == f"Its output goes to /home/student/lab/{place}-{jobs[-1]}.out"
     return jobs
 
 
@@ -131,7 +133,7 @@ def test_what_is_printed_is_there_at_once(lab):
 
 
 def test_the_named_notebook_is_run_and_no_other(lab):
-    names = ["b?", "bc", "*", "~", "-[it's] {é} $x\t\u00a0"]
+    names = ["b?", "bc", "*", "~", "%j %%", "-[it's] {é} $x\t\u00a0"]
     for name in names:
         lab.cluster.write("login", "student", f"lab/odd/{name}.ipynb", notebook(f"print('I am', {name!r})"))
     jobs = {name: submitted(lab, f"odd/{name}.ipynb")[0] for name in names if name != "bc"}
@@ -248,6 +250,32 @@ def test_options_that_would_make_something_else_of_the_job_are_refused(pristine_
         f"submit_notebook.sh: {option} cannot be used here, where one job runs the notebook once; write the script with "
         "--print, and give it to sbatch yourself.\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        (
+            "--output=logs/%j.out",
+            "{option}: there is no folder {here}/logs, and Slurm would end the job without a word; ",
+        ),
+        (
+            "--out=/nowhere/a b/x",
+            "{option}: there is no folder /nowhere/a b, and Slurm would end the job without a word; ",
+        ),
+        ("-e../none/x", "{option}: there is no folder {here}/../none, and Slurm would end the job without a word; "),
+        ("--output=lib/x", ""),
+        ("--error=logs/%x/x", ""),
+        ("--jobs=3", "--jobs says how many jobs share the rows of a table; "),
+    ],
+)
+def test_options_that_would_be_of_no_use_or_end_the_job_without_a_word_are_refused(make_folder, script, option, line):
+    folder = make_folder("least")
+    (folder / "x.ipynb").write_text(notebook("1"))
+    done = script(folder / "submit_notebook.sh", option, "x.ipynb", cwd=folder)
+    line = line or "There is no sbatch here; "
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr.startswith("submit_notebook.sh: " + line.format(option=option, here=folder)), done.stderr
 
 
 def test_options_that_change_where_the_output_goes_are_followed(lab):
