@@ -83,6 +83,7 @@ NOTEBOOKS = {
     "what no notebook can hold": notebook(
         *("1", "print('one')\nget_ipython().display_pub.publish({'text/html': None, 'text/plain': 'x'})", "2")
     ),
+    "half of a letter": notebook("1", "'\ud800'", "2"),
     "its folder is cleared away": notebook("print('one')", "import shutil; shutil.rmtree('out')", "print('three')"),
     "killed": notebook(
         "1", "import os\nprint('one', flush=True)\nimport time; time.sleep(1)\nos.kill(os.getpid(), 9)", "2"
@@ -111,7 +112,11 @@ ENDS = {
     "a kernel without a name": (0, ["passed", "1", "1"], ["one\n"], "All 1 cells have run, in "),
     "what no notebook can hold": (
         *(1, ["failed", "2", "3"], ["1", "one\n", None]),
-        "cell 2 of 3 failed: None is not valid under any of the given schemas",
+        "cell 2 of 3 failed: NotebookValidationError: None is not valid under any of the given schemas",
+    ),
+    "half of a letter": (
+        *(1, ["failed", "2", "3"], ["1", "", None]),
+        "cell 2 of 3 failed: UnicodeEncodeError: 'utf-8' codec can't encode character '\\ud800'",
     ),
     "its folder is cleared away": (0, ["passed", "3", "3"], ["one\n", "", "three\n"], "All 3 cells have run, in "),
     "killed": (1, ["failed", "2", "3"], ["1", "one\n", None], "cell 2 of 3: its kernel has died"),
@@ -137,7 +142,7 @@ ENDS = {
 
 def start(folder, made, *before):
     """Begin to run a notebook in a folder; before: a command that takes this one."""
-    nbformat.write(made, folder / "a.ipynb")
+    (folder / "a.ipynb").write_text(json.dumps(made))
     command = [*before, sys.executable, RUNNER / "run.py", "a.ipynb", "out"]
     variables = {**os.environ, "JUPYTER_PATH": str(folder.parent / "jupyter"), "HOME": str(folder.parent)}
     return subprocess.Popen(

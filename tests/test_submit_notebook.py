@@ -196,6 +196,8 @@ LANGUAGES = {
                 '{"nbformat": 4, "cells": [{"cell_type": "code", "source": "1"}], "metadata": {}}',
             ],
             '{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "code", "source": "1", "metadata": {"tags": null}}]}',
+            '{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "code", "source": null, "metadata": {}}]}',
+            '{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "markdown", "source": ["a", 1], "metadata": {}}]}',
             *['{"nbformat": 4, "cells": [], "metadata": null}', '{"nbformat": 4, "cells": [], "metadata": []}'],
             '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": "ir"}}',
             '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": {"name": 1}}}',

@@ -20,8 +20,7 @@ def language_of(notebook, environment):
     sheets = [notebook] if notebook["nbformat"] == 4 else notebook["worksheets"]
     cells = [cell for sheet in sheets for cell in sheet["cells"]]
     metadata = notebook["metadata"]
-    # Jupyter reads no others of nbformat 4
-    if notebook["nbformat"] == 4 and not all(isinstance(cell["metadata"].get("tags", []), list) for cell in cells):
+    if notebook["nbformat"] == 4 and not all(map(is_cell, cells)):
         raise ValueError
     kernel = metadata.get("kernelspec", {})
     said = [metadata.get("language_info", {}).get("name"), kernel.get("language"), metadata.get("language")]
@@ -31,6 +30,13 @@ def language_of(notebook, environment):
         languages = [language_of_kernel(kernel["name"], environment)]
     # IJulia has left "python" in the cells of nbformat 3
     return next((language for language in languages if language.lower() != "python"), "python")
+
+
+def is_cell(cell):
+    """Return whether Jupyter reads a cell of nbformat 4; raises KeyError, TypeError as well."""
+    source, lists = cell["source"], [cell["metadata"].get("tags", []), cell.get("outputs", [])]
+    is_text = isinstance(source, str) or all(isinstance(line, str) for line in source)
+    return is_text and all(isinstance(part, list) for part in lists)
 
 
 def specification(name, environment):

@@ -114,7 +114,8 @@ def write(path, text):
     # a run that takes a day outlives a folder that somebody has cleared away
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
+    # half of a letter becomes what JSON writes for it
+    with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -226,8 +226,8 @@ class Run:
         except Stopped:
             end = self.stopped()
         except Exception as error:
-            # what the cell shows is nothing that a notebook can hold
-            end = End("failed", 1, self.line("cell_failed", words=one_line(error)))
+            # what the cell is, or shows, is nothing that can be sent, or that a notebook can hold
+            end = End("failed", 1, self.line("cell_failed", words=one_line(f"{type(error).__name__}: {error}")))
         self.result.keep(index, end.state if end else "passed", time.monotonic() - begun)
         return end
 
