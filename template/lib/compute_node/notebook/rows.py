@@ -128,7 +128,7 @@ def main(words):
     work = Task(given.notebook, given.folder, given.rows, ["--keep-state"] if given.keep_state else [])
     states = work.run(task - least, count, given.side_by_side)
     if work.signal == signal.SIGUSR1 and given.requeue and {*states} - {*DONE}:
-        say_which(given.folder, requeue.queue_again(given.requeue))
+        say_which(given.folder, requeue.queue_again(given.requeue)[1])
     return 0 if {*states} <= {"passed"} else 1
 
 

@@ -35,7 +35,7 @@ import resume  # noqa: E402
 import sweep  # noqa: E402
 from both.messages import Trouble, message  # noqa: E402 - one voice for all Python
 from inject import inject  # noqa: E402
-from keep import OURS, Result, as_counted, code_cells, own_among  # noqa: E402
+from keep import OURS, Result, as_counted, code_cells, own_among, write  # noqa: E402
 from variables import Refused, Variables  # noqa: E402
 
 KERNEL_START = 600
@@ -301,6 +301,7 @@ def main(words):
         return 0
     goes_on = requeue.said(given.requeue)
     print_if(goes_on)
+    (given.folder / sweep.WHICH).unlink(missing_ok=True)
     variables = Variables(given.folder, injected) if given.keep_state else None
     if result.path.exists():
         # Slurm has begun this job again
@@ -312,9 +313,13 @@ def main(words):
     end = asyncio.run(run.go())
     print(end.why, flush=True)
     if end.at_limit and given.requeue:
-        words = requeue.queue_again(given.requeue)
+        queued, words = requeue.queue_again(given.requeue)
         print(words, flush=True)
-        run.record(end.state, f"{end.why}. {words}")
+        if queued:
+            # true for as long as Slurm has the job
+            write(given.folder / sweep.WHICH, words + "\n")
+        else:
+            run.record(end.state, f"{end.why}. {words}")
     return end.status
 
 
