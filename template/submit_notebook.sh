@@ -89,7 +89,7 @@ kernel=${language#*$'\t'} language=${language%%$'\t'*}
 case ${execute:-$language} in
   python) ;;
   yes)
-    [[ ! $kernel ]] || misuse kernel_missing notebook="$notebook" kernel="$kernel" folder="$environment"
+    [[ ! $kernel || ! -x $environment/bin/python ]] || misuse kernel_missing notebook="$notebook" kernel="$kernel" folder="$environment"
     [[ ! $keep_state || $language == [Rr] || $language == python ]] || misuse variables_of_language notebook="$notebook" language="$language"
     ;;
   "kernel "*) misuse unknown_language notebook="$notebook" kernel="${language#kernel }" ;;

@@ -308,6 +308,22 @@ def test_what_is_no_notebook_is_refused(words, status, line, lab):
     assert lab.jobs() == ""
 
 
+def test_that_there_is_no_environment_is_said_before_and_by_the_job(lab):
+    lab.cluster.write("login", "student", "lab/a.ipynb", notebook("1", kernelspec=PYTHON))
+    lab.on_login("sed -i 's|^environment_path: .*|environment_path: $HOME/none|' settings.yml")
+    for option in ("", "--execute"):
+        done = lab.on_login(f"./submit_notebook.sh a.ipynb {option}")
+        assert (done.returncode, done.stdout, done.stderr) == (
+            *(1, ""),
+            "submit_notebook.sh: There is no environment at /home/student/none yet. To build it: ./setup_env.sh\n",
+        )
+        done = lab.on_login(f"./submit_notebook.sh --print a.ipynb {option} >a.sh && sbatch a.sh")
+        job = done.stdout.split()[3]
+        assert state(lab, job) == "FAILED"
+        (line,) = lab.cluster.read("login", "student", f"lab/a-{job}.out").splitlines()
+        assert line.endswith("/home/student/none/bin/activate: No such file or directory")
+
+
 def test_a_job_that_slurm_refuses_is_one_line_and_nothing_is_submitted(lab):
     lab.cluster.write("login", "student", "lab/plain.ipynb", notebook("1"))
     done = lab.on_login("./submit_notebook.sh plain.ipynb --account=def-nobody")

@@ -132,7 +132,8 @@ batch_script() {
     # shellcheck disable=SC2086 # words
     show_command module load $modules
   fi
-  show_activation "$environment"
+  # the cluster's own Python would run it otherwise
+  printf '%s || exit\n' "$(show_activation "$environment")"
   show_command cd "$directory"
   # whole nodes run as many rows as they have cores for
   [[ ! $parameters || $FACT_allocation == core || $FACT_node_cores == unknown ]] \
