@@ -89,7 +89,7 @@ kernel=${language#*$'\t'} language=${language%%$'\t'*}
 case ${execute:-$language} in
   python) ;;
   yes)
-    [[ ! $kernel ]] || misuse kernel_missing notebook="$notebook" kernel="$kernel" folder="$environment"
+    [[ ! $kernel || ! -x $environment/bin/python ]] || misuse kernel_missing notebook="$notebook" kernel="$kernel" folder="$environment"
     [[ ! $keep_state || $language == [Rr] || $language == python ]] || misuse variables_of_language notebook="$notebook" language="$language"
     ;;
   "kernel "*) misuse unknown_language notebook="$notebook" kernel="${language#kernel }" ;;
@@ -107,7 +107,9 @@ results=results/$today-$name run_before="" rows_before="" claim="" parameters=""
 trap leave EXIT
 [[ ! $requeue || $requeue =~ ^[1-9][0-9]?$ ]] || misuse unknown_option option="--requeue=$requeue"
 [[ ! $resume$table || -x $environment/bin/python ]] || need_environment
+[[ $PRINT ]] || find_output_folders
 [[ ! $resume ]] || find_run
+[[ ! $jobs || $table$rows_before ]] || misuse jobs_without_table
 [[ ! $execute || ($PRINT && ! $table$rows_before) ]] || make_copies
 [[ ! $table$rows_before ]] || share_rows
 

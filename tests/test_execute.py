@@ -76,6 +76,15 @@ NOTEBOOKS = {
     "exit 0": notebook("import sys", "print('one'); sys.exit(0)", "print('never')"),
     "exit 3": notebook("print('one'); raise SystemExit(3)", "print('never')"),
     "exit()": notebook("print('one'); exit()", "print('never')"),
+    "exit False": notebook("print('one'); raise SystemExit(False)", "print('never')"),
+    "exit ²": notebook("print('one'); raise SystemExit('²')", "print('never')"),
+    "no kernel": nbformat.v4.new_notebook(cells=notebook("print('one')").cells),
+    "a kernel without a name": nbformat.from_dict({**notebook("print('one')"), "metadata": {"kernelspec": {}}}),
+    "what no notebook can hold": notebook(
+        *("1", "print('one')\nget_ipython().display_pub.publish({'text/html': None, 'text/plain': 'x'})", "2")
+    ),
+    "half of a letter": notebook("1", "'\ud800'", "2"),
+    "its folder is cleared away": notebook("print('one')", "import shutil; shutil.rmtree('out')", "print('three')"),
     "killed": notebook(
         "1", "import os\nprint('one', flush=True)\nimport time; time.sleep(1)\nos.kill(os.getpid(), 9)", "2"
     ),
@@ -97,6 +106,19 @@ ENDS = {
     "exit 0": (0, ["passed", "2", "3"], ["", "one\nSystemExit", None], ENDED_ITSELF.format(2, 3)),
     "exit 3": (3, ["failed", "1", "2"], ["one\nSystemExit", None], "cell 1 of 2 failed: sys.exit(3)"),
     "exit()": (0, ["passed", "1", "2"], ["one\n", None], ENDED_ITSELF.format(1, 2)),
+    "exit False": (0, ["passed", "1", "2"], ["one\nSystemExit", None], ENDED_ITSELF.format(1, 2)),
+    "exit ²": (1, ["failed", "1", "2"], ["one\nSystemExit", None], "cell 1 of 2 failed: sys.exit(²)"),
+    "no kernel": (0, ["passed", "1", "1"], ["one\n"], "All 1 cells have run, in "),
+    "a kernel without a name": (0, ["passed", "1", "1"], ["one\n"], "All 1 cells have run, in "),
+    "what no notebook can hold": (
+        *(1, ["failed", "2", "3"], ["1", "one\n", None]),
+        "cell 2 of 3 failed: NotebookValidationError: None is not valid under any of the given schemas",
+    ),
+    "half of a letter": (
+        *(1, ["failed", "2", "3"], ["1", "", None]),
+        "cell 2 of 3 failed: UnicodeEncodeError: 'utf-8' codec can't encode character '\\ud800'",
+    ),
+    "its folder is cleared away": (0, ["passed", "3", "3"], ["one\n", "", "three\n"], "All 3 cells have run, in "),
     "killed": (1, ["failed", "2", "3"], ["1", "one\n", None], "cell 2 of 3: its kernel has died"),
     "no such kernel": (
         *(1, ["failed", "0", "1"], [None]),
@@ -120,7 +142,7 @@ ENDS = {
 
 def start(folder, made, *before):
     """Begin to run a notebook in a folder; before: a command that takes this one."""
-    nbformat.write(made, folder / "a.ipynb")
+    (folder / "a.ipynb").write_text(json.dumps(made))
     command = [*before, sys.executable, RUNNER / "run.py", "a.ipynb", "out"]
     variables = {**os.environ, "JUPYTER_PATH": str(folder.parent / "jupyter"), "HOME": str(folder.parent)}
     return subprocess.Popen(
@@ -156,7 +178,7 @@ def runs(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_however_a_notebook_ends_what_has_run_is_kept_and_the_last_line_says_how(runs, name):
-    if NOTEBOOKS[name].metadata.kernelspec.name == "ir" and not shutil.which("R"):
+    if NOTEBOOKS[name].metadata.get("kernelspec", {}).get("name") == "ir" and not shutil.which("R"):
         pytest.skip("this machine has no R")
     status, state, shown, last = ENDS[name]
     ran = runs[name]
@@ -576,6 +598,33 @@ TABLES = {
         "t.json cannot be read: Expecting property name enclosed in double quotes: line 1 column 3 (char 2)",
     ),
     "no table": ("txt", "", "t.txt is no table; write a .csv, .json or .yml file."),
+    "a value of several lines": (
+        "CSV",
+        'a,b\r\n1,"x\r\n\r\ny"\r\n2,u\u2028v\x0cw\r\n',
+        [{"a": 1, "b": "x\n\ny"}, {"a": 2, "b": "u\u2028v\x0cw"}],
+    ),
+    "YAML's types are no second rule": (
+        "yml",
+        "- {a: !!int 7, b: !!bool x}\n- {a: !!timestamp y, b: !!int '7'}\n- {a: &v 1, b: *v}\n",
+        [{"a": 7, "b": "x"}, {"a": "y", "b": "7"}, {"a": 1, "b": 1}],
+    ),
+    "YAML that holds itself": (
+        "yml",
+        "- &x {a: *x}\n",
+        "t.yml cannot be read: found unconstructable recursive node",
+    ),
+    "a name twice in JSON": ("json", '[{"a": 1, "a": 2}]', "t.json cannot be read: a column name occurs twice"),
+    "a name twice in YAML": ("yml", "- {a: 1, 'a': 2}\n", "t.yml cannot be read: a column name occurs twice"),
+    "half of a letter": (
+        "json",
+        '[{"a": "\\ud800"}]',
+        "t.json cannot be read: 'utf-8' codec can't encode character '\\ud800' in position 19: surrogates not allowed",
+    ),
+    "half of a letter as a name": (
+        "json",
+        '[{"\\ud800": 1}]',
+        "The cell tagged “parameters” does not give a value to: \\xed\\xa0\\x80. It does to: a, b, c.",
+    ),
     "an unknown name": (
         "csv",
         "a,d,e f\n1,2,3\n",
@@ -607,6 +656,19 @@ def test_a_table_is_read_by_one_rule_or_refused_in_a_line_before_anything_is_que
     assert repr(found) == repr(expected)
 
 
+GIVEN = {
+    "python": ("a = 1\nb: str = 'x'\n_c, (α, d) = e = 1, (2, 3)\nf[0] = g.h = 1", {"a", "b", "_c", "α", "d", "e"}),
+    "R": ("a <- 1\nlearning.rate <- TRUE; c = 'x'\nif (d == 1) e\n", {"a", "learning.rate", "c"}),
+    "julia": ("a = 1; α::Int = 2\nb == 3", {"a", "α"}),
+}
+
+
+@pytest.mark.parametrize("language", GIVEN)
+def test_the_names_that_a_table_can_give_values_are_those_of_the_notebooks_language(language):
+    source, names = GIVEN[language]
+    assert parameters.names_in(notebook(source, tags={0: "parameters"}), language) == names
+
+
 def test_a_table_that_is_not_there_is_named(tmp_path):
     with pytest.raises(Trouble) as refused:
         parameters.read_table(tmp_path / "t.csv")
@@ -636,6 +698,16 @@ def test_a_row_is_a_cell_of_the_notebooks_language_behind_the_one_that_it_replac
     inject(made, VALUES)
     assert [cell.metadata.get("tags") for cell in made.cells] == [None, ["parameters"], ["injected-parameters"], None]
     assert made.cells[2].source.split("\n") == INJECTED[language]
+
+
+def test_where_only_the_kernel_is_named_a_row_is_in_its_language(tmp_path, monkeypatch):
+    spec = tmp_path / "kernels/ir/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(R)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    made = notebook("b <- FALSE", kernel="ir", tags={0: "parameters"})
+    inject(made, {"b": True})
+    assert made.cells[1].source == "b <- TRUE"
 
 
 # --- the rows of a table ----------------------------------------------------------------------------------------------
@@ -709,6 +781,21 @@ def test_rows_are_shared_out_one_that_fails_ends_no_other_and_only_that_one_runs
     # a task that Slurm begins again has nothing left to do, and does not run what has failed
     task = begin_task(tmp_path, "copy.json", "out", 0, 1)
     assert (task.communicate()[0], task.returncode) == ("", 1)
+
+
+def test_a_row_for_which_nothing_can_be_written_ends_no_other(tmp_path):
+    made = notebook("a = 0", "import os\nif a == 2: os.remove('out/row-0002/log')", tags={0: "parameters"})
+    table_of(tmp_path, "csv", "a\n1\n2\n3\n", made)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/row-0001").write_text("")
+    task = begin_task(tmp_path, "copy.json", "out", 0, 1)
+    said = [re.sub("in .*", "", line) for line in task.communicate()[0].splitlines()]
+    assert said[0].startswith("row 1 of 3: System error: [Errno ")
+    assert sorted(said[1:]) == [f"row {row} of 3: All 2 cells have run, " for row in (2, 3)]
+    assert (task.returncode, [row["state"] for row in table_in(tmp_path / "out")]) == (
+        1,
+        ["waiting", "passed", "passed"],
+    )
 
 
 def test_where_the_cell_with_a_rows_values_fails_words_say_so_and_no_number_that_the_notebook_lacks(tmp_path):

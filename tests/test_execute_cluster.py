@@ -251,3 +251,13 @@ def test_at_the_time_limit_the_work_goes_on_in_the_same_job_as_often_as_was_said
         "Goes on with cell 3, with the variables that were kept after cell n."
     ]
     assert [line.split(",")[0] for line in said if line[0].isdigit()] == ["1/4", "2/4", "3/4", "4/4"]
+    # one that is cancelled while it waits does not go on
+    lab.on_login("rm go once1")
+    job, results = submit(lab, "--execute long.ipynb --requeue=1")
+    begun = f"grep -q '^running\t3\t' '{results}/state'"
+    lab.on_login(f"until {begun}; do sleep 0.2; done; scancel --signal=USR1 --batch {job}")
+    lab.on_login(
+        f"until [[ $(squeue --noheader --jobs={job} --format=%T) == PENDING ]]; do sleep 0.2; done; scancel {job}"
+    )
+    assert state(lab, job).startswith("CANCELLED")
+    assert status_of(lab, job)[1] == f"{stopped}. ended: "

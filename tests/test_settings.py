@@ -580,6 +580,20 @@ def test_a_nul_is_refused_although_bash_cannot_see_it(make_folder, bash_reader):
         )
 
 
+@pytest.mark.parametrize("name", ["settings.yml", "personal.yml", "requirements.txt"])
+def test_a_file_that_cannot_be_read_is_one_line(make_folder, script, name):
+    folder = make_folder("least")
+    (folder / name).unlink(missing_ok=True)
+    # root may read all files
+    (folder / name).mkdir()
+    done = script(folder / "setup_env.sh", "--print")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        *(64, ""),
+        f"setup_env.sh: {name} is a folder, or you may not read it; make it a file that you may read (chmod u+r, or ask its "
+        "owner).\n",
+    )
+
+
 def test_windows_line_endings_change_nothing(make_folder, script):
     folder = make_folder("class")
     before = script(folder / "start_salloc.sh", "--print").stdout

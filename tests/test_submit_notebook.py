@@ -80,6 +80,8 @@ def submitted(lab, *names):
         done = lab.on_login(f"./submit_notebook.sh {shlex.quote(name)}")
         assert (done.returncode, done.stderr) == (0, "")
         jobs.append(done.stdout.split()[3])
+        place = name.removesuffix(".ipynb")
+        assert done.stdout.splitlines()[1] == f"Its output goes to /home/student/lab/{place}-{jobs[-1]}.out"
     return jobs
 
 
@@ -131,7 +133,7 @@ def test_what_is_printed_is_there_at_once(lab):
 
 
 def test_the_named_notebook_is_run_and_no_other(lab):
-    names = ["b?", "bc", "*", "~", "-[it's] {é} $x\t\u00a0"]
+    names = ["b?", "bc", "*", "~", "%j %%", "-[it's] {é} $x\t\u00a0"]
     for name in names:
         lab.cluster.write("login", "student", f"lab/odd/{name}.ipynb", notebook(f"print('I am', {name!r})"))
     jobs = {name: submitted(lab, f"odd/{name}.ipynb")[0] for name in names if name != "bc"}
@@ -189,6 +191,13 @@ LANGUAGES = {
             *["", "\n", "{}", "[]", "null", "7", "nbformat", '{"nbformat": 4}', '{"nbformat": "4", "cells": []}'],
             *['{"nbformat": true, "cells": []}', '{"nbformat": 5, "cells": []}', '{"nbformat": 3, "cells": []}'],
             *['{"nbformat": 4, "cells": 1}', '{"nbformat": 4, "cells": [1]}', '{"nbformat": 4, "cells": [{}]}'],
+            *[
+                '{"nbformat": 4, "cells": []}',
+                '{"nbformat": 4, "cells": [{"cell_type": "code", "source": "1"}], "metadata": {}}',
+            ],
+            '{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "code", "source": "1", "metadata": {"tags": null}}]}',
+            '{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "code", "source": null, "metadata": {}}]}',
+            '{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "markdown", "source": ["a", 1], "metadata": {}}]}',
             *['{"nbformat": 4, "cells": [], "metadata": null}', '{"nbformat": 4, "cells": [], "metadata": []}'],
             '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": "ir"}}',
             '{"nbformat": 4, "cells": [], "metadata": {"kernelspec": {"name": 1}}}',
@@ -245,6 +254,32 @@ def test_options_that_would_make_something_else_of_the_job_are_refused(pristine_
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        (
+            "--output=logs/%j.out",
+            "{option}: there is no folder {here}/logs, and Slurm would end the job without a word; ",
+        ),
+        (
+            "--out=/nowhere/a b/x",
+            "{option}: there is no folder /nowhere/a b, and Slurm would end the job without a word; ",
+        ),
+        ("-e../none/x", "{option}: there is no folder {here}/../none, and Slurm would end the job without a word; "),
+        ("--output=lib/x", ""),
+        ("--error=logs/%x/x", ""),
+        ("--jobs=3", "--jobs says how many jobs share the rows of a table; "),
+    ],
+)
+def test_options_that_would_be_of_no_use_or_end_the_job_without_a_word_are_refused(make_folder, script, option, line):
+    folder = make_folder("least")
+    (folder / "x.ipynb").write_text(notebook("1"))
+    done = script(folder / "submit_notebook.sh", option, "x.ipynb", cwd=folder)
+    line = line or "There is no sbatch here; "
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr.startswith("submit_notebook.sh: " + line.format(option=option, here=folder)), done.stderr
+
+
 def test_options_that_change_where_the_output_goes_are_followed(lab):
     lab.cluster.write("login", "student", "lab/a.ipynb", notebook("print('here')"))
     options = "--output=out-%x-%j-50%%.txt --job-name=mine --error=err-%j.txt --hold --wait-all-nodes=0"
@@ -271,6 +306,22 @@ def test_what_is_no_notebook_is_refused(words, status, line, lab):
     done = lab.on_login(f"./submit_notebook.sh {words}")
     assert (done.returncode, done.stdout, done.stderr) == (status, "", f"submit_notebook.sh: {line}\n")
     assert lab.jobs() == ""
+
+
+def test_that_there_is_no_environment_is_said_before_and_by_the_job(lab):
+    lab.cluster.write("login", "student", "lab/a.ipynb", notebook("1", kernelspec=PYTHON))
+    lab.on_login("sed -i 's|^environment_path: .*|environment_path: $HOME/none|' settings.yml")
+    for option in ("", "--execute"):
+        done = lab.on_login(f"./submit_notebook.sh a.ipynb {option}")
+        assert (done.returncode, done.stdout, done.stderr) == (
+            *(1, ""),
+            "submit_notebook.sh: There is no environment at /home/student/none yet. To build it: ./setup_env.sh\n",
+        )
+        done = lab.on_login(f"./submit_notebook.sh --print a.ipynb {option} >a.sh && sbatch a.sh")
+        job = done.stdout.split()[3]
+        assert state(lab, job) == "FAILED"
+        (line,) = lab.cluster.read("login", "student", f"lab/a-{job}.out").splitlines()
+        assert line.endswith("/home/student/none/bin/activate: No such file or directory")
 
 
 def test_a_job_that_slurm_refuses_is_one_line_and_nothing_is_submitted(lab):

@@ -65,7 +65,9 @@ def printable(text):
 
 def spelt_out(letter):
     r"""Return a letter as bash, zsh and Python write its bytes: \x1b, \xe2\x80\xae."""
-    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
+    # half of a letter may be a byte that Python could not read, or come from JSON
+    errors = "surrogateescape" if "\udc80" <= letter <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", errors))
 
 
 # what may be there to be copied: from a word with a colon (not lab's name, nor a line's number), "./" or "(" up to the

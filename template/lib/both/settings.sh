@@ -73,7 +73,8 @@ read_flat() {
   local own='^_[a-z_]+: "([^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*" *$'
   local word='[A-Za-z0-9/$][A-Za-z0-9_./:+@%=<>!~*-]*' end=' *( #.*)?$'
   # up to a NUL, which would be dropped without a word otherwise; once, for each look costs something on a network disk
-  ! IFS= read -r -d '' text <"$FOLDER/$file" || misuse strange_character place="$file"
+  ! IFS= read -r -d '' text 2>/dev/null <"$FOLDER/$file" || misuse strange_character place="$file"
+  [[ ${text+set} ]] || misuse not_a_file place="$file"
   # asked once: each comment in French would need it
   local utf8=""
   ! printf '%s' "$text" | iconv -f UTF-8 -t UTF-8 >/dev/null 2>&1 || utf8=yes
@@ -120,9 +121,10 @@ read_requirements() {
   local file=requirements.txt text line number=0 name marker wanted=""
   [[ -e $FOLDER/$file ]] || return 0
   # PowerShell's ">" writes UTF-16
-  if IFS= read -r -d '' text <"$FOLDER/$file"; then
+  if IFS= read -r -d '' text 2>/dev/null <"$FOLDER/$file"; then
     text=$(iconv -f UTF-16 -t UTF-8 "$FOLDER/$file" 2>/dev/null) || misuse strange_character place="$file"
   fi
+  [[ ${text+set} ]] || misuse not_a_file place="$file"
   text=${text#$'\357\273\277'}
   while IFS= read -r line || [[ $line ]]; do
     number=$((number + 1))

@@ -21,7 +21,7 @@ from both.job_states import ENDED  # noqa: E402
 from both.messages import message  # noqa: E402 - one voice for all Python
 
 WHICH = "which"
-"""The file in which a task says for which time its work goes on (rows.py)."""
+"""The file in which a job says for which time its work goes on (rows.py, run.py)."""
 STATES = ("passed", "failed", "running", "waiting", "never ran")
 
 

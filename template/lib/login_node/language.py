@@ -19,7 +19,9 @@ def language_of(notebook, environment):
     # up to nbformat 3
     sheets = [notebook] if notebook["nbformat"] == 4 else notebook["worksheets"]
     cells = [cell for sheet in sheets for cell in sheet["cells"]]
-    metadata = notebook.get("metadata", {})
+    metadata = notebook["metadata"]
+    if notebook["nbformat"] == 4 and not all(map(is_cell, cells)):
+        raise ValueError
     kernel = metadata.get("kernelspec", {})
     said = [metadata.get("language_info", {}).get("name"), kernel.get("language"), metadata.get("language")]
     said += [cell.get("language") for cell in cells if cell["cell_type"] == "code"]
@@ -28,6 +30,13 @@ def language_of(notebook, environment):
         languages = [language_of_kernel(kernel["name"], environment)]
     # IJulia has left "python" in the cells of nbformat 3
     return next((language for language in languages if language.lower() != "python"), "python")
+
+
+def is_cell(cell):
+    """Return whether Jupyter reads a cell of nbformat 4; raises KeyError, TypeError as well."""
+    source, lists = cell["source"], [cell["metadata"].get("tags", []), cell.get("outputs", [])]
+    is_text = isinstance(source, str) or all(isinstance(line, str) for line in source)
+    return is_text and all(isinstance(part, list) for part in lists)
 
 
 def specification(name, environment):
@@ -53,7 +62,7 @@ def language_of_kernel(name, environment):
 try:
     with open(sys.argv[1], encoding="utf-8") as file:
         notebook = json.load(file)
-    kernel = notebook.get("metadata", {}).get("kernelspec", {}).get("name", "python3")
+    kernel = notebook["metadata"].get("kernelspec", {}).get("name", "python3")
     found = [language_of(notebook, sys.argv[2]), "" if specification(kernel, sys.argv[2]) else kernel]
     words = ("".join(letter for letter in word if letter.isprintable())[:50] for word in found)
     sys.stdout.buffer.write("\t".join(words).encode() + b"\n")

@@ -28,6 +28,22 @@ find_run() {
   [[ $rows_before ]] || take_up "$run_before" || exit 64
 }
 
+# find_output_folders: ends the script where there is no folder for what the job prints; "%" in its name is Slurm's to replace
+find_output_folders() {
+  local option path
+  for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
+    case $option in
+      --ou*=*/* | --er*=*/*) path=${option#*=} ;;
+      -[oe]*/*) path=${option:2} ;;
+      *) continue ;;
+    esac
+    path=${path%/*}/
+    # it is below the folder that the job begins in
+    [[ $path == /* || $(given --chd)$(given -D) ]] || path=${folder:-$PWD}/$path
+    [[ $path == *%* || $path != /* || -d $path ]] || misuse output_folder_missing option="$option" folder="${path%/}"
+  done
+}
+
 # claim_run FOLDER: ends the script where another submission goes on with that run, or where its own job, or one that has gone
 # on with it, waits or runs: both would write the same files of the notebook's own. Of several at once, one can make a folder.
 claim_run() {
@@ -86,7 +102,8 @@ share_rows() {
   if [[ $rows_before ]]; then
     rows=$(take_up "$rows_before" "$parameters") || exit 64
   else
-    rows=$("$environment/bin/python" "$FOLDER/lib/login_node/parameters.py" "$notebook" "$table" "$parameters") || exit 64
+    rows=$("$environment/bin/python" "$FOLDER/lib/login_node/parameters.py" "$notebook" "$table" "$parameters" "$language") \
+      || exit 64
   fi
   if [[ $FACT_max_jobs != unknown ]]; then
     [[ $PRINT ]] || queued=$(slurm squeue --me --noheader --array --format=%i | wc -l) || queued=0
@@ -115,7 +132,8 @@ batch_script() {
     # shellcheck disable=SC2086 # words
     show_command module load $modules
   fi
-  show_activation "$environment"
+  # the cluster's own Python would run it otherwise
+  printf '%s || exit\n' "$(show_activation "$environment")"
   show_command cd "$directory"
   # whole nodes run as many rows as they have cores for
   [[ ! $parameters || $FACT_allocation == core || $FACT_node_cores == unknown ]] \
@@ -167,18 +185,19 @@ SCRIPT
 
 # find_output: sets output to where the job prints
 find_output() {
+  output=""
   if [[ $parameters ]]; then
     # Slurm names those of each task, and a number that none has for tasks that are still to come
     output=$(given --output=) output=${output#*=}
     output=${output//%A/$job} output=${output//%a/*}
     [[ ! $output || $output == /* ]] || output=$PWD/$output
     output=${output:-$directory/$name-${job}_*.out}
-  else
-    # what becomes of --output, Slurm knows best; it leaves "%%" alone
+  elif [[ $(given --ou)$(given -o) ]]; then
+    # what becomes of it, Slurm knows best; it leaves "%%" alone
     output=$(timeout "$SLURM_ANSWER" scontrol show job "$job" 2>/dev/null | sed -n 's/^ *StdOut=//p') || output=""
     output=${output//%%/%}
-    output=${output:-$directory/$name-$job.out}
   fi
+  output=${output:-$directory/$name-$job.out}
 }
 
 # printed COMMAND...: what it runs is shown instead

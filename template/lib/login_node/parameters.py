@@ -1,14 +1,15 @@
-"""Checks a table of parameters before anything is queued, and copies it: parameters.py NOTEBOOK TABLE COPY.
+"""Checks a table of parameters before anything is queued, and copies it: parameters.py NOTEBOOK TABLE COPY LANGUAGE.
 
-NOTEBOOK has a cell that is tagged "parameters" and gives each a value; TABLE (.csv, .json, .yml) has a column for each
-that is to have another one, and a row for each run. COPY becomes the list of rows that sweep.py reads. Prints how many
-rows there are. Ends with status 64 and a line for what cannot be.
+NOTEBOOK, in LANGUAGE, has a cell that is tagged "parameters" and gives each a value; TABLE (.csv, .json, .yml) has a
+column for each that is to have another one, and a row for each run. COPY becomes the list of rows that sweep.py reads.
+Prints how many rows there are. Ends with status 64 and a line for what cannot be.
 
 One rule for values: what is written as JSON writes numbers, true, false and null is that, all else is text (007, yes).
 """
 
 import ast
 import csv
+import io
 import json
 import re
 import sys
@@ -22,11 +23,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from both.messages import Trouble, message  # noqa: E402
 
-NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 TAG = "parameters"
 INFINITE = (float("inf"), -float("inf"))
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None}
+# a = 1, α: float = 1, learning.rate <- 1
+_GIVEN = re.compile(r"(?m)(?:^|;[ \t]*)([^\W\d][\w.]*)[ \t]*(?::[^=\n]*)?(?:<-|=)(?!=)")
 
 
 def value_of(word):
@@ -38,7 +40,7 @@ def value_of(word):
 
 def read_table(path):
     """Return a table's rows; raises Trouble for what is no table."""
-    reader = {".csv": _read_csv, ".json": _read_json, ".yml": _read_yaml, ".yaml": _read_yaml}.get(path.suffix)
+    reader = {".csv": _read_csv, ".json": _read_json, ".yml": _read_yaml, ".yaml": _read_yaml}.get(path.suffix.lower())
     if not reader:
         raise Trouble("table_unknown", table=path.name)
     try:
@@ -61,10 +63,10 @@ def read_table(path):
 
 
 def _read_csv(text):
-    lines = [line for line in csv.reader(text.splitlines(), strict=True) if line]
+    # newlines within quotes are the value's
+    lines = [line for line in csv.reader(io.StringIO(text), strict=True) if line]
     names = [name.strip() for name in lines[0]] if lines else []
-    if len({*names}) != len(names):
-        raise ValueError(message("table_twice"))
+    _once(names)
     if len(names) == 1 and re.search("[;\t]", names[0]):
         # so a spreadsheet writes it where numbers have a decimal comma
         raise ValueError(message("table_commas"))
@@ -77,24 +79,31 @@ def _read_csv(text):
 
 
 def _read_json(text):
-    return json.loads(text)
+    return json.loads(text, object_pairs_hook=lambda pairs: _once([name for name, _ in pairs]) or dict(pairs))
 
 
 def _read_yaml(text):
-    """YAML's own words for true (yes, on) and numbers (007, 1_000) would be a second rule."""
+    """YAML's own words for true (yes, on), numbers (007, 1_000) and types (!!int) would be a second rule."""
 
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {}
-
+    class Loader(yaml.BaseLoader):
         def construct_scalar(self, node):
             word = super().construct_scalar(node)
             return value_of(word) if node.style is None else word
 
-    Loader.add_constructor("tag:yaml.org,2002:str", Loader.construct_scalar)
-    return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+        def construct_mapping(self, node, deep=False):
+            _once([name.value for name, _ in node.value])
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)  # noqa: S506 - it makes text, lists and dictionaries only
 
 
-def names_in(notebook):
+def _once(names):
+    """Raise ValueError for a name that stands there twice."""
+    if len({*map(str, names)}) != len(names):
+        raise ValueError(message("table_twice"))
+
+
+def names_in(notebook, language="python"):
     """Return the names to which the cell that is tagged "parameters" gives values; raises Trouble without one."""
     for cell in notebook.cells:
         if cell.cell_type == "code" and TAG in cell.metadata.get("tags", []):
@@ -102,22 +111,28 @@ def names_in(notebook):
     else:
         raise Trouble("no_parameters_cell")
     try:
-        parts = ast.parse(cell.source).body
+        # to Python, R's "a <- 1" is a comparison
+        parts = ast.parse(cell.source if language == "python" else "?").body
     except (SyntaxError, ValueError):
-        # R, Julia
-        return set(re.findall(r"(?m)^([A-Za-z][A-Za-z0-9_]*)\s*(?:<-|=)(?!=)", cell.source))
+        return set(_GIVEN.findall(cell.source))
     targets = [target for part in parts for target in getattr(part, "targets", [getattr(part, "target", None)])]
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    parts = [part for target in targets if target for part in ast.walk(target)]
+    return {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
 
 
-def main(notebook, table, copy):
+def main(notebook, table, copy, language="python"):
     """Check the table against the notebook, write the copy, and return how many rows there are."""
     rows = read_table(Path(table))
-    known = names_in(nbformat.read(notebook, as_version=4))
-    unknown = [str(name) for name in rows[0] if name not in known or not NAME.fullmatch(str(name))]
+    known = names_in(nbformat.read(notebook, as_version=4), language)
+    unknown = [str(name) for name in rows[0] if name not in known]
     if unknown:
         raise Trouble("unknown_parameter", names=", ".join(unknown), known=", ".join(sorted(known)) or "-")
-    Path(copy).write_text(json.dumps([{"values": row} for row in rows], ensure_ascii=False), encoding="utf-8")
+    try:
+        text = json.dumps([{"values": row} for row in rows], ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        # JSON and YAML can write half of a letter
+        raise Trouble("table_unreadable", table=Path(table).name, words=error) from None
+    Path(copy).write_bytes(text)
     return len(rows)
 
 
@@ -129,3 +144,6 @@ if __name__ == "__main__":
     except Trouble as trouble:
         print(f"submit_notebook.sh{message('colon')}{trouble}", file=sys.stderr)
         sys.exit(64)
+    except OSError as error:
+        # the disk is full
+        sys.exit(f"submit_notebook.sh{message('colon')}{message('os_error', words=error)}")

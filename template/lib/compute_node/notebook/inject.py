@@ -1,9 +1,11 @@
 """A row of parameters, as a cell that runs after the one that is tagged "parameters" (papermill's convention)."""
 
+import contextlib
 import json
 
 import nbformat
 from both.messages import Trouble
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from keep import code_cells
 
 
@@ -13,9 +15,7 @@ def inject(notebook, values):
     Return which one of the cells with something to run it is, as code_cells has them.
     Raises Trouble for a notebook without a cell for parameters.
     """
-    said = notebook.metadata.get("language_info", {}).get("name", "")
-    language = (notebook.metadata.kernelspec.get("language") or said).lower()
-    write = {"r": _in_r, "julia": _in_julia}.get(language, _in_python)
+    write = {"r": _in_r, "julia": _in_julia}.get(language_of(notebook).lower(), _in_python)
     cell = nbformat.v4.new_code_cell("\n".join(write(name, value) for name, value in values.items()))
     cell.metadata.tags = ["injected-parameters"]
     for number, other in enumerate(notebook.cells, start=1):
@@ -24,6 +24,15 @@ def inject(notebook, values):
             return code_cells(notebook).index(number) + 1
     # it was there when the table was checked
     raise Trouble("no_parameters_cell")
+
+
+def language_of(notebook):
+    """Return the language of a notebook, which may name its kernel alone; "" where nobody says it."""
+    kernel = notebook.metadata.kernelspec
+    said = kernel.get("language") or notebook.metadata.get("language_info", {}).get("name", "")
+    with contextlib.suppress(NoSuchKernel):
+        return said or KernelSpecManager().get_kernel_spec(kernel.name).language
+    return ""
 
 
 def _in_python(name, value):

@@ -39,7 +39,7 @@ class Result:
         """Put a cell on disk, with what it has shown; whole and at once, so that nobody finds half of it."""
         cell = self.notebook.cells[index]
         cell.metadata[OURS] = {"state": state, "seconds": round(seconds, 2)}
-        if self._took <= SHARE * (time.monotonic() - self._saved):
+        if self._took <= SHARE * (time.monotonic() - self._saved) or not self.path.exists():
             self._save()
         else:
             with self.journal.open("a", encoding="utf-8") as file:
@@ -111,8 +111,11 @@ def write_state(folder, state, number="", cells="", seconds="", why=""):
 
 def write(path, text):
     """Write a file in one step: who reads it finds the old one or the new one, also after a crash of the node."""
+    # a run that takes a day outlives a folder that somebody has cleared away
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
+    # half of a letter becomes what JSON writes for it
+    with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -15,10 +15,10 @@ def said(most):
 
 
 def queue_again(most):
-    """Have Slurm queue this job again, unless it has done so as often as it may; return a line that says it."""
+    """Have Slurm queue this job again, unless it has done so as often as it may; return whether it has, and a line."""
     times = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     if times >= most:
-        return message("requeued_enough", most=most)
+        return False, message("requeued_enough", most=most)
     # Slurm ends what still runs of the job, and there is a line left to write
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID", "")
@@ -28,7 +28,7 @@ def queue_again(most):
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=LIMITS.SLURM_ANSWER)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return message("not_requeued", words=error)
+        return False, message("not_requeued", words=error)
     if done.returncode != 0:
-        return message("not_requeued", words=done.stderr.strip())
-    return message("requeued", run=times + 2, most=most + 1)
+        return False, message("not_requeued", words=done.stderr.strip())
+    return True, message("requeued", run=times + 2, most=most + 1)

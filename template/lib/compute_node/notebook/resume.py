@@ -77,7 +77,8 @@ def _packages_of_r(kernel):
 def read_notebook(path):
     """Return a notebook that is to be run; one without a kernel is Python's."""
     notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
+    if "name" not in notebook.metadata.get("kernelspec", {}):
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return notebook
 
 

@@ -2,9 +2,10 @@
 
 rows.py NOTEBOOK FOLDER ROWS SIDE_BY_SIDE [--requeue TIMES] [--keep-state]
 Rows are shared out like cards: with 3 tasks, the first one has the rows 1, 4, 7. Each runs by itself (run.py), into
-FOLDER/row-NUMBER, where its log is, too; so many at a time. A row that fails does not end the others; the task fails at
-the end. A signal is passed on, and no further row begins. A task that Slurm begins again, because its node was lost,
-or, TIMES times, at the time limit, runs those of its rows that have neither passed nor failed.
+FOLDER/row-NUMBER, where its log is, too; so many at a time. A row that fails, or for which there is no room on the
+disk, does not end the others; the task fails at the end. A signal is passed on, and no further row begins. A task that
+Slurm begins again, because its node was lost, or, TIMES times, at the time limit, runs those of its rows that have
+neither passed nor failed.
 """
 
 import argparse
@@ -53,7 +54,10 @@ class Task:
             self.begin(row)
         while self.running:
             self.wait_for_one()
-        sweep.write_table(self.rows, self.folder, tasks)
+        try:
+            sweep.write_table(self.rows, self.folder, tasks)
+        except OSError as error:
+            print(message("os_error", words=error), flush=True)
         return [self.state_of(row) for row in share]
 
     def state_of(self, row):
@@ -64,11 +68,14 @@ class Task:
     def begin(self, row):
         """Begin to run a row."""
         folder = sweep.folder_of(self.folder, row)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_state(folder, "running")
-        with open(folder / "log", "a", encoding="utf-8") as log:
-            words = [sys.executable, RUN, self.notebook, folder, "--row", self.path, str(row), *self.options]
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        words = [sys.executable, RUN, self.notebook, folder, "--row", self.path, str(row), *self.options]
+        try:
+            write_state(folder, "running")
+            with open(folder / "log", "a", encoding="utf-8") as log:
+                process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        except OSError as error:
+            self.say_ended(row, message("os_error", words=error))
+            return
         self.running[process.pid] = row, folder
         if self.signal:
             process.send_signal(self.signal)
@@ -77,11 +84,19 @@ class Task:
         """Wait until one of the rows that run has ended, and say how."""
         pid, status = os.wait()
         row, folder = self.running.pop(pid)
-        last = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
-        if status != 0 and self.state_of(row) == "running":
-            # it has been killed, or could not even begin
-            write_state(folder, "stopped" if self.signal else "failed", why=last)
-        print(message("row_ended", number=row + 1, rows=len(self.rows), words=last), flush=True)
+        try:
+            last = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
+            if status != 0 and self.state_of(row) == "running":
+                # it has been killed, or could not even begin
+                write_state(folder, "stopped" if self.signal else "failed", why=last)
+        except OSError as error:
+            said = sweep.said_by(folder)
+            last = (said and said.why) or message("os_error", words=error)
+        self.say_ended(row, last)
+
+    def say_ended(self, row, words):
+        """Say how a row has ended."""
+        print(message("row_ended", number=row + 1, rows=len(self.rows), words=words), flush=True)
 
     def pass_on(self, number, frame):
         """Have every row end that runs."""
@@ -96,7 +111,8 @@ def say_which(folder, words):
     """Print for which time the work goes on, if it does, and leave it for `lab status`, whatever the task."""
     if words:
         print(words, flush=True)
-        write(folder / sweep.WHICH, words + "\n")
+        with contextlib.suppress(OSError):
+            write(folder / sweep.WHICH, words + "\n")
 
 
 def main(words):
@@ -112,9 +128,13 @@ def main(words):
     work = Task(given.notebook, given.folder, given.rows, ["--keep-state"] if given.keep_state else [])
     states = work.run(task - least, count, given.side_by_side)
     if work.signal == signal.SIGUSR1 and given.requeue and {*states} - {*DONE}:
-        say_which(given.folder, requeue.queue_again(given.requeue))
+        say_which(given.folder, requeue.queue_again(given.requeue)[1])
     return 0 if {*states} <= {"passed"} else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except OSError as error:
+        # the table is gone
+        sys.exit(message("os_error", words=error))

@@ -35,7 +35,7 @@ import resume  # noqa: E402
 import sweep  # noqa: E402
 from both.messages import Trouble, message  # noqa: E402 - one voice for all Python
 from inject import inject  # noqa: E402
-from keep import OURS, Result, as_counted, code_cells, own_among  # noqa: E402
+from keep import OURS, Result, as_counted, code_cells, own_among, write  # noqa: E402
 from variables import Refused, Variables  # noqa: E402
 
 KERNEL_START = 600
@@ -225,6 +225,9 @@ class Run:
             end = self.kernel_died()
         except Stopped:
             end = self.stopped()
+        except Exception as error:
+            # what the cell is, or shows, is nothing that can be sent, or that a notebook can hold
+            end = End("failed", 1, self.line("cell_failed", words=one_line(f"{type(error).__name__}: {error}")))
         self.result.keep(index, end.state if end else "passed", time.monotonic() - begun)
         return end
 
@@ -234,9 +237,9 @@ class Run:
             # a file has no colours
             print(re.sub(r"\x1b\[[0-9;]*m", "", error.traceback), flush=True)
             return End("failed", 1, self.line("cell_failed", words=one_line(f"{error.ename}: {error.evalue}")))
-        if error.evalue in ("0", "None", ""):
+        if error.evalue in ("0", "None", "False", ""):
             return End("passed", 0, self.line("notebook_ended_itself"))
-        status = int(error.evalue) if error.evalue.isdigit() and int(error.evalue) < 256 else 1
+        status = int(error.evalue) if error.evalue.isdecimal() and int(error.evalue) < 256 else 1
         return End("failed", status, self.line("cell_failed", words=one_line(f"sys.exit({error.evalue})")))
 
     def kernel_died(self):
@@ -298,6 +301,7 @@ def main(words):
         return 0
     goes_on = requeue.said(given.requeue)
     print_if(goes_on)
+    (given.folder / sweep.WHICH).unlink(missing_ok=True)
     variables = Variables(given.folder, injected) if given.keep_state else None
     if result.path.exists():
         # Slurm has begun this job again
@@ -309,9 +313,13 @@ def main(words):
     end = asyncio.run(run.go())
     print(end.why, flush=True)
     if end.at_limit and given.requeue:
-        words = requeue.queue_again(given.requeue)
+        queued, words = requeue.queue_again(given.requeue)
         print(words, flush=True)
-        run.record(end.state, f"{end.why}. {words}")
+        if queued:
+            # true for as long as Slurm has the job
+            write(given.folder / sweep.WHICH, words + "\n")
+        else:
+            run.record(end.state, f"{end.why}. {words}")
     return end.status
 
 

@@ -68,11 +68,12 @@ one_for_an_array() {
 # tell_progress JOB live|over: tells how far a notebook that runs itself has come: its state, cell, cells, and why; those of
 # tables it puts into sweeps, for sweep.py, which looks at all of them
 tell_progress() {
-  local results=${RESULTS[$1]:-} words
+  local results=${RESULTS[$1]:-} words which=""
   [[ $results ]] || return 0
   if [[ ${ROWS[$1]} == 0 ]]; then
     IFS=$'\t' read -r -a words 2>/dev/null <"$results/state" || return 0
-    tell cells "$1" "${words[@]:0:3}" "${words[4]:-}"
+    [[ $2 == over ]] || IFS= read -r which 2>/dev/null <"$results/which" || true
+    tell cells "$1" "${words[@]:0:3}" "${words[4]:-}${which:+. $which}"
   else
     sweeps+=("$1" "${TASKS[$1]}" "$2" "$results")
   fi
