@@ -274,6 +274,45 @@ def test_whoever_has_settings_of_their_own_has_encryption_and_workers_that_wait_
     assert life.on_login(f"ls {STATE}/dask").stdout == ""
 
 
+BATCH = """
+import json, os
+from dask.distributed import Client
+from dask_jobqueue import SLURMCluster
+cluster = SLURMCluster()
+cluster.scale(4)
+client = Client(cluster)
+client.wait_for_workers(1, timeout=120)
+print(json.dumps(dict(
+    address=cluster.scheduler_address, link=cluster.dashboard_link, result=client.submit(sum, [1, 2]).result(),
+    key=oct(os.stat(os.environ["DASK_CONFIG"] + "/session.pem").st_mode & 0o077), told=os.environ.get("PASSERELLE_AT_END"),
+)))
+"""
+
+
+def test_a_notebook_that_runs_itself_has_workers_as_in_a_session_and_its_end_withdraws_those_that_wait(
+    cluster, folder, built
+):
+    cluster.clean(homes=False)
+    life = Life(cluster, folder, name="dask")
+    cell = dict(cell_type="code", id="a", metadata={}, execution_count=None, outputs=[], source=BATCH)
+    notebook = dict(nbformat=4, nbformat_minor=5, metadata={}, cells=[cell])
+    cluster.write("login", "student", "dask/many.ipynb", json.dumps(notebook))
+    said = life.on_login("./submit_notebook.sh --execute many.ipynb --time=20").stdout
+    job = re.match(r"Submitted batch job (\d+)\n", said)[1]
+    life.on_login(f"while [[ $(squeue --noheader --jobs={job}) ]]; do sleep 0.2; done", timeout=300)
+    printed = life.on_login(f"cat many-{job}.out").stdout
+    shown = life.on_login(f"cat results/*-many-{job}/many.ipynb").stdout
+    (output,) = json.loads(shown)["cells"][0]["outputs"][-1:]
+    assert output["output_type"] == "stream", (printed, output)
+    found = json.loads("".join(output["text"]).splitlines()[-1])
+    link = found.pop("link")
+    assert re.fullmatch(r"/proxy/\d+/[0-9a-f]{48}/status", link)
+    assert found.pop("address").startswith("tls://")
+    assert found == {"result": 3, "key": "0o0", "told": None}
+    life.on_login("while [[ $(squeue --me --noheader) ]]; do sleep 0.2; done", timeout=120)
+    assert life.on_login(f"ls {STATE}/dask").stdout == ""
+
+
 def test_where_jobs_cannot_submit_jobs_and_where_there_is_no_key_a_session_says_so(cluster, folder, built):
     cluster.clean(homes=False)
     life = Life(cluster, folder, name="dask")

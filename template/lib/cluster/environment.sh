@@ -94,6 +94,7 @@ load_plugin() {
   plugin_add() { misuse cannot_add name="$PLUGIN"; }
   plugin_environment() { :; } # on the compute node: exports what the kernel needs
   plugin_session() { :; }     # there, in a session only; what it adds to AT_END is run when the session ends
+  plugin_batch() { :; }       # what the batch script of a notebook that runs itself does before, printed
   PLUGIN=$2
   source "$FOLDER/plugins/$1/$2.sh"
 }

@@ -149,6 +149,7 @@ batch_script() {
   if [[ $execute ]]; then
     # what the kernels need in a job
     SLURMD_NODENAME=job each_plugin printed plugin_environment
+    each_plugin plugin_batch
     # an old kernel of people's own would hide the environment's
     echo 'export JUPYTER_PREFER_ENV_PATH=1'
     echo "# it takes the batch script's place, so that Slurm's warning before the time limit reaches it"

@@ -27,6 +27,16 @@ plugin_session() {
   AT_END+=(end_dask)
 }
 
+# in the job of a notebook that runs itself, too
+plugin_batch() {
+  local job
+  job=$(show_command bash -p "$FOLDER/lib/compute_node/dask_job.sh")
+  # shellcheck disable=SC2016 # the job will know them
+  echo 'unset "${!DASK_DISTRIBUTED@}" "${!DASK_JOBQUEUE@}" DASK_INTERNAL_INHERIT_CONFIG'
+  echo "export DASK_CONFIG=\$($job)"
+  show_command export PASSERELLE_AT_END="$job --end"
+}
+
 # session_key: prints a new key, and a certificate of its own that it is also held against: who has it belongs to the session
 session_key() {
   # in our words alone: Python 3.13 is strict about them, and a site's openssl.cnf may have others

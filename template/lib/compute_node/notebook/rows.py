@@ -21,6 +21,7 @@ sys.path += [str(Path(__file__).resolve().parents[2] / side) for side in ("", "c
 
 import requeue  # noqa: E402
 import sweep  # noqa: E402
+from at_end import at_end  # noqa: E402
 from both.messages import message  # noqa: E402
 from keep import write, write_state  # noqa: E402
 
@@ -134,7 +135,8 @@ def main(words):
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        with at_end():
+            sys.exit(main(sys.argv[1:]))
     except OSError as error:
         # the table is gone
         sys.exit(message("os_error", words=error))

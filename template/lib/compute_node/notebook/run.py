@@ -33,6 +33,7 @@ import memory  # noqa: E402
 import requeue  # noqa: E402
 import resume  # noqa: E402
 import sweep  # noqa: E402
+from at_end import at_end  # noqa: E402
 from both.messages import Trouble, message  # noqa: E402 - one voice for all Python
 from inject import inject  # noqa: E402
 from keep import OURS, Result, as_counted, code_cells, own_among, write  # noqa: E402
@@ -327,7 +328,8 @@ if __name__ == "__main__":
     # those are for developers, as nbformat's of cells without ids; a kernel's own are in its cells
     warnings.simplefilter("ignore")
     try:
-        sys.exit(main(sys.argv[1:]))
+        with at_end():
+            sys.exit(main(sys.argv[1:]))
     except Trouble as trouble:
         sys.exit(str(trouble))
     except OSError as error:

@@ -1,0 +1,24 @@
+"""What the batch script has left to be done when the job ends: it is not there any more, for Slurm's warning to come here."""
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from both.limits import LIMITS  # noqa: E402
+
+
+@contextlib.contextmanager
+def at_end():
+    """Run the command in PASSERELLE_AT_END once, however this ends; what is started meanwhile does not know of it."""
+    command = shlex.split(os.environ.pop("PASSERELLE_AT_END", ""))
+    try:
+        yield
+    finally:
+        if command:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(command, timeout=2 * LIMITS.SLURM_ANSWER, check=False)
