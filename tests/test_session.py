@@ -65,7 +65,7 @@ def test_an_option_that_slurm_cannot_read_is_named_and_no_session_has_ended(opti
     done = lab.on_login(f"./start_salloc.sh {option}")
     assert (done.returncode, done.stdout) == (64, "")
     assert done.stderr.splitlines()[-1] == (
-        f"start_salloc.sh: Slurm could not read one of these options: {option}. Its own words are above; salloc --help "
+        f"start_salloc.sh: Slurm could not read one of these options: {option}. See its message above; salloc --help "
         "lists them all."
     )
     assert "salloc: " in done.stderr.splitlines()[0]

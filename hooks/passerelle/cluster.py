@@ -41,7 +41,7 @@ def ssh_says(name, host):
     """Return one of ssh's settings for a host, as somebody's ~/.ssh/config has it; "" where there is no ssh."""
     folder()
     from both.messages import Trouble
-    from lab.ssh_words import ssh_settings
+    from lab.openssh import ssh_settings
 
     try:
         return ssh_settings(host)[name][0]
@@ -53,7 +53,7 @@ def is_unknown(host):
     """Return whether nobody knows a host of that name; False where nobody can be asked."""
     folder()
     from both.messages import Trouble
-    from lab.ssh_words import address_of, ssh_settings
+    from lab.openssh import address_of, ssh_settings
 
     try:
         address_of(ssh_settings(host), "login_host")

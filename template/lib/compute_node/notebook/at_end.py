@@ -1,4 +1,4 @@
-"""What the batch script has left to be done when the job ends: it is not there any more, for Slurm's warning to come here."""
+"""What the batch script has left to be done at the job's end; it is gone by then, so that Slurm's warning comes here."""
 
 import contextlib
 import os

@@ -9,9 +9,9 @@ from both.limits import LIMITS
 from both.messages import Trouble, message, printable, put, say
 
 from .channel import Channel
+from .openssh import address_of, log_in, meaning, offered_keys, ssh_settings
 from .paths import sum_of, sum_of_folder
 from .session import Session, no_session
-from .ssh_words import address_of, log_in, meaning, offered_keys, ssh_settings
 from .template import Asked
 from .tunnel import tunnel_to
 from .waiting import Waiting, clock_time, hours_and_minutes, is_time

@@ -23,9 +23,7 @@ from plumbum import local
 from plumbum.commands import CommandNotFound
 
 from .host_key import compare_host_key
-from .ports import listens
-from .rsh import CLEAN_BASH
-from .ssh_words import (
+from .openssh import (
     NO_MORE_SESSIONS,
     SSH_CONFIG,
     WORDS,
@@ -37,6 +35,8 @@ from .ssh_words import (
     ssh_command,
     ssh_settings,
 )
+from .ports import listens
+from .rsh import CLEAN_BASH
 
 PATIENT = options(ConnectTimeout=LIMITS.SSH_CONNECT)
 

@@ -10,8 +10,8 @@ from both.messages import FOLDER, Trouble, say
 from plumbum import local
 from plumbum.commands import CommandNotFound
 
+from .openssh import options, ssh_command, ssh_settings
 from .paths import STATE, make_state_folder
-from .ssh_words import options, ssh_command, ssh_settings
 
 
 def compare_host_key(login, facts):

@@ -17,9 +17,9 @@ from types import SimpleNamespace
 from both.limits import LIMITS
 from both.messages import FOLDER, Trouble, printable
 
+from .openssh import NO_MORE_SESSIONS
 from .paths import STATE, amount
 from .rsh import UNIT
-from .ssh_words import NO_MORE_SESSIONS
 
 INCOMING = STATE / "incoming"
 """Where what the login node sends arrives, and stays half-finished after a lost connection."""

@@ -154,11 +154,16 @@ def _say_settings(before):
 
 def _name_what_nobody_asks(options):
     """Warn of answers, given by --data, to what is no setting: Copier passes over them."""
-    rules = read_rules()
-    for option, word in zip(options, [*options[1:], ""]):
-        given = re.fullmatch(r"(?:--data=|-d)?([^-=][^=]*)=.*", word if option in ("--data", "-d") else option, re.DOTALL)
-        if given and given[1] not in rules and (option in ("--data", "-d") or option.startswith(("--data=", "-d"))):
-            warn("no_such_setting", place="--data", name=given[1])
+    words, rules = iter(options), read_rules()
+    for word in words:
+        if word in ("-d", "--data"):
+            answer = next(words, "")
+        else:
+            given = re.match("--data=|-d", word)
+            answer = word[given.end() :] if given else ""
+        name, is_one, _ = answer.partition("=")
+        if is_one and name not in rules:
+            warn("no_such_setting", place="--data", name=name)
 
 
 def _spelt(value):

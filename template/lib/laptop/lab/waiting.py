@@ -25,7 +25,7 @@ class Waiting:
             return
         what = message(key, **values, time="{time}")
         if sys.stdout.isatty():
-            put_at_bottom(in_one_row(key, columns(sys.stdout) - 1, time=clock(seconds), **values))
+            self.stand(key, time=clock(seconds), **values)
         elif what == self.shown or (key == self.key and time.monotonic() - self.said < LIMITS.PROGRESS_LINE):
             return
         else:

@@ -1,4 +1,4 @@
-"""What OpenSSH would do and says, for `lab check`: its settings for a host, its keys, why it could not log in."""
+"""OpenSSH on this computer: the folder's ssh, its settings for a host, its keys, what it says and what that means."""
 
 import codecs
 import io
