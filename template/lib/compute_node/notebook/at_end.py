@@ -1,4 +1,4 @@
-"""What the batch script has left to be done at the job's end; it is gone by then, so that Slurm's warning comes here."""
+"""What the batch script has left to be done at the job's end: it is gone by then, to let Slurm's warning come here."""
 
 import contextlib
 import os
