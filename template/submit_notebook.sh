@@ -83,6 +83,7 @@ done
 directory=$(cd -- "$(dirname -- "$notebook")" && pwd -P && echo .)
 directory=${directory%$'\n'.}
 [[ $directory/$notebook != *[\"\\$'\n']* ]] || misuse strange_path notebook="$notebook"
+not_too_long "$(basename -- "$notebook" .ipynb)"
 environment=$(environment_path)
 language=$(python3 "$FOLDER/lib/login_node/language.py" "$notebook" "$environment") || misuse not_a_notebook notebook="$notebook"
 kernel=${language#*$'\t'} language=${language%%$'\t'*}

@@ -271,6 +271,23 @@ def test_a_run_goes_on_only_where_what_is_finished_is_what_would_run(case, tmp_p
     assert shown == (["before 0\n", "before 1\n"] if words.startswith(GOES_ON) else [])
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "7", '{"cells": 1}', '{"metadata": 7}', '{"cells": [{"metadata": 1}]}']
+)
+@pytest.mark.parametrize("of", ["", ".journal"])
+def test_a_run_that_somebody_has_written_into_is_one_line(tmp_path, text, of):
+    before = executed(tmp_path / "before", notebook(*CELLS), 2)
+    made = {**json.loads(before.read_text()), **json.loads(text)} if text[:2] == '{"' and not of else text
+    before.with_name(before.name + of).write_text(made if isinstance(made, str) else json.dumps(made))
+    (tmp_path / "a.ipynb").write_text(nbformat.writes(notebook(*CELLS)))
+    done = subprocess.run(
+        [sys.executable, resume.__file__, tmp_path / "a.ipynb", before], capture_output=True, text=True
+    )
+    # of a journal, what can be read counts
+    assert done.returncode in ((0, 1) if of else (1,))
+    assert len(done.stderr.splitlines()) == done.returncode and "Traceback" not in done.stderr, done.stderr
+
+
 def test_packages_that_have_changed_are_named_and_nothing_goes_on(tmp_path, monkeypatch):
     before = executed(tmp_path / "before", notebook(*CELLS), 2)
     now = resume.conditions(notebook(*CELLS))

@@ -208,6 +208,18 @@ LANGUAGES = {
 }
 
 
+def test_a_name_that_leaves_no_room_for_those_of_what_the_job_makes_is_refused(make_folder, script):
+    folder = make_folder("least")
+    for name, most in (("é" * 110, True), ("é" * 110 + "a", False)):
+        (folder / f"{name}.ipynb").write_text(notebook("1", kernelspec=PYTHON))
+        done = script(folder / "submit_notebook.sh", "--print", f"{name}.ipynb")
+        line = (
+            f"submit_notebook.sh: The name of {name}.ipynb is too long: the files that its job makes begin with it. Give "
+            "it one of at most 220 bytes (letters with accents have two).\n"
+        )
+        assert (done.returncode, done.stderr) == ((0, "") if most else (64, line))
+
+
 @pytest.mark.parametrize(("text", "line"), LANGUAGES.values(), ids=LANGUAGES)
 def test_a_notebook_in_another_language_is_refused(make_folder, script, tmp_path, text, line):
     folder = make_folder("least")

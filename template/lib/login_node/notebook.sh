@@ -28,6 +28,13 @@ find_run() {
   [[ $rows_before ]] || take_up "$run_before" || exit 64
 }
 
+# not_too_long NAME: ends the script where what the job makes would have a name that no disk takes (255 bytes)
+not_too_long() {
+  local LC_ALL=C most=220
+  # its number, a task's, the day, and the ends of these names
+  ((${#1} <= most)) || misuse name_too_long notebook="$notebook" most="$most"
+}
+
 # find_output_folders: ends the script where there is no folder for what the job prints; "%" in its name is Slurm's to replace
 find_output_folders() {
   local option path

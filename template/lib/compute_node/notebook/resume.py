@@ -181,3 +181,7 @@ if __name__ == "__main__":
         sys.exit(f"submit_notebook.sh{message('colon')}{message('os_error', words=error)}")
     except Trouble as trouble:
         sys.exit(f"submit_notebook.sh{message('colon')}{trouble}")
+    except (LookupError, TypeError, AttributeError, nbformat.ValidationError):
+        # somebody has written into what the earlier run has left
+        words = message("resume_damaged", run=sys.argv[2])
+        sys.exit(f"submit_notebook.sh{message('colon')}{words}")
