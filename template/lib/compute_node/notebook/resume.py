@@ -166,10 +166,14 @@ def _goes_on(notebook, name, rows, number):
 def main(path, earlier, rows_to=None):
     """Check that a run can be taken up; with rows_to, write down the rows of it, and print how many are to run."""
     notebook = read_notebook(path)
-    if not rows_to:
-        take_up(notebook, earlier)
-        return
-    rows = take_up_rows(notebook, Path(path).name, Path(earlier))
+    try:
+        if not rows_to:
+            take_up(notebook, earlier)
+            return
+        rows = take_up_rows(notebook, Path(path).name, Path(earlier))
+    except (LookupError, TypeError, AttributeError, nbformat.ValidationError):
+        # somebody has written into what it has left
+        raise Trouble("resume_damaged", run=earlier) from None
     Path(rows_to).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     print(sum(not row.get("passed") for row in rows))
 
@@ -181,7 +185,3 @@ if __name__ == "__main__":
         sys.exit(f"submit_notebook.sh{message('colon')}{message('os_error', words=error)}")
     except Trouble as trouble:
         sys.exit(f"submit_notebook.sh{message('colon')}{trouble}")
-    except (LookupError, TypeError, AttributeError, nbformat.ValidationError):
-        # somebody has written into what the earlier run has left
-        words = message("resume_damaged", run=sys.argv[2])
-        sys.exit(f"submit_notebook.sh{message('colon')}{words}")
