@@ -60,6 +60,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
     --resume=?*) execute=yes resume=${option#*=} ;;
     --parameters=?*) execute=yes table=${option#*=} ;;
     --jobs=[1-9]*) jobs=${option#*=} ;;
+    --requeue) misuse requeue_number ;;
     --requeue=*) execute=yes requeue=${option#*=} ;;
     --keep-state) execute=yes keep_state=yes ;;
     # they would make something else of it than one job, whose number sbatch says at once (getopt takes shortened names)
@@ -129,6 +130,7 @@ if [[ $PRINT ]]; then
 fi
 need_environment
 [[ ! $folder ]] || cd "$folder"
+OPTIONS=(${options[@]+"${options[@]}"})
 answer=$(run_in_slurm sbatch <<<"$(batch_script)")
 copies_stay=yes
 job=$(job_number "$answer") || die no_job_number answer="${answer//$'\n'/ }"

@@ -38,6 +38,10 @@ if ((${#OPTIONS[@]})); then
   trap 'kill "$watcher" 2>/dev/null || true' EXIT
 fi
 trap 'say tunnel_closed; exit' INT TERM
-say connecting login="$(login_name)"
+if ((${#OPTIONS[@]})); then
+  say connecting login="$(login_name)"
+else
+  say connecting_sshuttle login="$(login_name)"
+fi
 cd -- "$FOLDER"
 "${command[@]}" || die tunnel_failed login="$(login_name)"

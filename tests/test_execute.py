@@ -921,8 +921,8 @@ def test_a_run_is_looked_for_by_its_number_and_no_folders_name_is_more_than_that
     done = script(folder / "submit_notebook.sh", "--print", "--resume", "x.ipynb", HOME=tmp_path / "home")
     assert (done.returncode, done.stdout, done.stderr) == (
         *(64, ""),
-        f"submit_notebook.sh: There is no run of x.ipynb in {folder}/results to go on with; ./submit_notebook.sh --execute "
-        "x.ipynb begins one.\n",
+        f"submit_notebook.sh: There is no run of x.ipynb in {folder}/results to go on with; this begins one: "
+        "./submit_notebook.sh x.ipynb --execute\n",
     )
 
 

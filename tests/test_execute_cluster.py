@@ -157,7 +157,7 @@ def test_a_table_is_one_job_array_and_its_rows_that_failed_or_never_ran_run_agai
     )
     assert (
         f"Its rows are those of the table as it was submitted first ({results}/rows.json). For a table that you have changed "
-        "since: --parameters"
+        "since: --parameters, without --resume"
     ) in at_once
     (more,) = (line.split(" are in ")[1] for line in at_once if " are in " in line)
     # nor one that names the earlier run

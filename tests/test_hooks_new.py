@@ -55,12 +55,13 @@ class Fake:
         return probe.parse(self.said)
 
     def waits(self, requests):
-        """Return the waits for these options."""
+        """Return the waits for these options, and that none is refused."""
         self.asked += requests
-        return {
+        waits = {
             number: next((wait for part, wait in self.waiting.items() if part in " ".join(options)), 0)
             for number, options in enumerate(requests)
         }
+        return waits, ""
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +129,8 @@ def settings(folder):
 def words_after(folder, language="en"):
     """Return what is said of the next steps, on Narval."""
     texts.speak(language)
-    return texts.wording("after_copy_cluster", folder=folder, name=folder.name, login="narval.alliancecan.ca") + "\n"
+    name = settings(folder)["project_name"]
+    return texts.wording("after_copy_cluster", folder=folder, name=name, login="narval.alliancecan.ca") + "\n"
 
 
 # the questions with what a cluster knows, in their order, and what is answered
@@ -319,8 +321,18 @@ def test_nothing_is_offered_that_would_not_start_much_sooner(look, waiting, line
 
 
 def test_a_refused_request_is_no_estimate(look, monkeypatch):
-    monkeypatch.setattr(Fake, "waits", lambda self, requests: {})
+    monkeypatch.setattr(Fake, "waits", lambda self, requests: ({}, ""))
     assert look("", {})[1] == "Slurm gives no estimate of when such a session would start.\n"
+
+
+def test_why_slurm_would_refuse_the_session_is_said(look, monkeypatch, capsys):
+    said = ["now\t1 x", "estimate 0\tallocation failure: Invalid account or account/partition combination specified"]
+    monkeypatch.setattr(Fake, "waits", lambda self, requests: ({}, probe.refusal_in(said)))
+    monkeypatch.setattr(sooner, "warn", lambda key, **values: print(texts.message(key, **values)))
+    assert look("", {})[1] == (
+        "Slurm would refuse such a session: Invalid account or account/partition combination specified. Change "
+        "settings.yml before you open it.\n"
+    )
 
 
 def test_an_unusual_account_is_doubted_unless_the_cluster_has_named_it(capsys):
@@ -376,7 +388,7 @@ def test_who_is_not_let_in_is_asked_again_for_the_name(converse, here, copied, m
         def live(self):
             if self.asked[-1].startswith("alcie@"):
                 error = OSError("Permission denied")
-                error.key = "check_login_refused"
+                error.key = "no_connection"
                 raise error
             return super().live()
 
@@ -478,11 +490,11 @@ def test_folders_on_the_way_are_made(converse, here, copied):
 @pytest.mark.parametrize(
     ("files", "line"),
     [
-        (["mine"], "{folder} is no folder."),
-        (["mine/README.md", "mine/lib/x"], "{folder} already has README.md, lib; give another folder."),
+        (["my own"], "{folder} is no folder."),
+        (["my own/README.md", "my own/lib/x"], "{folder} already has README.md, lib; give another folder."),
         (
-            ["mine/settings.yml", "mine/lab"],
-            "{folder} was made before; bring it up to date with: passerelle update {folder}",
+            ["my own/settings.yml", "my own/lab"],
+            "{folder} was made before; bring it up to date with: passerelle update '{folder}'",
         ),
     ],
 )
@@ -491,8 +503,8 @@ def test_nothing_is_overwritten_nor_asked_before(converse, here, copied, files, 
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text("mine")
     # not even the first question
-    status, out, err = converse("", "mine")
-    assert (status, err) == (1, f"passerelle: {line.replace('{folder}', str(here / 'mine'))}\n")
+    status, out, err = converse("", "my own")
+    assert (status, err) == (1, f"passerelle: {line.replace('{folder}', str(here / 'my own'))}\n")
     assert all((here / name).read_text() == "mine" for name in files) and copied == []
 
 
@@ -579,7 +591,7 @@ def test_without_git_the_folder_is_made_and_that_is_said(plain_template, tmp_pat
             ["new", *GIVEN, "-d", "cluster=beluga", "mine"],
             "fr",
             1,
-            "cluster: n'est plus en service : rorqual lui succède",
+            "cluster: cette grappe n'est plus en service : rorqual lui succède",
         ),
         (["new", *GIVEN, "-d", "packages=[a", "mine"], "en", 1, BAD_LIST),
         (["new", "--defaults", "mine"], "fr", 1, "cluster: à indiquer, par exemple : -d cluster=narval"),

@@ -21,7 +21,7 @@ WELL = {
     "environment": "/home/student/jupyter_py3 has JupyterLab {version}",
     "session": "lab is job {job}",
     "node": "the server on node1.int.vcluster.example answers",
-    "port": "8888 of this computer is free",
+    "port": "port 8888 on this computer is free",
 }
 NO_SESSION = "--     session      none is called lab; start it with: ./lab open"
 
@@ -132,7 +132,7 @@ def test_11_a_session_its_server_and_its_port_and_an_open_tunnel_is_left_alone(l
     assert "tunnel-" in before
     done = lab.run_lab("check")
     steps = well_until(
-        "time left", shared=True, session=f"lab is job {job}", port="8888 of this computer leads to the server"
+        "time left", shared=True, session=f"lab is job {job}", port="port 8888 on this computer leads to the server"
     )
     assert lines_of(done)[:-1] == steps
     left = re.fullmatch(rf"ok     time left    (5\d min|1 h 00 min), until ({moments.SAID})", lines_of(done)[-1])
@@ -151,7 +151,7 @@ def test_11_a_session_its_server_and_its_port_and_an_open_tunnel_is_left_alone(l
     stranger = lab.cluster.spawn("laptop", "root", "/usr/bin/python3", "-m", "http.server", "8888")
     lab.cluster.run("laptop", "alice", "bash", "-c", "until exec 3<>/dev/tcp/localhost/8888; do :; done")
     taken = lab.run_lab("check", job)
-    assert lines_of(taken)[-2] == "ok     port         8888 of this computer is in use; ./lab open takes 8889"
+    assert lines_of(taken)[-2] == "ok     port         port 8888 on this computer is in use; ./lab open takes port 8889"
     stranger.stop()
     free = lab.run_lab("check")
     assert lines_of(free)[:-1] == well_until("time left", shared=True, session=f"lab is job {job}")

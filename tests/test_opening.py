@@ -521,6 +521,11 @@ def test_a_request_that_comes_in_pieces_is_understood(node):
     process = PipedProcess(["bash", "-c", line], node.environment)
     process.wait(20)
     assert process.output == "\npasserelle\t1\talive\n"
+    # nor is what is none anything to say
+    line = f"for part in {parts}; do source $part; done; printf '\\n1\\tping2\\n3\\t;\\n\\n4\\tping\\n' | attend"
+    process = PipedProcess(["bash", "-c", line], node.environment)
+    process.wait(20)
+    assert process.output == "\npasserelle\t4\talive\n"
 
 
 # --- how a session ended ----------------------------------------------------------------------------------------------
@@ -711,6 +716,16 @@ def test_a_log_that_is_followed_ends_where_slurm_has_forgotten_the_job(node):
     assert process.wait(60) == 0
     said = "lab: Job 77 has ended: Slurm no longer knows it. Start it again with: ./lab open --name=lab"
     assert last_lines(process) == [said]
+
+
+def test_a_session_that_was_started_by_hand_has_no_log_and_that_is_said(node):
+    node.serve()
+    said = "lab: The session 77 was started by hand: what it prints, and why it has ended, is in its own window.\n"
+    assert node.run("logs", "77") == node.run("logs", "77", "--follow") == (1, said)
+    node.end("FAILED", record=True)
+    status, said = node.run("attach", "77")
+    assert status == 1
+    assert said.endswith("Job 77 has ended: FAILED. It was started by hand: its own window says why.\n")
 
 
 # --- settings that have changed ---------------------------------------------------------------------------------------

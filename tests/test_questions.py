@@ -371,7 +371,7 @@ WRONG = {
     "hours with minutes": (
         {"hours": "1:30"},
         "hours: Possible: 1-9999; not “1:30”.",
-        "hours: Valeurs possibles : 1-9999 ; « 1:30 » n'en est pas.",
+        "hours: Valeurs possibles : 1-9999 ; « 1:30 » n'en fait pas partie.",
     ),
     "more cores than a node has": (
         {"cores": "65"},
@@ -386,7 +386,7 @@ WRONG = {
     "memory with a unit": (
         {"memory_per_core_mb": "4G"},
         "memory_per_core_mb: Possible: 1-99999999; not “4G”.",
-        "memory_per_core_mb: Valeurs possibles : 1-99999999 ; « 4G » n'en est pas.",
+        "memory_per_core_mb: Valeurs possibles : 1-99999999 ; « 4G » n'en fait pas partie.",
     ),
     "a GPU that this cluster lacks": (
         {"gpus": "1", "gpu_model": "h100"},

@@ -13,7 +13,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from .probe import parse, waits_of
+from .probe import parse, refusal_in, waits_of
 from .texts import HERE, language, part
 
 PATIENCE = 60
@@ -81,9 +81,10 @@ class Cluster:
         return parse(self._ask("probe\n"))
 
     def waits(self, requests):
-        """Return {number: seconds until Slurm would start it} for lists of Slurm's options."""
+        """Return {number: seconds until it starts} for lists of Slurm's options, and why Slurm refuses the first."""
         lines = [shlex.join(["estimate", str(number), *options]) + "\n" for number, options in enumerate(requests)]
-        return waits_of(self._ask("".join(lines)))
+        said = self._ask("".join(lines))
+        return waits_of(said), refusal_in(said)
 
     def _ask(self, request):
         """Return the lines that the cluster answers; raises lab's Trouble where there is no connection."""

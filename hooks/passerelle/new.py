@@ -128,7 +128,7 @@ def take_live(cluster, facts, data, defaults):
         live = cluster.live()
     except troubles() as error:
         complain(error)
-        if getattr(error, "key", "") in ("check_login_refused", "check_key_refused"):
+        if getattr(error, "key", "") in ("no_connection", "check_login_refused", "check_key_refused"):
             raise NotLetIn from None
         warn("live_not_known", cluster=place)
         return None
@@ -215,4 +215,4 @@ def say_what_next(folder, answers, facts):
     if answers["gpus"]:
         host = facts.get("gpu_login_host", host)
     after = "after_copy_local" if facts.get("scheduler") == "none" else "after_copy_cluster"
-    print(wording(after, folder=shlex.quote(str(folder)), name=shlex.quote(folder.name), login=host))
+    print(wording(after, folder=shlex.quote(str(folder)), name=answers["project_name"], login=host))

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from .texts import Trouble, message, part
 def check_free(folder):
     """Raise Trouble where the folder cannot be made, or has something that would be in the way."""
     if (folder / "settings.yml").is_file() and (folder / "lab").exists():
-        raise Trouble("folder_there", folder=folder)
+        raise Trouble("folder_there", folder=folder, path=shlex.quote(str(folder)))
     if folder.exists() and not folder.is_dir():
         raise Trouble("no_folder", folder=folder)
     in_the_way(folder, [path.name for path in part("template").iterdir()])

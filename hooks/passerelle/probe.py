@@ -224,6 +224,13 @@ def waits_of(lines):
     return waits
 
 
+def refusal_in(lines):
+    """Return why Slurm would refuse the first job that it was asked about, in its words; "" where it would not."""
+    said = next((line for line in lines if line.startswith("estimate 0\t")), "")
+    found = re.search(r"(?:allocation failure|[Bb]atch job submission failed): (.*)", said)
+    return found[1].strip() if found else ""
+
+
 # --- beside the catalogue ---------------------------------------------------------------------------------------------
 
 

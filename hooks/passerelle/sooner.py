@@ -9,7 +9,7 @@ import yaml
 from .ask import choose
 from .cluster import troubles
 from .probe import is_slice, model_of, same
-from .texts import complain, message, say
+from .texts import complain, message, say, warn
 
 LONG_WAIT = 1800
 """Seconds until Slurm would start a session from which something cheaper is looked for."""
@@ -24,7 +24,10 @@ def look_for_sooner(cluster, made, facts, defaults):
     if facts.get("gpu_login_host") and answers["gpus"]:
         # which takes no jobs with GPUs where this was asked
         return made
-    waits = ask_slurm(cluster, [made])
+    waits, refusal = ask_slurm(cluster, [made])
+    if refusal:
+        warn("would_be_refused", words=refusal)
+        return made
     if 0 not in waits:
         say("no_estimate")
         return made
@@ -32,7 +35,7 @@ def look_for_sooner(cluster, made, facts, defaults):
     changes = cheaper(answers, facts) if waits[0] >= LONG_WAIT else []
     folders = [changed(made, number, change) for number, change in enumerate(changes, start=1)]
     titles = {message("keep_it", time=spelt(waits[0])): made}
-    for number, wait in ask_slurm(cluster, folders).items():
+    for number, wait in ask_slurm(cluster, folders)[0].items():
         if wait * 2 <= waits[0]:
             what = message("fewer_hours" if "hours" in changes[number] else "a_slice", **changes[number])
             titles[message("sooner", what=what, time=spelt(wait))] = folders[number]
@@ -78,15 +81,15 @@ def changed(made, number, change):
 
 
 def ask_slurm(cluster, folders):
-    """Return {number of the folder: seconds until Slurm would start its session}."""
+    """Return {number of the folder: seconds until Slurm would start its session}, and why it refuses the first."""
     requests = [options_of(folder) for folder in folders]
     if not requests or not all(requests):
-        return {}
+        return {}, ""
     try:
         return cluster.waits(requests)
     except troubles() as error:
         complain(error)
-        return {}
+        return {}, ""
 
 
 def options_of(folder):

@@ -79,7 +79,7 @@ run_in_slurm() {
   refusal=$(sed -n -E 's/^(salloc|sbatch): error: (Job submit\/allocate|Batch job submission) failed: //p' "$words")
   ALLOCATED=$(grep -m 1 '^salloc: Granted' "$words") || ALLOCATED=""
   # not even asked for a job
-  if [[ $1 == salloc && ! -s $words && $status != 0 && ${OPTIONS[*]:-} ]]; then
+  if [[ $1 != try_job && ! -s $words && $status != 0 && ${OPTIONS[*]:-} ]]; then
     rm -f "$words"
     misuse option_refused options="${OPTIONS[*]}" command="$1"
   fi
@@ -126,6 +126,7 @@ place_of() {
       places="$LINE_hours, $LINE_cores, $LINE_memory_per_core_mb, $LINE_gpus"
       ;;
     *eservation*) options="--reservation" places=${LINE_reservation:-settings.yml} ;;
+    *"odes not in"*) options="--nodelist -w --exclude -x --partition -p" places=settings.yml ;;
     *account* | *partition*) options="--account -A --partition -p" places="$LINE_account" ;;
     *[Tt]ime*) options="--time -t" places="$LINE_hours" ;;
     *processors*) options="--cpus-per-task -c --ntasks -n --nodes -N" places="$LINE_cores" ;;

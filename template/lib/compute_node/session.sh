@@ -154,7 +154,7 @@ choose_address() {
 # announce_session SERVER: waits until the server (a process) says that it answers, then says how to reach it; ends the
 # script when it does not, or when nobody could find the session
 announce_session() {
-  local ready=$JUPYTER_RUNTIME_DIR/passerelle.ready port token path url
+  local ready=$JUPYTER_RUNTIME_DIR/passerelle.ready port token path url end
   until [[ -s $ready ]]; do
     if ! kill -0 "$1" 2>/dev/null; then
       [[ ! $stopped ]] || return 0
@@ -178,7 +178,8 @@ announce_session() {
   fi
   : "${SETTING_user:=$USER}"
   say "reach_$FACT_reach" url="$url" login="$(login_name)" node="$NODE" port="$port" path="$path" user="$SETTING_user"
-  ((IDLE == 0)) || say ends_when_idle minutes="$IDLE"
+  end=$(job_end)
+  ((IDLE == 0 || ${end:-0} > 0 && end - $(date +%s) <= IDLE * 60)) || say ends_when_idle minutes="$IDLE"
   # in a job that salloc started, there is somebody to press it
   [[ ${SLURM_JOB_NAME:-} == "$SESSION_PREFIX"* ]] || say stop_slurm
   forget_ended_sessions

@@ -58,7 +58,7 @@ serve() {
   case $2 in
     # Slurm and the network may take their time, and other requests must not wait for them
     find | last | list | node | reach | state | stop) "answer_$2" "${@:3}" </dev/null & ;;
-    *) "answer_$2" "${@:3}" ;;
+    *) ! declare -F "answer_$2" >/dev/null || "answer_$2" "${@:3}" ;;
   esac
 }
 

@@ -166,7 +166,7 @@ find_lacking() {
 
 # fetch_lacking: gets what the wheelhouse lacks from PyPI, if that is wanted: who is there is asked
 fetch_lacking() {
-  local package answer="" yes step
+  local package answer="" yes step command
   if [[ ! $FETCH && -t 0 && -t 1 ]]; then
     message fetch_question
     read -r answer || true
@@ -174,8 +174,9 @@ fetch_lacking() {
     [[ ! $answer || $yes != "$(tr '[:upper:]' '[:lower:]' <<<"$answer")"* ]] || FETCH=yes
   fi
   if [[ ! $FETCH ]]; then
-    [[ ! ${PIP_PINS[*]:-} ]] || die fetch_or_rebuild
-    die fetch_how
+    command=$(show_command ./setup_env.sh --fetch ${OPTIONS[@]+"${OPTIONS[@]}"})
+    [[ ! ${PIP_PINS[*]:-} ]] || die fetch_or_rebuild command="$command"
+    die fetch_how command="$command"
   fi
   for package in "${lacking[@]}"; do
     step=$(message build_fetch package="$package")

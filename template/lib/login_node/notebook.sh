@@ -22,7 +22,9 @@ find_run() {
   elif [[ -e $run/$name.ipynb ]]; then
     run_before=$run/$name.ipynb
   else
-    misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}"
+    local command=./submit_notebook.sh
+    [[ ! ${PASSERELLE_LAB:-} ]] || command="./lab submit"
+    misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}" command="$command"
   fi
   [[ $PRINT ]] || claim_run "$run"
   [[ $rows_before ]] || take_up "$run_before" || exit 64

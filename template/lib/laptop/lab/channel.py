@@ -164,7 +164,9 @@ class Channel:
     def request(self, *words):
         """Send a request; return its number, which its answers repeat."""
         number = str(next(self._numbers))
-        line = "\t".join([number, *map(str, words)]).encode("utf-8", "surrogateescape") + b"\n"
+        # its own line from both sides: bash's read loses an end that comes in the moment in which its time is up
+        line = "\n" + "\t".join([number, *map(str, words)]) + "\n"
+        line = line.encode("utf-8", "surrogateescape")
         if self._script:
             # what would read it now is not known to be bash
             self._script += line

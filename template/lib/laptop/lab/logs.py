@@ -18,6 +18,8 @@ def show_log(settings, channel, taken):
     if is_batch(name) and _show_output(settings, channel, name, follow):
         return
     (job,) = channel.ask("found", "find", name)
+    if job and name.isdigit() and not channel.ask("logged", "log", name, job, "there")[0]:
+        raise Trouble("log_by_hand", name=name)
     if job and follow:
         state, reason, memory = _follow(channel, job, "log", name, job)
         warn("job_ended", job=job, **how_it_ended(name, state, reason, memory))

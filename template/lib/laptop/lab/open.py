@@ -219,7 +219,8 @@ class Opening:
         end, node, here = self.session.end, self.session.node, self.channel.connection.here
         key = "session_here" if here else "session_ready" if self.mine else "session_attached"
         say(key, address=self.tunnel.address, node=node, end=end, name=self.name)
-        if self.mine and self.settings.idle_minutes != "0":
+        idle, left = int(self.settings.idle_minutes), self.session.left
+        if self.mine and idle and (left is None or left > idle * 60):
             say("ends_when_idle", minutes=self.settings.idle_minutes)
         if self.again:
             say("tabs_again", name=self.name)

@@ -40,6 +40,8 @@ def how_it_ended(name, state, reason, memory):
     if minutes:
         return {"words": words_of(state, idle_for(minutes[1])), "hint": message("idle_hint", name=name)}
     hint = message("hint_out_of_memory" if memory else f"hint_{state.lower()}", name=name)
+    if state == "FAILED" and name.isdigit():
+        hint = message("ended_by_hand")
     return {"words": words_of(state, memory or reason), "hint": hint}
 
 

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # What a session or a batch job has printed, and goes on printing.
 
-# answer_log NAME JOB [follow]: shows what that job has printed, without its token; JOB is empty for the newest log of that
-# name
+# answer_log NAME JOB [follow|there]: shows what that job has printed, without its token; JOB is empty for the newest log of
+# that name; "there" tells only whether there is a log
 answer_log() {
   local log newest=""
   if [[ $2 ]]; then
@@ -14,10 +14,10 @@ answer_log() {
       if [[ ${log##*/} =~ ^("$1"-[0-9]+|[^/]*-"$1")[.]log$ && (! $newest || $log -nt $newest) ]]; then newest=$log; fi
     done
   fi
-  if [[ ${3:-} ]]; then
-    begin_to_follow find_log "$2"
-    return
-  fi
+  case ${3:-} in
+    follow) begin_to_follow find_log "$2" && return ;;
+    there) tell logged "${newest:+$2}" && return ;;
+  esac
   if [[ $newest ]]; then
     begin show_log "$newest"
     wait "$CHILD"
