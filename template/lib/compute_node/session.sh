@@ -151,10 +151,10 @@ choose_address() {
   [[ $FACT_reach != node ]] || ADDRESS=$NODE
 }
 
-# announce_session SERVER: waits until the server (a process) says that it answers, then says how to reach it; ends the
-# script when it does not, or when nobody could find the session
+# announce_session SERVER: waits until the server (a process) says that it answers, then says how to reach it; ends the script
+# when it does not, or when nobody could find the session. Sets END, when Slurm will end the job.
 announce_session() {
-  local ready=$JUPYTER_RUNTIME_DIR/passerelle.ready port token path url end
+  local ready=$JUPYTER_RUNTIME_DIR/passerelle.ready port token path url
   until [[ -s $ready ]]; do
     if ! kill -0 "$1" 2>/dev/null; then
       [[ ! $stopped ]] || return 0
@@ -170,7 +170,10 @@ announce_session() {
   { read -r port && read -r token; } <"$ready"
   path="lab?token=$token"
   url=http://$NODE:$port/$path
-  [[ $FACT_scheduler == none ]] || leave_record "$url"
+  if [[ $FACT_scheduler != none ]]; then
+    END=$(job_end)
+    leave_record "$url"
+  fi
   say ready url="$url"
   if [[ $FACT_scheduler == none ]]; then
     say stop_local
@@ -178,8 +181,7 @@ announce_session() {
   fi
   : "${SETTING_user:=$USER}"
   say "reach_$FACT_reach" url="$url" login="$(login_name)" node="$NODE" port="$port" path="$path" user="$SETTING_user"
-  end=$(job_end)
-  ((IDLE == 0 || ${end:-0} > 0 && end - $(date +%s) <= IDLE * 60)) || say ends_when_idle minutes="$IDLE"
+  ((IDLE == 0)) || { [[ $END ]] && ((END - $(date +%s) <= IDLE * 60)); } || say ends_when_idle minutes="$IDLE"
   # in a job that salloc started, there is somebody to press it
   [[ ${SLURM_JOB_NAME:-} == "$SESSION_PREFIX"* ]] || say stop_slurm
   forget_ended_sessions
@@ -198,11 +200,10 @@ tell_notes() {
 
 # leave_record URL: the session's address and, in a second line, when Slurm will end the job (seconds since 1970)
 leave_record() {
-  local folder words end ended
+  local folder words ended
   folder=$(state_folder)/sessions
-  end=$(job_end)
   # in one step: somebody may be waiting for it (mkdir -p would ask for each folder above it)
-  words=$({ { [[ -d $folder ]] || mkdir "$folder" 2>/dev/null || mkdir -p "$folder"; } && printf '%s\n%s\n' "$1" "$end" >"$folder/.$SLURM_JOB_ID" \
+  words=$({ { [[ -d $folder ]] || mkdir "$folder" 2>/dev/null || mkdir -p "$folder"; } && printf '%s\n%s\n' "$1" "$END" >"$folder/.$SLURM_JOB_ID" \
     && mv "$folder/.$SLURM_JOB_ID" "$folder/$SLURM_JOB_ID"; } 2>&1) \
     || die no_record path="$folder" words="${words##*: }"
   # how the last one of that name has ended is of no interest any more
@@ -219,10 +220,11 @@ leave_idle() {
     && find "$folder" -type f -mtime "+$LOG_DAYS" -delete; } 2>/dev/null || true
 }
 
-# job_end: prints when Slurm will end this job
+# job_end: prints when Slurm will end this job, nothing where it does not say
 job_end() {
   local end=${SLURM_JOB_END_TIME:-}
   [[ $end ]] || end=$(SLURM_TIME_FORMAT=%s timeout "$SLURM_ANSWER" squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e) || end=""
+  [[ $end =~ ^[0-9]+$ ]] || end=""
   printf '%s\n' "$end"
 }
 
@@ -237,11 +239,9 @@ forget_ended_sessions() {
 
 # watch_the_time: sends jupyterlab.sh its warning some minutes before Slurm ends the job
 watch_the_time() {
-  local end left
-  [[ $FACT_scheduler != none ]] || return 0
-  end=$(job_end)
-  [[ $end ]] || return 0
-  left=$((end - $(date +%s) - TIME_LIMIT_WARNING))
+  local left
+  [[ ${END:-} ]] || return 0
+  left=$((END - $(date +%s) - TIME_LIMIT_WARNING))
   # it must not outlive the server, nor hold srun's output open: the job would go on without one
   sleep "$((left > 0 ? left : 0))" >/dev/null 2>&1 &
   trap 'kill "$!" 2>/dev/null || true' TERM
