@@ -174,7 +174,7 @@ def test_a_second_run_changes_nothing_and_what_pip_added_is_carried_over(other):
         rf"setup_env.sh: The full output is in /home/student/{LOGS}/setup_env-\d{{8}}-\d{{6}}.log\n"
         "setup_env.sh: The cluster's wheelhouse lacks: no-such-package-here\n"
         r"setup_env.sh: Nothing was installed\. Check the names \(on the Alliance's clusters, with: avail_wheels NAME\)\. To have them "
-        r"fetched from PyPI, on a login node: \./setup_env\.sh --fetch\n",
+        r"fetched from PyPI, on a login node: \./setup_env\.sh --fetch --add python no-such-package-here\n",
         missing.stderr,
     )
     # an error that pip outlives is shown, too
