@@ -454,7 +454,10 @@ def test_11_a_folder_that_is_missing_or_not_the_same_is_said_and_not_touched(lab
     lab.on_login("mv ~/lab ~/lab.away")
     try:
         done = lab.run_lab("check")
-        words = f"lab is not on {LOGIN} yet; ./lab open sends it."
+        words = (
+            f"lab is not on {LOGIN} yet; ./lab open sends it. Account, quota, modules and environment are looked at once it is "
+            "there."
+        )
         assert (done.returncode, lines_of(done)) == (
             0,
             [*well_until("folder"), f"--     folder       {words}", NO_SESSION],
