@@ -478,7 +478,8 @@ def test_another_folders_environment_is_not_rebuilt_in_silence(lab, pristine_fol
     line = second.on_login("grep -n ^environment_path settings.yml").stdout.split(":")[0]
     words = (
         f"setup_env.sh: settings.yml:{line}: /home/student/jupyter_py3 is the environment of /home/student/lab, whose "
-        "settings ask for other packages, another Python, other modules or another pip_source; it was left as it is. Give this folder its own: write environment_path: "
+        "settings ask for other packages, another Python, other modules or another pip_source; it was left as it is. "
+        "Give this folder its own: write environment_path: "
         "$HOME/jupyter_py3-second. Or take over the other's, and change it, on the login node: ./setup_env.sh --rebuild\n"
     )
     for command in ("./setup_env.sh", "./submit_session.sh --set-up"):
