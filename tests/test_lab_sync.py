@@ -940,8 +940,8 @@ def test_a_full_disk_here_is_said_before_anything_is_brought(agreed):
         done = agreed.sync()
         assert (done.returncode, done.stdout) == (1, "")
         assert re.fullmatch(
-            r"lab: What is to be brought takes 9\.0 MB, and \S+ MB are free on this computer\. Make room, or keep large files "
-            r"out of the folder \(a link is not followed\)\.\n",
+            r"lab: Copying needs 9\.0 MB, but only \S+ MB is free on this computer\. Make room, or keep large files out of the "
+            r"folder \(a link is not followed\)\.\n",
             done.stderr,
         )
         assert agreed.cluster.run("laptop", "alice", "ls", "lab/big").returncode != 0

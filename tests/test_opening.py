@@ -134,7 +134,7 @@ class Node:
         self.say(state="RUNNING|None|1764000000|node1")
         self.server = self.server or Server()
         address = address or f"http://127.0.0.1:{self.server.server_address[1]}/lab?token={Server.token}"
-        end = int(time.time()) + 3600
+        end = int(time.time()) + 7200
         self.state("sessions/.77").write_text(f"{address}\n{end}\n")
         self.state("sessions/.77").rename(self.state("sessions/77"))
 

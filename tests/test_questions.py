@@ -493,9 +493,10 @@ def test_a_retired_cluster_is_refused_with_the_name_of_its_successor(
     answers = {"language": language, "account": "def-yourpi", "cluster": cluster}
     done = copier_command("copy", "--defaults", *given(answers), pristine_template, tmp_path / "made")
     successor = FACTS[cluster]["successor"]
-    words = {"en": f"retired: its successor is {successor}", "fr": f"n'est plus en service : {successor} lui succède"}[
-        language
-    ]
+    words = {
+        "en": f"retired: its successor is {successor}",
+        "fr": f"cette grappe n'est plus en service : {successor} lui succède",
+    }[language]
     assert (done.returncode, done.stdout, done.stderr) == (1, "", refused(f"cluster: {words}") + "\n")
     assert list(tmp_path.iterdir()) == []
 

@@ -174,7 +174,7 @@ def test_the_batch_script_is_complete(make_folder, script, environment):
 
 type module &>/dev/null || source /etc/profile
 module load python
-source {environment["HOME"]}/jupyter_py3/bin/activate
+source {environment["HOME"]}/jupyter_py3/bin/activate || exit
 cd {folder}
 export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}}}}
 set -e
@@ -289,7 +289,7 @@ def test_the_batch_script_does_to_the_notebook_what_the_wiki_page_says(
     text = (
         a_notebook(folder, f"{name}.ipynb")
         .read_text()
-        .replace("[]", f"[{json.dumps({'cell_type': 'code', 'source': code})}]")
+        .replace("[]", f"[{json.dumps({'cell_type': 'code', 'source': code, 'metadata': {}})}]")
     )
     (folder / f"{name}.ipynb").write_text(text)
     home = tmp_path / "home"
