@@ -55,12 +55,16 @@ if [[ $PRINT ]]; then
 fi
 say connecting login="$login"
 watcher="" tunnel=""
-said=$(mktemp)
-trap 'kill $watcher $tunnel 2>/dev/null || true; rm -f -- "$said"' EXIT
+said=$(mktemp -d)
+: >"$said/more"
+trap 'kill $watcher $tunnel 2>/dev/null || true; rm -rf -- "$said"' EXIT
 trap 'say tunnel_closed; exit' INT TERM HUP
 cd -- "$FOLDER"
 # in the background only so that a signal is heeded at once; ssh asks its questions at the terminal all the same
-"${command[@]}" 2> >(tee -- "$said" >&2) &
+"${command[@]}" 2> >(
+  tee -- "$said/words" >&2 || true
+  rm -f -- "$said/more"
+) &
 tunnel=$!
 say_when_it_answers 127.0.0.1 "$LOCAL_PORT" "$url" "$tunnel" "$said" &
 watcher=$!
@@ -73,7 +77,6 @@ wait "$tunnel" || status=$?
 }
 # say_when_it_answers may have closed it, and said why
 wait "$watcher" || exit 1
-# ssh's last words may still be on their way
-for _ in 1 2 3 4 5; do is_refused "$said" || sleep 0.1; done
+last_words "$said"
 ! is_refused "$said" || die jump_refused login="$login" node="$NODE"
 die tunnel_failed login="$login"

@@ -69,6 +69,10 @@ def test_all_is_asked_over_one_connection_which_lab_shares_later(idle, other_fol
     # on the login node itself nobody logs in
     assert ask("login", "student", None)[0] == answers[0]
     assert idle.auth_count("student") - before == 1
+    # where the first is refused, Slurm's words
+    del requests[0]
+    waits, refusal = json.loads(ask("login", "student", None)[1])
+    assert (waits, refusal) == ({}, "Invalid account or account/partition combination specified")
     assert life.jobs() == ""
     for host, person in (("laptop", "alice"), ("login", "student")):
         idle.run(host, person, "rm", "-rf", "hooks", check=True)

@@ -112,6 +112,8 @@ def laptop(pristine_folder, tmp_path_factory):
             patch.setattr(lab.cli, "start", lambda *_: (lab.settings.load(), connection))
             patch.setattr("pathlib.Path.is_file", lambda path: True)
             out, error = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+            # nobody is there to be asked
+            patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
             handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
             try:
                 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):

@@ -714,6 +714,19 @@ def test_a_wrong_account_is_answered_at_once_and_the_right_one_taken(pristine_te
     assert "\naccount: def-yourpi\n" in (tmp_path / "p/settings.yml").read_text()
 
 
+def test_where_accounts_have_no_beginning_that_is_known_none_can_be_left_empty(pristine_template, tmp_path):
+    conversation = Conversation(pristine_template, tmp_path / "p")
+    conversation.to("cluster")
+    conversation.answer(to_choice("cluster", "other"))
+    conversation.to("login_host")
+    conversation.answer("login.example.org")
+    conversation.to("account")
+    conversation.wait_for("none")
+    conversation.answer("")
+    assert conversation.finish("") == 0, conversation.seen
+    assert "\naccount: none\n" in (tmp_path / "p/settings.yml").read_text()
+
+
 def test_the_models_of_the_chosen_cluster_are_offered_and_no_other(pristine_template, tmp_path):
     conversation = Conversation(pristine_template, tmp_path / "p")
     conversation.to("gpu_model", account="def-yourpi", gpus=LINE_BEGIN_ERASED + "1")

@@ -21,10 +21,6 @@ from .source import find_source
 from .texts import LANGUAGES, MISUSE, Trouble, complain, language, message, part, say, speak, spoken, warn, wording
 
 
-class NotLetIn(Exception):
-    """The cluster has refused who logged in."""
-
-
 class New(Command):
     """Make a folder."""
 
@@ -76,12 +72,7 @@ def make(folder, data, defaults, offline):
     asking = facts and facts["scheduler"] == "slurm" and not offline
     while asking:
         personal, cluster = meet(facts, data, defaults)
-        asking = False
-        if cluster:
-            try:
-                cluster = take_live(cluster, facts, data, defaults)
-            except NotLetIn:
-                asking = True
+        cluster, asking = take_live(cluster, facts, data, defaults) if cluster else (None, False)
     with workshop(folder) as bench:
         made = bench / "0" / folder.name
         copy(source, commit, made, data, defaults)
@@ -119,22 +110,22 @@ def choose_language():
 
 
 def take_live(cluster, facts, data, defaults):
-    """Ask the cluster, and put what it says into the data; return the cluster, None where it does not answer.
+    """Ask the cluster, and put what it says into the data.
 
-    Raises NotLetIn where the user name may have been another.
+    Return the cluster, None where it does not answer; and whether to ask again, because it has not let this user in.
     """
     place = data.get("login_host", data["cluster"])
     try:
         live = cluster.live()
     except troubles() as error:
         complain(error)
-        if getattr(error, "key", "") in ("no_connection", "check_login_refused", "check_key_refused"):
-            raise NotLetIn from None
+        if getattr(error, "key", "") == "no_connection":
+            return None, True
         warn("live_not_known", cluster=place)
-        return None
+        return None, False
     if len(live.missing) == 4:
         warn("live_not_known", cluster=place)
-        return None
+        return None, False
     # bash asks for the dash, too
     accounts = {
         name: endings for name, endings in live.accounts.items() if "-" in name or not facts["account_prefixes"]
@@ -165,7 +156,7 @@ def take_live(cluster, facts, data, defaults):
     for quota in live.quotas:
         if max(quota.space, quota.files) >= NEARLY_FULL:
             warn("quota_nearly_full", place=quota.place, space=f"{quota.space:.0%}", files=f"{quota.files:.0%}")
-    return cluster
+    return cluster, False
 
 
 # --- copying ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +32,7 @@ def find_source():
     if not (path / "copier.yml").is_file():
         raise Trouble("source_gone", path=path)
     if (path / ".git").exists() and _is_somebody_elses(path):
-        raise Trouble("source_not_trusted", path=path)
+        raise Trouble("source_not_trusted", path=path, quoted=shlex.quote(str(path)))
     return str(path), None
 
 

@@ -106,16 +106,18 @@ def write_table(rows, folder, tasks, states=None, live=True):
 
     Tasks write it as they end: whoever writes last has seen what all others had said before.
     """
-    found, before = look(rows, folder, tasks, states, live), None
-    while found != before:
+    before = None
+    while True:
+        found = look(rows, folder, tasks, states, live)
+        if found == before:
+            return found
         text = _as_csv(rows, found)
         path = Path(folder) / "rows.csv"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             part = path.with_name(f".rows.{os.uname().nodename}-{os.getpid()}.part")
             part.write_text(text, encoding="utf-8")
             part.replace(path)
-        before, found = found, look(rows, folder, tasks, states, live)
-    return found
+        before = found
 
 
 def _as_csv(rows, found):

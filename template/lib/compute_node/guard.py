@@ -202,4 +202,4 @@ class Guard:
 
 def what(error):
     """Return an error in a line."""
-    return re.sub("(: None|: )$", "", f"{type(error).__name__}: {error}")
+    return f"{type(error).__name__}: {error}".removesuffix(": None").removesuffix(": ")

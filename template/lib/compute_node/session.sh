@@ -181,7 +181,8 @@ announce_session() {
   fi
   : "${SETTING_user:=$USER}"
   say "reach_$FACT_reach" url="$url" login="$(login_name)" node="$NODE" port="$port" path="$path" user="$SETTING_user"
-  ((IDLE == 0)) || { [[ $END ]] && ((END - $(date +%s) <= IDLE * 60)); } || say ends_when_idle minutes="$IDLE"
+  # unless the time limit comes before
+  if ((IDLE)) && [[ ! $END || $((END - $(date +%s))) -gt $((IDLE * 60)) ]]; then say ends_when_idle minutes="$IDLE"; fi
   # in a job that salloc started, there is somebody to press it
   [[ ${SLURM_JOB_NAME:-} == "$SESSION_PREFIX"* ]] || say stop_slurm
   forget_ended_sessions

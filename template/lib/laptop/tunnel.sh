@@ -114,13 +114,23 @@ answers() {
   ) 2>/dev/null
 }
 
-# is_refused WORDS: is that what ssh says (a file) where the login node does not let it lead anywhere?
+# is_refused SAID: is that what ssh says (in a folder) where the login node does not let it lead anywhere?
 is_refused() {
-  grep -q -a 'open failed: administratively prohibited' "$1"
+  grep -q -s -a 'open failed: administratively prohibited' "$1/words"
 }
 
-# say_when_it_answers HOST PORT URL [TUNNEL WORDS]: in the background; a tunnel (its process, and a file of what it says)
-# to nothing is closed after a while
+# last_words SAID: waits until all is shown that an ssh has said that has ended: it comes before ours. What that ssh has
+# started may keep its standard error open.
+last_words() {
+  local tries=0
+  while [[ -e $1/more ]] && ((tries < 10 * SSH_ANSWER)); do
+    sleep 0.1
+    tries=$((tries + 1))
+  done
+}
+
+# say_when_it_answers HOST PORT URL [TUNNEL SAID]: in the background; a tunnel (its process, and a folder of what it says) to
+# nothing is closed after a while
 say_when_it_answers() {
   local tries=0
   until answers "$1" "$2"; do
@@ -129,8 +139,7 @@ say_when_it_answers() {
     if [[ ${4:-} ]] && listens "$1" "$2"; then tries=$((tries + 1)); fi
     if ((tries > 5)) || { ((tries > 1)) && is_refused "$5"; }; then
       kill "$4"
-      # its last words come before ours
-      while kill -0 "$4" 2>/dev/null; do sleep 0.1; done
+      last_words "$5"
       if is_refused "$5"; then
         warn forwarding_refused login="$(login_name)" node="$NODE" port="$PORT"
       else

@@ -58,7 +58,7 @@ find_output_folders() {
 claim_run() {
   local job
   if [[ -w $1 ]]; then
-    mkdir -- "$1/resuming" 2>/dev/null || misuse resume_claimed notebook="$notebook" folder="$1/resuming"
+    mkdir -- "$1/resuming" 2>/dev/null || misuse resume_claimed notebook="$notebook" folder="$(show_command "$1/resuming")"
     claim=$1
   fi
   for job in "${1##*-}" "$1"/resumed/*; do

@@ -79,7 +79,11 @@ def _read_csv(text):
 
 
 def _read_json(text):
-    return json.loads(text, object_pairs_hook=lambda pairs: _once([name for name, _ in pairs]) or dict(pairs))
+    def made(pairs):
+        _once([name for name, _ in pairs])
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=made)
 
 
 def _read_yaml(text):

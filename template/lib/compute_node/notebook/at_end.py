@@ -4,12 +4,8 @@ import contextlib
 import os
 import shlex
 import subprocess
-import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
-
-from both.limits import LIMITS  # noqa: E402
+from both.limits import LIMITS
 
 
 @contextlib.contextmanager

@@ -17,9 +17,8 @@ def main(arguments):
         if not getattr(sys, name):
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
-        # a terminal that lacks a letter, or sends what is none, is no reason to end; what stands for one takes all
-        if hasattr(getattr(sys, name), "reconfigure"):
-            getattr(sys, name).reconfigure(errors="replace")
+        # a terminal that lacks a letter, or sends what is none, is no reason to end
+        getattr(sys, name).reconfigure(errors="replace")
     try:
         status = run(arguments)
         sys.stdout.flush()

@@ -14,10 +14,14 @@ answer_log() {
       if [[ ${log##*/} =~ ^("$1"-[0-9]+|[^/]*-"$1")[.]log$ && (! $newest || $log -nt $newest) ]]; then newest=$log; fi
     done
   fi
-  case ${3:-} in
-    follow) begin_to_follow find_log "$2" && return ;;
-    there) tell logged "${newest:+$2}" && return ;;
-  esac
+  if [[ ${3:-} == follow ]]; then
+    begin_to_follow find_log "$2"
+    return
+  fi
+  if [[ ${3:-} == there ]]; then
+    tell logged "${newest:+$2}"
+    return
+  fi
   if [[ $newest ]]; then
     begin show_log "$newest"
     wait "$CHILD"
