@@ -722,10 +722,11 @@ def test_a_session_that_was_started_by_hand_has_no_log_and_that_is_said(node):
     node.serve()
     said = "lab: The session 77 was started by hand: what it prints, and why it has ended, is in its own window.\n"
     assert node.run("logs", "77") == node.run("logs", "77", "--follow") == (1, said)
-    node.end("FAILED", record=True)
-    status, said = node.run("attach", "77")
-    assert status == 1
-    assert said.endswith("Job 77 has ended: FAILED. It was started by hand: its own window says why.\n")
+    # nor is its number a name to begin another one with
+    for state, hint in (("FAILED", "See why with: ./lab logs 77"), ("CANCELLED", "To start one: ./lab open")):
+        node.end(state, record=True)
+        status, said = node.run("attach", "77")
+        assert (status, said.endswith(f"Job 77 has ended: {state}. {hint}\n")) == (1, True), said
 
 
 # --- settings that have changed ---------------------------------------------------------------------------------------

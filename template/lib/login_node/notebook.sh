@@ -24,6 +24,7 @@ find_run() {
   else
     local command=./submit_notebook.sh
     [[ ! ${PASSERELLE_LAB:-} ]] || command="./lab submit"
+    command+=" $(show_command "$notebook" --execute)"
     misuse no_run_before notebook="$notebook" folder="${resume/#last/$directory/results}" command="$command"
   fi
   [[ $PRINT ]] || claim_run "$run"

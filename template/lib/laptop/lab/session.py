@@ -40,8 +40,9 @@ def how_it_ended(name, state, reason, memory):
     if minutes:
         return {"words": words_of(state, idle_for(minutes[1])), "hint": message("idle_hint", name=name)}
     hint = message("hint_out_of_memory" if memory else f"hint_{state.lower()}", name=name)
-    if state == "FAILED" and name.isdigit():
-        hint = message("ended_by_hand")
+    # a number is a job's, which begins no other: one that was started by hand has no name
+    if name.isdigit() and state != "FAILED":
+        hint = message("another_session")
     return {"words": words_of(state, memory or reason), "hint": hint}
 
 
