@@ -126,11 +126,12 @@ def settings(folder):
     return yaml.safe_load((folder / "settings.yml").read_text(encoding="utf-8"))
 
 
-def words_after(folder, language="en"):
+def words_after(folder, language="en", login="USER@narval.alliancecan.ca"):
     """Return what is said of the next steps, on Narval."""
     texts.speak(language)
+    user = texts.wording("after_copy_user") if login.startswith("USER") else ""
     name = settings(folder)["project_name"]
-    return texts.wording("after_copy_cluster", folder=folder, name=name, login="narval.alliancecan.ca") + "\n"
+    return texts.wording("after_copy_cluster", folder=folder, name=name, login=login, user=user) + "\n"
 
 
 # the questions with what a cluster knows, in their order, and what is answered
@@ -178,7 +179,8 @@ def test_what_the_cluster_has_is_offered_and_git_keeps_the_folder(converse, here
             french("passerelle : /project (group def-a) est presque plein : 97% de l'espace, 79% des fichiers.\n"),
         ),
     }
-    assert (status, out, err) == (0, expected[language][0] + words_after(folder, language), expected[language][1])
+    expected_out = expected[language][0] + words_after(folder, language, "alice@narval.alliancecan.ca")
+    assert (status, out, err) == (0, expected_out, expected[language][1])
     assert os.listdir(here) == ["mine"]
 
 
@@ -263,7 +265,8 @@ def test_who_knows_no_name_or_cannot_be_asked_for_it_is_told_apart(monkeypatch):
 def test_a_name_of_somebodys_ssh_config_is_kept_as_one(converse, here, copied, monkeypatch):
     hosts = {("user", "narval.alliancecan.ca"): "prof", ("hostname", "nar"): "narval1.alliancecan.ca"}
     monkeypatch.setattr(meeting, "ssh_says", lambda name, host: hosts[name, host])
-    assert converse("".join([*TO_NARVAL[:2], ERASED + "nar" + ENTER]), "mine")[0] == 0
+    status, out, err = converse("".join([*TO_NARVAL[:2], ERASED + "nar" + ENTER]), "mine")
+    assert (status, err) == (0, FULL) and out.endswith(words_after(here / "mine", login="nar"))
     assert Fake.asked[0] == "nar" and (here / "mine/personal.yml").read_text() == "ssh_host: nar\n"
 
 

@@ -85,7 +85,7 @@ def make(folder, data, defaults, offline):
         settle(made, folder)
     doubt_account(answers, facts, data)
     (warn if key != "git_keeps" else say)(key, folder=folder, **values)
-    say_what_next(folder, answers, facts)
+    say_what_next(folder, answers, facts, personal)
     return 1 if key == "git_failed" else 0
 
 
@@ -199,11 +199,13 @@ def doubt_account(answers, facts, data):
         complain(wording("unusual_account", account=account, prefixes="-, ".join(prefixes) + "-"))
 
 
-def say_what_next(folder, answers, facts):
-    """Say what comes next, in the words that Copier has for it."""
+def say_what_next(folder, answers, facts, personal):
+    """Say what comes next, in the words that Copier has for it; who logs in is known to whom it was said."""
     facts = facts or {}
     host = answers.get("login_host") or facts.get("login_host", "")
     if answers["gpus"]:
         host = facts.get("gpu_login_host", host)
+    login = personal.get("ssh_host") or f"{personal.get('user', 'USER')}@{host}"
+    whose = "" if personal else wording("after_copy_user")
     after = "after_copy_local" if facts.get("scheduler") == "none" else "after_copy_cluster"
-    print(wording(after, folder=shlex.quote(str(folder)), name=answers["project_name"], login=host))
+    print(wording(after, folder=shlex.quote(str(folder)), name=answers["project_name"], login=login, user=whose))
