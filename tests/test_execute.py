@@ -570,6 +570,7 @@ ROWS = [{"a": 7, "b": "x"}, {"a": 0.5, "b": "007"}]
 TABLES = {
     "CSV": ("csv", "a,b\n7,x\n0.5,007\n", ROWS),
     "CSV of another system": ("csv", "\ufeffa , b\r\n7, x\r\n\r\n0.5 ,007\r\n", ROWS),
+    "a spreadsheet's empty rows": ("csv", ",\na,b\n7,x\n,\n0.5,007\n , \n", ROWS),
     "JSON": ("json", '[{"a": 7, "b": "x"}, {"a": 0.5, "b": "007"}]', ROWS),
     "YAML": ("yml", "- {a: 7, b: x}\n- a: 0.5\n  b: 007\n", ROWS),
     "what is a number is stated": (

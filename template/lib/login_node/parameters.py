@@ -63,8 +63,8 @@ def read_table(path):
 
 
 def _read_csv(text):
-    # newlines within quotes are the value's
-    lines = [line for line in csv.reader(io.StringIO(text), strict=True) if line]
+    # newlines within quotes are the value's; a spreadsheet writes its empty rows as commas alone
+    lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(map(str.strip, line))]
     names = [name.strip() for name in lines[0]] if lines else []
     _once(names)
     if len(names) == 1 and re.search("[;\t]", names[0]):
