@@ -72,7 +72,7 @@ def test_a_sponsor_of_whom_the_page_says_nothing_is_said(make_folder, handout):
 
 def test_what_is_no_folder_for_a_course_is_one_line(make_folder, handout, tmp_path):
     (tmp_path / "empty").mkdir()
-    said = f"passerelle: {tmp_path}/empty is no folder of passerelle, or its settings.yml cannot be read.\n"
+    said = f"passerelle: {tmp_path}/empty is not a Passerelle folder, or its settings.yml cannot be read.\n"
     assert handout(tmp_path / "empty") == (64, "", said)
     folder = make_folder("local")
     said = "passerelle: This folder is for this computer alone (cluster: local); a course needs a cluster in settings.yml.\n"
