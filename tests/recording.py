@@ -85,6 +85,58 @@ class Recorder(Terminal):
         self.type("\r")
 
 
+# --- in a home that has its environment already: the cluster is cleaned for those below -------------------------------
+
+ANALYSIS = [
+    "# The mean of a sample\n\nHow far from zero is the mean of a thousand numbers?",
+    "import random, statistics\nrandom.seed(7)\nnumbers = [random.gauss(0, 1) for _ in range(1000)]\nlen(numbers)",
+    "for size in (10, 100, 1000):\n    print(f'{size:5} {statistics.fmean(numbers[:size]):+.3f}')",
+]
+PHOTOGRAPH = """
+chromium --headless --disable-gpu --hide-scrollbars --window-size=1000,620 --screenshot=report.png \
+  lab/results/*/analysis.html
+"""
+# minutes are seconds
+FASTER = """
+sed -i 's/^MINUTE = .*/MINUTE = 1/' lab/lib/compute_node/idle.py
+sed -i 's/^IDLE_LOOK=.*/IDLE_LOOK=1/' lab/lib/both/limits.sh
+"""
+
+
+def take(cluster, name):
+    """Keep a picture that was taken at alice's laptop."""
+    shutil.copyfile(cluster.state / "laptop-home/alice" / name, IMAGES / name)
+
+
+def test_report(lab):
+    """Make the picture of a report, of a notebook that has run on the cluster."""
+    cells = [nbformat.v4.new_markdown_cell(ANALYSIS[0]), *map(nbformat.v4.new_code_cell, ANALYSIS[1:])]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    lab.cluster.write("laptop", "alice", "lab/analysis.ipynb", nbformat.writes(made))
+    assert lab.run_lab("submit", "analysis.ipynb", "--execute").returncode == 0
+    lab.on_login("while [[ $(squeue --me --noheader) ]]; do sleep 0.5; done")
+    assert lab.run_lab("sync").returncode == 0
+    lab.cluster.run("laptop", "alice", "bash", "-c", PHOTOGRAPH, check=True)
+    take(lab.cluster, "report.png")
+
+
+def test_notice(lab):
+    """Make the picture of what JupyterLab says before a session ends in which nothing is done."""
+    for side, person in (("laptop", "alice"), ("login", "student")):
+        lab.cluster.run(side, person, "bash", "-c", FASTER, check=True)
+    lab.open_session()
+    lab.cluster.write("login", "student", "lab/notes.md", "# What to do tomorrow\n\nThe other half of the sample.\n")
+    page = ["browser", lab.run_lab("url").stdout.strip(), "--text", "lab/notes.md"]
+    warned = ["--until", "Unless you go on working", "--screenshot", "notice.png"]
+    browser = lab.cluster.spawn("laptop", "alice", *page, *warned)
+    assert browser.wait() == 0, browser.output
+    take(lab.cluster, "notice.png")
+
+
+# --- on the first day -------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def wheels(pristine_template, tmp_path_factory):
     """The packages with which `passerelle` is installed, for the laptop's Python: its network has none."""
@@ -141,54 +193,6 @@ def test_recording(laptop, language):
         terminal.wait(taken.exists, taken)
     if language == LANGUAGES[0]:
         shutil.copyfile(taken, IMAGES / taken.name)
-
-
-ANALYSIS = [
-    "# The mean of a sample\n\nHow far from zero is the mean of a thousand numbers?",
-    "import random, statistics\nrandom.seed(7)\nnumbers = [random.gauss(0, 1) for _ in range(1000)]\nlen(numbers)",
-    "for size in (10, 100, 1000):\n    print(f'{size:5} {statistics.fmean(numbers[:size]):+.3f}')",
-]
-PHOTOGRAPH = """
-chromium --headless --disable-gpu --hide-scrollbars --window-size=1000,620 --screenshot=report.png \
-  lab/results/*/analysis.html
-"""
-# minutes are seconds
-FASTER = """
-sed -i 's/^MINUTE = .*/MINUTE = 1/' lab/lib/compute_node/idle.py
-sed -i 's/^IDLE_LOOK=.*/IDLE_LOOK=1/' lab/lib/both/limits.sh
-"""
-
-
-def take(cluster, name):
-    """Keep a picture that was taken at alice's laptop."""
-    shutil.copyfile(cluster.state / "laptop-home/alice" / name, IMAGES / name)
-
-
-def test_report(lab):
-    """Make the picture of a report, of a notebook that has run on the cluster."""
-    cells = [nbformat.v4.new_markdown_cell(ANALYSIS[0]), *map(nbformat.v4.new_code_cell, ANALYSIS[1:])]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    lab.cluster.write("laptop", "alice", "lab/analysis.ipynb", nbformat.writes(made))
-    assert lab.run_lab("submit", "analysis.ipynb", "--execute").returncode == 0
-    lab.on_login("while [[ $(squeue --me --noheader) ]]; do sleep 0.5; done")
-    assert lab.run_lab("sync").returncode == 0
-    lab.cluster.run("laptop", "alice", "bash", "-c", PHOTOGRAPH, check=True)
-    take(lab.cluster, "report.png")
-
-
-def test_notice(lab):
-    """Make the picture of what JupyterLab says before a session ends in which nothing is done."""
-    for side, person in (("laptop", "alice"), ("login", "student")):
-        lab.cluster.run(side, person, "bash", "-c", FASTER, check=True)
-    process, _ = lab.open_session()
-    process.wait_for("The session ends by itself")
-    lab.cluster.write("login", "student", "lab/notes.md", "# What to do tomorrow\n\nThe other half of the sample.\n")
-    page = ["browser", lab.run_lab("url").stdout.strip(), "--text", "lab/notes.md"]
-    warned = ["--until", "Unless you go on working", "--screenshot", "notice.png"]
-    browser = lab.cluster.spawn("laptop", "alice", *page, *warned)
-    assert browser.wait() == 0, browser.output
-    take(lab.cluster, "notice.png")
 
 
 def test_dashboard(clean, pristine_folder):
