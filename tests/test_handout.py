@@ -77,8 +77,26 @@ def test_what_is_no_folder_for_a_course_is_one_line(make_folder, handout, tmp_pa
     folder = make_folder("local")
     said = "passerelle: This folder is for this computer alone (cluster: local); a course needs a cluster in settings.yml.\n"
     assert handout(folder) == (64, "", said)
-    set_answer(folder, cluster="nowhere")
-    assert handout(folder)[0] == 64
+    # one that is retired is none for a course
+    set_answer(folder, cluster="cedar")
+    status, _, said = handout(folder)
+    assert status == 64 and said.startswith("passerelle: The catalogue has no cluster “cedar”; there are: ")
+    for before, after, example in [
+        ("language: en", "", "language: en"),
+        ("hours: 1", "hours: [1]", "hours: 1"),
+        ("environment_path: ", "# ", "environment_path: $HOME/jupyter_py3"),
+        ("cores: ", "cores: many # ", "cores: 2"),
+    ]:
+        settings = folder / "settings.yml"
+        text = settings.read_text(encoding="utf-8")
+        assert before in text
+        settings.write_text(text.replace(before, after), encoding="utf-8")
+        said = f"passerelle: {settings} needs a line such as {example}; the page is made from it.\n"
+        assert handout(folder) == (64, "", said)
+        settings.write_text(text, encoding="utf-8")
+    settings.write_bytes("# été\n".encode("latin-1") + settings.read_bytes())
+    said = f"passerelle: {folder} is not a Passerelle folder, or its settings.yml cannot be read.\n"
+    assert handout(folder) == (64, "", said)
     assert not (folder / "handout.md").exists()
 
 

@@ -511,6 +511,18 @@ def test_nothing_is_overwritten_nor_asked_before(converse, here, copied, files, 
     assert all((here / name).read_text() == "mine" for name in files) and copied == []
 
 
+def test_what_is_no_folder_or_cannot_be_written_is_said_before_the_first_question(converse, here, copied, monkeypatch):
+    (here / "file").write_text("mine")
+    (here / "link").symlink_to("nowhere")
+    for folder, lowest in [("file/a", "file"), ("link", "link"), ("link/a/b", "link")]:
+        assert converse("", folder) == (1, "", f"passerelle: {here / lowest} is no folder.\n")
+    # root could
+    monkeypatch.setattr(os, "access", lambda path, mode: path != here)
+    said = f"passerelle: You cannot write into {here}; give another folder.\n"
+    assert converse("", "a/b") == (1, "", said)
+    assert copied == [] and sorted(os.listdir(here)) == ["file", "link"]
+
+
 # --- git --------------------------------------------------------------------------------------------------------------
 
 

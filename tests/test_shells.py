@@ -186,6 +186,17 @@ def test_what_can_stand_at_the_end_of_a_line(project, laptop, where, words, foun
         assert list(completed(folder, *words, HOME=laptop[0]["HOME"])) == found
 
 
+def test_settings_are_read_with_remarks_behind_them_and_windows_ends_of_lines(pristine_folder, tmp_path):
+    folder = Path(shutil.copytree(pristine_folder("least"), tmp_path / "edited", symlinks=True))
+    settings = (folder / "settings.yml").read_text(encoding="utf-8")
+    for name in ["language", "project_name", "kernels"]:
+        settings = re.sub(rf"(?m)^({name}: .*)", r"\1  # mine", settings)
+    for text in [settings, settings.replace("\n", "\r\n")]:
+        (folder / "settings.yml").write_text(text, newline="")
+        assert list(completed(folder, "lab", "stop", "")) == ["my-project"]
+        assert list(completed(folder, "../edited/setup_env.sh", "--add", "")) == ["python"]
+
+
 def test_what_somebody_has_written_into_a_folder_is_not_run_and_steers_no_terminal(make_folder):
     folder = make_folder("least")
     (folder / "x\x1b[2J.ipynb").touch()
@@ -438,6 +449,7 @@ BASHES = {
     "plain": "",
     "with bash-completion": ". /usr/share/bash-completion/bash_completion\n",
     "with set -u and failglob": "set -u; shopt -s failglob\n",
+    "with another tool in front": "",
 }
 
 
@@ -453,6 +465,8 @@ def test_bash(project, laptop, tmp_path, variant):
         + "before=$(state 2>&1)\n"
         + f"source {quoted(project / 'shell/lab.bash')}\n" * 2
         + documented("bash")
+        # as direnv does
+        + ('PROMPT_COMMAND=": own${PROMPT_COMMAND:+;$PROMPT_COMMAND}"\n' if "front" in variant else "")
     )
     with at_terminal(["bash", "--noprofile", "--rcfile", rc], project / "nb", laptop) as terminal:
         terminal.wait_for_row(r"(> +)?essay \d+:\d\d")
@@ -460,8 +474,19 @@ def test_bash(project, laptop, tmp_path, variant):
         terminal.type("lab s\t\t")
         terminal.wait_for_row(r"status  \(shows your sessions and batch jobs\).*")
         terminal.clear()
+        if "front" in variant:
+            terminal.run('lab_unload; echo "<$PROMPT_COMMAND>"', "<: own;>")
+            return
         terminal.run('lab_unload; [[ $(state 2>&1) == "$before" ]] && echo "as it was"', "as it was")
         assert terminal.rows == [">"]
+
+
+def test_a_bash_that_ends_at_every_failure_outlives_loading_and_unloading(project):
+    script = 'set -eu; source "$1"; source "$1"; lab_unload; echo "to the end"'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", project / "shell/lab.bash"], capture_output=True, encoding="utf-8"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "to the end\n", "")
 
 
 def test_bash_completion_finds_lab_in_its_own_folder(project, laptop, tmp_path):
@@ -539,7 +564,10 @@ def test_fish(project, laptop, tmp_path, how):
             shutil.copytree(project / "shell" / name, config / name, dirs_exist_ok=True)
         line = ""
     else:
-        line = f"set -g before (state)\nsource {fish_quoted(project / 'shell/conf.d/lab.fish')}\n"
+        # as somebody does who has two folders
+        other = shutil.copytree(project / "shell", tmp_path / "other/shell")
+        lines = [f"source {fish_quoted(shell / 'conf.d/lab.fish')}\n" for shell in (other, project / "shell")]
+        line = "set -g before (state)\n" + "".join(lines)
     (config / "config.fish").write_text(FISH_RC + line + documented("fish"))
     with at_terminal([fish], project / "nb", laptop) as terminal:
         terminal.wait_for_row(r"(> +)?essay \d+:\d\d")

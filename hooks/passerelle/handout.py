@@ -9,6 +9,7 @@ from plumbum import cli
 
 from .cli import Command
 from .meeting import clusters
+from .probe import fits, rules
 from .texts import HERE, MISUSE, Trouble, message, say, speak, warn
 
 PAGE = """<!DOCTYPE html>
@@ -22,6 +23,10 @@ td, th {{ border: 1px solid #bbb; padding: .3em .6em; text-align: left }} table 
 {body}
 </body></html>
 """
+
+
+SETTINGS = ["language", "project_name", "cluster", "account", "hours", "cores", "gpus", "gpu_model", "environment_path"]
+"""What the page says, beside what a cluster has not always."""
 
 
 class Handout(Command):
@@ -53,10 +58,18 @@ class Handout(Command):
 def settings_of(folder):
     """Return the folder's settings; raises Trouble for a folder that is none of ours."""
     try:
-        settings = yaml.safe_load((folder / "settings.yml").read_text(encoding="utf-8"))
-        return {"reservation": "none", **settings, "facts": clusters()[settings["cluster"]]}
-    except (OSError, yaml.YAMLError, TypeError, KeyError):
+        text = (folder / "settings.yml").read_text(encoding="utf-8")
+        settings = {"reservation": "none", **yaml.safe_load(text)}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError):
         raise Trouble("no_project", MISUSE, folder=folder) from None
+    for name in SETTINGS:
+        # each was edited by hand, perhaps
+        if not fits(name, str(settings.get(name, ""))):
+            example = f"{name}: {rules()[f'{name}_example']}"
+            raise Trouble("handout_needs", MISUSE, place=folder / "settings.yml", example=example)
+    if settings["cluster"] not in clusters():
+        raise Trouble("no_such_cluster", MISUSE, cluster=settings["cluster"], known=", ".join(clusters()))
+    return {**settings, "facts": clusters()[settings["cluster"]]}
 
 
 def filled(settings, sponsor, number, help_at):

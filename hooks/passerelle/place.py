@@ -17,8 +17,12 @@ def check_free(folder):
     """Raise Trouble where the folder cannot be made, or has something that would be in the way."""
     if (folder / "settings.yml").is_file() and (folder / "lab").exists():
         raise Trouble("folder_there", folder=folder, path=shlex.quote(str(folder)))
-    if folder.exists() and not folder.is_dir():
-        raise Trouble("no_folder", folder=folder)
+    # a link that leads nowhere is in the way, too
+    lowest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not lowest.is_dir():
+        raise Trouble("no_folder", folder=lowest)
+    if not os.access(lowest, os.W_OK | os.X_OK):
+        raise Trouble("folder_closed", folder=lowest)
     in_the_way(folder, [path.name for path in part("template").iterdir()])
 
 

@@ -182,6 +182,9 @@ setting() {
   while IFS=": " read -r name value; do
     [[ $name != "$1" ]] || REPLY=${value//[][,]/ }
   done <"$LAB_FOLDER/settings.yml"
+  # a remark behind it, and Windows' end of a line
+  REPLY=${REPLY%%[#$'\r']*}
+  REPLY=${REPLY%"${REPLY##*[! ]}"}
 }
 
 # values_of NAME: sets REPLY to what that setting can be, where these are few

@@ -17,7 +17,7 @@ lab_load() {
   [[ :$PATH: == *:"$LAB_SHELL/bin":* ]] || PATH=$LAB_SHELL/bin:$PATH
   LAB_COMMANDS=(lab)
   for script in "$LAB_SHELL"/../*.sh; do LAB_COMMANDS+=("${script##*/}"); done
-  LAB_BEFORE=$(complete -p "${LAB_COMMANDS[@]}" 2>/dev/null)
+  LAB_BEFORE=$(complete -p "${LAB_COMMANDS[@]}" 2>/dev/null) || true
   complete -o nospace -F lab_complete "${LAB_COMMANDS[@]}"
 }
 
@@ -42,9 +42,9 @@ lab_unload() {
     "$LAB_SHELL/bin":*) PATH=${PATH#"$LAB_SHELL/bin:"} ;;
     *) PATH=${PATH/":$LAB_SHELL/bin"/} ;;
   esac
-  if [[ ${PROMPT_COMMAND-} == lab_prompt* ]]; then
-    PROMPT_COMMAND=${PROMPT_COMMAND#lab_prompt}
-    PROMPT_COMMAND=${PROMPT_COMMAND#; }
+  # direnv and others put themselves in front of it
+  if [[ ${PROMPT_COMMAND-} =~ (^|[\;\ ])lab_prompt(\;\ ?|$) ]]; then
+    PROMPT_COMMAND=${PROMPT_COMMAND/"${BASH_REMATCH[0]}"/"${BASH_REMATCH[1]}"}
   fi
   unset LAB_SHELL LAB_CLOCK LAB_PROMPT LAB_COMMANDS LAB_BEFORE
   unset -f lab_load lab_complete lab_unload lab_folder lab_is_project lab_prompt

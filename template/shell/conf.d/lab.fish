@@ -1,6 +1,9 @@
 # lab in fish: the command in every folder of a project, completion, and lab_prompt. config.fish sources this, or fish does where
 # it is in conf.d; `lab_unload` takes all of it back.
 
+# sourced once more, perhaps of another folder, it begins anew
+functions --query lab_unload; and lab_unload
+
 # fisher copies this file, and knows from where
 for folder in (string replace --regex '/conf\.d/[^/]*$' '' -- (builtin realpath (status filename))) $_fisher_plugins
     if test -x $folder/bin/lab

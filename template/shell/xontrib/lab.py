@@ -62,8 +62,10 @@ def complete_lab(context):
         return None
     words = [argument.value for argument in context.args[: context.arg_index]]
     command = [SHELL / "complete.sh", *words, context.prefix]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
-    return {as_completion(*line.split("\t"), context) for line in done.stdout.splitlines()}
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    # a file's name can be any bytes, which Python has its own way to keep
+    lines = os.fsdecode(done.stdout).split("\n")[:-1]
+    return {as_completion(*line.split("\t"), context) for line in lines}
 
 
 def as_completion(word, meaning, context):
