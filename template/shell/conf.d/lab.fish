@@ -14,7 +14,10 @@ end
 
 # global, for fish_add_path would write a variable that every later fish has
 contains -- $LAB_SHELL/bin $PATH; or set --export --global PATH $LAB_SHELL/bin $PATH
-contains -- $LAB_SHELL/functions $fish_function_path; or set --global --append fish_function_path $LAB_SHELL/functions
+# not by fish_function_path: fish finds no function there that was erased, as lab_unload does
+for file in $LAB_SHELL/functions/*.fish
+    source $file
+end
 contains -- $LAB_SHELL/completions $fish_complete_path; or set --global --append fish_complete_path $LAB_SHELL/completions
 
 for script in $LAB_SHELL/../*.sh
@@ -28,10 +31,10 @@ function lab_unload --on-event lab_uninstall --description 'Take lab out of this
     end
     complete --erase --command lab
     set --local kept
-    for name in PATH fish_function_path fish_complete_path
+    for name in PATH fish_complete_path
         set kept
         for folder in $$name
-            contains -- $folder $LAB_SHELL/bin $LAB_SHELL/functions $LAB_SHELL/completions; or set --append kept $folder
+            contains -- $folder $LAB_SHELL/bin $LAB_SHELL/completions; or set --append kept $folder
         end
         set --global $name $kept
     end
