@@ -47,7 +47,7 @@ for option in ${OPTIONS[@]+"${OPTIONS[@]}"}; do
   esac
 done
 [[ $FACT_scheduler == slurm ]] || misuse no_session_job cluster="$CLUSTER_NAME" place="$LINE_cluster"
-[[ $name =~ ^$RULE_project_name$ ]] || misuse bad_session_name name="$name"
+[[ $name =~ ^$RULE_project_name$ && ${#name} -le $SESSION_NAME ]] || misuse bad_session_name name="$name" most="$SESSION_NAME"
 slurm_options
 
 batch_script() {

@@ -60,6 +60,11 @@ def test_each_command_has_help_in_the_users_language(make_folder, lab, language,
         (["start"], "“start” is not a command of lab; available: " + " ".join(COMMANDS)),
         (["open", "--name"], "--name needs a value, for example --name=my-project"),
         (["open", "essay"], "“essay” is not understood; for a session of that name: ./lab open --name=essay"),
+        (
+            ["open", "--name=" + "a" * 201],
+            f"“{'a' * 201}” cannot be the name of a session: letters and digits, at most 200 in all, with single . _ - between "
+            "them; for example: my-project",
+        ),
         (["open", "my session"], "“my session” is not understood; see --help"),
         (["open", "--time", "3:00:00"], "“3:00:00” is separated from its option; write --time=3:00:00"),
         (["open", "--exclusive", "-t", "90"], "“90” is separated from its option; write -t90"),

@@ -65,6 +65,11 @@ def not_copied(path):
     )
 
 
+def clash(path, here, there):
+    """Return the line of what is a file on one side and a folder on the other."""
+    return f"lab: {path} is a {here} here and a {there} on {LOGIN}; neither was copied. Rename one of them and run ./lab sync again.\n"
+
+
 def written_now(names):
     """Return the line of what a job has written while it was copied."""
     return f"Left for the next ./lab sync, because it was written on {LOGIN} while being copied: {names}\n"
@@ -617,7 +622,7 @@ OUTSIDE = (
 """What no file of the folder can be called."""
 RUNS = (
     ".envrc", "sub/.envrc", "LIB/laptop/lab/cli.py", "li\u200cb/x", "Settings.yml", "pyproject.toml", "sub/uv.toml",
-    "jupyter_server_config.py", "run.BAT", "lab/x",
+    "jupyter_server_config.py", "run.BAT", "plugins/x",
     *(f"sub/x.{end}" for end in ("ksh", "csh", "command", "tool", "Terminal", "scr", "pif", "msi", "vbs", "js", "hta")),
 )  # fmt: skip
 """What would run on some laptop, or be read there as configuration."""
@@ -637,7 +642,7 @@ def test_names_that_lead_elsewhere_or_to_what_runs_are_refused_in_one_line(agree
             "names; rename them."
         )
         assert lines[1] + "\n" == code_there(
-            rf".envrc, LIB/laptop/lab/cli.py, Settings.yml, jupyter_server_config.py, lab/x (+{len(RUNS) - 5})",
+            rf".envrc, LIB/laptop/lab/cli.py, Settings.yml, jupyter_server_config.py, $'li\xe2\x80\x8cb/x' (+{len(RUNS) - 5})",
             ".envrc",
         )
         assert done.stdout == ""
@@ -903,9 +908,31 @@ def test_what_cannot_be_carried_is_named_and_all_else_goes_on(agreed):
     assert (done.returncode, done.stdout) == (1, brought("result", "2 B"))
     assert sorted(done.stderr.splitlines(keepends=True)) == sorted([
         "lab: $'th\\xe9': left out, because not every computer can have files of these names; rename them.\n",
-        *map(not_copied, ["clash", "secret2", "clash/x", "locked/x", "secret"]),
+        clash("clash", "folder", "file"),
+        *map(not_copied, ["secret2", "locked/x", "secret"]),
     ])  # fmt: skip
     assert [(side / "clash").is_dir() for side in (agreed.here, agreed.there)] == [True, False]
+
+
+def test_a_folder_in_the_place_of_which_there_is_a_file_is_named_until_one_of_them_is_renamed(agreed):
+    agreed.on_laptop("mkdir data results; echo 1 >data/a; echo 1 >results/a")
+    agreed.sync()
+    agreed.on_laptop("rm -r data; echo 22 >data")
+    agreed.on_login("rm -r results; echo 22 >results")
+    said = clash("data", "file", "folder") + clash("results", "folder", "file")
+    # whatever is chosen: neither can be put in the other's place
+    for words in ([], ["--mine", "data", "--theirs", "results"], ["--theirs", "data/a", "--mine", "results/a"]):
+        done = agreed.sync(*words)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", said), words
+    agreed.on_laptop("mv data data.csv; mv results old")
+    assert (done := agreed.sync()).returncode == 0, done
+    assert agreed.sync("--theirs", "data").stdout == brought("data/a", "2 B")
+    agreed.both_equal()
+    # no folder is made in the place of a link that has not been followed
+    agreed.on_laptop("mv data elsewhere; ln -s elsewhere data")
+    done = agreed.sync("--theirs", "data")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("data is a link here")
 
 
 def small_disk(sides, host, user, place, size):

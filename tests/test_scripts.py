@@ -876,6 +876,15 @@ MISUSE = {
         "“my kernel” cannot be the name of a kernel; for example: my-kernel",
         "« my kernel » ne peut pas être le nom d'un noyau ; par exemple : mon-noyau",
     ),
+    # its log would be a file with more letters than one can have
+    "a session with a name that is too long": (
+        ("submit_session.sh", ["--print", f"--name={'a' * 201}"], "least", {}),
+        64,
+        f"“{'a' * 201}” cannot be the name of a session: letters and digits, at most 200 in all, with single . _ - between them; "
+        "for example: my-project",
+        f"« {'a' * 201} » ne peut pas être le nom d'une session : des lettres et des chiffres, 200 au plus en tout, séparés par "
+        "un seul . _ ou - ; par exemple : mon-projet",
+    ),
     "no notebook": (
         ("submit_notebook.sh", [], "least", {}),
         64,

@@ -89,6 +89,8 @@ KEEP_VARIABLES=300
 LOCAL_PORTS=50
 # more than that in answer to one request is none: a folder of a million files takes less
 ANSWER_MEGABYTES=200
+# letters of a session's name: its log is a file of that name and the job's number, and no file's name is longer than 255
+SESSION_NAME=200
 # minutes left of a session at which lab warns; fewer than the last are too few to begin anything
 LONG_WARNING_MINUTES=15
 SHORT_WARNING_MINUTES=5

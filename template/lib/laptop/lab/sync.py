@@ -102,7 +102,7 @@ class Sync:
     def __init__(self, settings, channel):
         self.channel, self.waiting = channel, channel.waiting
         self.login, self.folder = channel.connection.login, channel.connection.folder(settings)
-        self.choices, self.whole, self.changing = [], True, []
+        self.choices, self.whole, self.changing, self.left_out = [], True, [], set()
 
     # --- what lab does with it ----------------------------------------------------------------------------------------
 
@@ -231,7 +231,12 @@ class Sync:
         if strange := [path for path in {**here, **there} if not is_safe(path)]:
             self._warn("sync_strange_name", names=named(strange))
         # each with all that is below it
-        left_out = set(strange)
+        self.left_out = left_out = set(strange)
+        for side, other, key in ((here, there, "sync_folder_there"), (there, here, "sync_folder_here")):
+            folders = {folder for path in other.keys() - left_out for folder in with_parents(path) if folder != path}
+            for path in sorted(path for path in folders & side.keys() if side[path].kind == "f"):
+                self._warn(key, path=shown(path), login=self.login)
+                left_out.add(path)
         for side, other, key in ((here, there, "sync_link_here"), (there, here, "sync_link_there")):
             links = {path for path, file in side.items() if file.kind != "f"} - left_out
             hiding = [links.intersection(with_parents(path)) for path in other.keys() - left_out]
@@ -260,7 +265,10 @@ class Sync:
     def _check_choices(self, here, there):
         """Raise Trouble for a choice of what is not there; "mine" of what is only there takes it out of the way."""
         for side, path in self.choices:
-            if not any(is_below(known, path) for known in ({**here, **there} if side == "mine" else there)):
+            if not self.left_out.isdisjoint(with_parents(path)):
+                # that has been said
+                self.whole = False
+            elif not any(is_below(known, path) for known in ({**here, **there} if side == "mine" else there)):
                 key = "sync_none_here" if side == "mine" else "sync_none_there"
                 raise Trouble(key, MISUSE, path=shown(path), login=self.login)
 
