@@ -274,6 +274,26 @@ def test_what_cannot_be_a_session_ends_at_once_in_a_line(person, make_folder, ca
     assert (session.status, session.last) == (1, ["The session has ended."])
 
 
+def test_an_environment_that_lacks_a_package_is_named_with_what_to_do(person, make_folder):
+    place = person.home / "jupyter_py3"
+    (place / "bin").unlink()
+    person.write({
+        "jupyter_py3/bin/activate": f"VIRTUAL_ENV={place}\n",
+        "jupyter_py3/bin/jupyter-lab": "",
+        "jupyter_py3/bin/python": f'#!/bin/sh\nPYTHONPATH={place}/gone exec {sys.executable} "$@"\n',
+        "jupyter_py3/gone/tornado.py": "raise ModuleNotFoundError('No module named tornado')\n",
+    })  # fmt: skip
+    for name in ("jupyter-lab", "python"):
+        (place / "bin" / name).chmod(0o755)
+    with person.session(make_folder("local")) as session:
+        assert session.base == ""
+    assert session.said == [
+        f"JupyterLab in {place} does not start (ModuleNotFoundError: No module named tornado); rebuild the environment on a "
+        "login node: ./setup_env.sh --rebuild"
+    ]
+    assert (session.status, session.last) == (1, ["The session has ended."])
+
+
 def test_a_file_that_waits_for_ever_is_given_up_and_so_is_a_server(person, make_folder):
     person.write({CONFIG + ".py": "import time\ntime.sleep(1000)"})
     folder = make_folder("local")

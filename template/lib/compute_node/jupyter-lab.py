@@ -2,7 +2,7 @@
 
 In $JUPYTER_RUNTIME_DIR it leaves passerelle.notes, what is to be said (guard.Notes), and, as soon as the server answers
 as it must, passerelle.ready (proof.leave_word); from there it knows when to end by itself (idle.watch). With --version
-alone it only says whether all this can be imported (lib/login_node/check.sh).
+alone it only says whether all this can be imported (lib/login_node/check.sh, session.sh).
 """
 
 import logging

@@ -154,12 +154,15 @@ choose_address() {
 # announce_session SERVER: waits until the server (a process) says that it answers, then says how to reach it; ends the script
 # when it does not, or when nobody could find the session. Sets END, when Slurm will end the job.
 announce_session() {
-  local ready=$JUPYTER_RUNTIME_DIR/passerelle.ready port token path url
+  local ready=$JUPYTER_RUNTIME_DIR/passerelle.ready port token path url words
   until [[ -s $ready ]]; do
     if ! kill -0 "$1" 2>/dev/null; then
       [[ ! $stopped ]] || return 0
       tell_notes
       [[ ! $FAILED ]] || exit 1
+      # is anything missing of what it was started with?
+      words=$("$VIRTUAL_ENV/bin/python" "$OURS/compute_node/jupyter-lab.py" --version 2>&1) \
+        || die environment_broken path="$(environment_path)" words="${words##*$'\n'}"
       die server_ended
     fi
     ((SECONDS < SERVER_START)) || die server_slow minutes="$((SERVER_START / 60))"

@@ -80,7 +80,7 @@ check_environment() {
   modules=$(recorded_modules)
   load_modules "$modules"
   version=$("$path/bin/python" "$FOLDER/lib/compute_node/jupyter-lab.py" --version 2>&1) \
-    || die check_no_start path="$path" words="${version##*$'\n'}"
+    || die environment_broken path="$path" words="${version##*$'\n'}"
   printf 'path=%s\tversion=%s\n' "$path" "${version##*$'\n'}"
 }
 
