@@ -203,6 +203,28 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_replaced(other, idle):
         idle.run("login", "root", "umount", "/srv/small", check=True)
 
 
+def test_a_login_node_whose_tmp_is_full_hinders_nobody(lab, idle):
+    def on_login(*words):
+        idle.run("login", "root", *words, check=True)
+
+    try:
+        # no file more can be made: one is there
+        on_login("mount", "-t", "tmpfs", "-o", "nr_inodes=2,mode=1777", "tmpfs", "/tmp")
+        on_login("touch", "/tmp/one")
+        done = lab.on_login("./setup_env.sh --add r R6")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        # one can be made, and nothing can be written to it
+        on_login("umount", "-l", "/tmp")
+        on_login("mount", "-t", "tmpfs", "-o", "size=4k,mode=1777", "tmpfs", "/tmp")
+        on_login("cp", "/etc/passwd", "/tmp/one")
+        done = lab.on_login("./submit_session.sh --account=nobodys")
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert done.stderr.startswith("submit_session.sh: Slurm refused the job: "), done.stderr
+        assert lab.on_login("ls -d ~/.passerelle-*").stdout == ""
+    finally:
+        on_login("umount", "-l", "/tmp")
+
+
 def test_nobody_builds_an_environment_that_many_are_to_share_by_the_way(other):
     life = other("nobodys_py3", environment_path="/project/def-prof/nobodys")
     life.on_login("echo 'environment_location: project' >>settings.yml")

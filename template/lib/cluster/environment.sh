@@ -124,6 +124,23 @@ collect_modules() {
   after+=" $(plugin_modules)"
 }
 
+# temporary_file: prints a new one, in the home where there is no room for it elsewhere: a login node's /tmp is everybody's
+temporary_file() {
+  local folder file
+  for folder in "${TMPDIR:-/tmp}" "$HOME"; do
+    file=$(mktemp "$folder/.passerelle-XXXXXXXX" 2>&1) || continue
+    # a file may still be made where nothing can be written
+    if { echo >"$file"; } 2>/dev/null; then
+      : >"$file"
+      printf '%s\n' "$file"
+      return
+    fi
+    rm -f "$file"
+    file="No space left on device"
+  done
+  die not_written path="$folder" words="${file##*: }"
+}
+
 # complete_environment: a job may start with nothing (srun --export=NONE, as on Trillium), and a clean bash (clean.sh) has
 # no `module`
 complete_environment() {
@@ -155,7 +172,7 @@ load_modules() {
     return
   fi
   type module &>/dev/null || misuse no_modules cluster="$CLUSTER_NAME" login="$(login_name)"
-  words=$(mktemp)
+  words=$(temporary_file)
   # Lmod's function is not written for -e and -u
   set +eu
   module load "${missing[@]}" 2>"$words"

@@ -67,7 +67,7 @@ run_in_slurm() {
     show_command "$@"
     return
   fi
-  words=$(mktemp)
+  words=$(temporary_file)
   # Slurm's refusal is kept for one line of ours; all else passes. The filter has to outlive Ctrl-C, or salloc dies of a
   # broken pipe before it can withdraw the job.
   exec 8> >(trap '' INT && exec sed -u -e "/^\(salloc\|sbatch\): error: .* failed: /{w $words" -e 'd}' \

@@ -1,9 +1,14 @@
 # shellcheck shell=bash
 # What a build is doing, how much of it is done, and for how long. What pip, R and Julia say goes to a log.
 
-# begin_log: chooses LOG, which is made when there is something to write
+# begin_log: chooses LOG, which is made when there is something to write, and where pip, R and Julia have room for their own
 begin_log() {
-  [[ $PRINT ]] || LOG=$(logs_folder)/setup_env-$(date +%Y%m%d-%H%M%S).log
+  [[ ! $PRINT ]] || return 0
+  LOG=$(logs_folder)/setup_env-$(date +%Y%m%d-%H%M%S).log
+  local file
+  file=$(temporary_file)
+  rm -f "$file"
+  [[ $file == "${TMPDIR:-/tmp}"/* ]] || export TMPDIR=${file%/*}
 }
 
 # watched STEP COMMAND...: runs a command and shows how far it is; of an error, its words from there on. STEP is
