@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from both.limits import LIMITS
 from both.messages import FOLDER, MISUSE, Trouble, report, say, show_help
 
 
@@ -244,12 +243,16 @@ def session_name(taken, command):
     if command.batch and (name or "").endswith(".ipynb"):
         return name
     if name is not None and not is_session_name(name):
+        from both.limits import LIMITS
+
         raise Trouble("bad_session_name", MISUSE, name=name, most=LIMITS.SESSION_NAME)
     return name
 
 
 def is_session_name(word):
     """Return whether a session can be called so: after the project, or by the number of its job; no notebook is one."""
+    from both.limits import LIMITS
+
     from .settings import read_rules
 
     known = re.fullmatch(f"{read_rules()['project_name']}|[0-9]+", word) and len(word) <= LIMITS.SESSION_NAME
