@@ -373,6 +373,31 @@ def test_a_folder_that_is_given_away_does_not_say_whose_home_the_template_was_in
     assert (values(folder)["_commit"], values(folder)["_src_path"]) == ("2.0.0", "~/été/the template")
 
 
+def test_of_an_error_of_copiers_own_its_last_line_is_shown_and_where_the_folder_stands(project, lab_update):
+    folder = project("local")
+    edit(folder / "settings.yml", '_commit: "1.0.0"', '_commit: "0.9.0"')
+    commit(folder)
+    done = lab_update(folder, "--defaults")
+    not_made = (
+        "lab: Nothing was updated, and the folder is as it was; why is said above. To change an answer, answer the "
+    )
+    not_made += "questions: ./lab update\n"
+    expected = f"lab: Copier has failed: ValueError: Unknown revision: '0.9.0'\n{not_made}"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+    git(folder, "reset", "--quiet", "--hard", "HEAD~1")
+    # a name that is no UTF-8 stops Copier where it has begun to write
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9"))).touch()
+    commit(folder)
+    done = lab_update(folder, "--defaults")
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1 and len(lines) == 2, done.stderr
+    assert lines[0].startswith("lab: Copier has failed: UnicodeDecodeError: ")
+    assert lines[1].startswith("lab: The update stopped halfway; ")
+    back = re.search(r"in the folder: (git .*)$", lines[1])[1]
+    subprocess.run(["bash", "-c", back], cwd=folder, check=True)
+    assert (git(folder, "status", "--porcelain"), values(folder)["_commit"]) == ("", "1.0.0")
+
+
 def test_lab_update_without_git_says_how_to_get_it(project, lab_update):
     done = lab_update(project("least"), tools=["copier"])
     said = "lab: git is not installed on this computer, and an update needs it to see what you have changed; install it, for "

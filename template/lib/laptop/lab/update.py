@@ -42,10 +42,9 @@ def update(taken):
     if list(asked.versions()) == ["HEAD"] and not any(word.startswith(("-r", "--vcs-ref")) for word in words):
         # what Copier would take as well, with a warning
         words += ["--vcs-ref", "HEAD"]
-    status = subprocess.run([*copier, *words], cwd=FOLDER, check=False).returncode
+    status = _run([*copier, *words])
     if status != 0:
-        if not _git("status", "--porcelain", "--", "."):
-            warn("update_not_made")
+        warn("update_halfway" if _git("status", "--porcelain", "--", ".") else "update_not_made")
         return status
     _say_what_has_changed(settings, before)
     _name_what_nobody_asks(taken["rest"])
@@ -53,6 +52,21 @@ def update(taken):
         raise Trouble("update_undecided", names=undecided)
     say("updated" if _git("status", "--porcelain", "--", ".") else "update_nothing_new")
     return 0
+
+
+def _run(copier):
+    """Run Copier in the folder and return its status; of a traceback, only what it ends with is shown."""
+    broken = ""
+    with subprocess.Popen(copier, cwd=FOLDER, stderr=subprocess.PIPE) as process:
+        for line in process.stderr:
+            if broken or line.startswith(b"Traceback (most recent call last):"):
+                broken = line.decode("utf-8", "replace").strip() or broken
+            else:
+                sys.stderr.buffer.write(line)
+                sys.stderr.flush()
+    if broken:
+        warn("copier_failed", words=broken)
+    return process.returncode
 
 
 def _git(*words, key="git_failed"):
