@@ -174,7 +174,7 @@ def test_recording(laptop, language):
             terminal.answer(texts[question], keys)
         terminal.answer("Passcode or option", laptop.totp())
         for question, keys in {
-            "project_name": "", "modules_first": "", "pip_source": UP, "account_offered": "", "hours_unlimited": "",
+            "project_name": "", "modules_first": "", "pip_source": "", "account_offered": "", "hours_unlimited": "",
             "gpus": "", "cores": "", "memory_per_core_mb": "", "python_module_offered": "",
             "kernels": DOWN + " ", "extensions": "",
         }.items():  # fmt: skip
