@@ -714,12 +714,18 @@ def test_a_wrong_account_is_answered_at_once_and_the_right_one_taken(pristine_te
     assert "\naccount: def-yourpi\n" in (tmp_path / "p/settings.yml").read_text()
 
 
-def test_where_accounts_have_no_beginning_that_is_known_none_can_be_left_empty(pristine_template, tmp_path):
-    conversation = Conversation(pristine_template, tmp_path / "p")
+def on_another_cluster(template, folder):
+    """Return a Conversation about the folder "p" there, in which the cluster is one that no file knows."""
+    conversation = Conversation(template, folder / "p")
     conversation.to("cluster")
     conversation.answer(to_choice("cluster", "other"))
     conversation.to("login_host")
     conversation.answer("login.example.org")
+    return conversation
+
+
+def test_where_accounts_have_no_beginning_that_is_known_none_can_be_left_empty(pristine_template, tmp_path):
+    conversation = on_another_cluster(pristine_template, tmp_path)
     conversation.to("account")
     conversation.wait_for("none")
     conversation.answer("")
@@ -747,11 +753,7 @@ def test_the_models_of_the_chosen_cluster_are_offered_and_no_other(pristine_temp
     ("typed", "kept"), [("StdEnv/2023", "StdEnv/2023"), ("[gcc/12,StdEnv/2023]", "gcc/12, StdEnv/2023"), ("", "")]
 )
 def test_who_works_on_another_cluster_is_asked_what_no_file_knows(pristine_template, tmp_path, typed, kept):
-    conversation = Conversation(pristine_template, tmp_path / "p")
-    conversation.to("cluster")
-    conversation.answer(to_choice("cluster", "other"))
-    conversation.to("login_host")
-    conversation.answer("login.example.org")
+    conversation = on_another_cluster(pristine_template, tmp_path)
     conversation.to("modules_first")
     assert conversation.field() == "[]"
     conversation.answer("StdEnv/2023; gcc")

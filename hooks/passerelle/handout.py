@@ -58,8 +58,7 @@ class Handout(Command):
 def settings_of(folder):
     """Return the folder's settings; raises Trouble for a folder that is none of ours."""
     try:
-        text = (folder / "settings.yml").read_text(encoding="utf-8")
-        settings = {"reservation": "none", **yaml.safe_load(text)}
+        settings = {"reservation": "none", **yaml.safe_load((folder / "settings.yml").read_text(encoding="utf-8"))}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError):
         raise Trouble("no_project", MISUSE, folder=folder) from None
     for name in SETTINGS:

@@ -57,13 +57,12 @@ def update(taken):
 def _run(copier):
     """Run Copier in the folder and return its status; of a traceback, only what it ends with is shown."""
     broken = ""
-    with subprocess.Popen(copier, cwd=FOLDER, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(copier, cwd=FOLDER, stderr=subprocess.PIPE, encoding="utf-8", errors="replace") as process:
         for line in process.stderr:
-            if broken or line.startswith(b"Traceback (most recent call last):"):
-                broken = line.decode("utf-8", "replace").strip() or broken
+            if broken or line.startswith("Traceback (most recent call last):"):
+                broken = line.strip() or broken
             else:
-                sys.stderr.buffer.write(line)
-                sys.stderr.flush()
+                print(line, end="", file=sys.stderr, flush=True)
     if broken:
         warn("copier_failed", words=broken)
     return process.returncode
