@@ -493,7 +493,7 @@ def test_folders_on_the_way_are_made(converse, here, copied):
 @pytest.mark.parametrize(
     ("files", "line"),
     [
-        (["my own"], "{folder} is no folder."),
+        (["my own"], "{folder} is not a folder; give another one."),
         (["my own/README.md", "my own/lib/x"], "{folder} already has README.md, lib; give another folder."),
         (
             ["my own/settings.yml", "my own/lab"],
@@ -515,7 +515,7 @@ def test_what_is_no_folder_or_cannot_be_written_is_said_before_the_first_questio
     (here / "file").write_text("mine")
     (here / "link").symlink_to("nowhere")
     for folder, lowest in [("file/a", "file"), ("link", "link"), ("link/a/b", "link")]:
-        assert converse("", folder) == (1, "", f"passerelle: {here / lowest} is no folder.\n")
+        assert converse("", folder) == (1, "", f"passerelle: {here / lowest} is not a folder; give another one.\n")
     # root could
     monkeypatch.setattr(os, "access", lambda path, mode: path != here)
     said = f"passerelle: You cannot write into {here}; give another folder.\n"

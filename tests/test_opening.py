@@ -653,7 +653,7 @@ def test_where_slurm_has_no_accounts_the_log_alone_is_left(node):
     for command in ("logs", "stop", "attach", "url"):
         assert node.run(command, "99") == (
             1,
-            "lab: This folder has no job 99, and no session is called 99; ./lab status lists what there is.\n",
+            "lab: No session is called 99 or has that number; ./lab status lists your sessions and this folder's batch jobs.\n",
         )
     assert node.run("attach") == (1, "lab: You have no session called lab; ./lab status lists those you have.\n")
 
